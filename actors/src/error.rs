@@ -1,0 +1,81 @@
+//! Why a run failed: a stable code that programs branch on and a sentence for people.
+
+use serde::{Deserialize, Serialize};
+
+/// The `error` of a run in state `failed`. The message never quotes internals: no SQL, no paths, no secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct RunError {
+    /// What went wrong, for programs.
+    pub code: RunErrorCode,
+    /// What went wrong, for people.
+    pub message: String,
+}
+
+impl RunError {
+    /// An error with this code and message.
+    pub fn new(code: RunErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+
+    /// Something of ours broke. The details are in the server's log under the run's id.
+    pub fn internal() -> Self {
+        Self::new(
+            RunErrorCode::Internal,
+            "the server hit an internal error; its log has the details under this run's id",
+        )
+    }
+}
+
+/// Every reason a run can fail for. Stable: a code never changes its meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunErrorCode {
+    /// A bug or a panic in this server or one of its tools.
+    Internal,
+    /// The run did not start before its queue deadline.
+    QueueDeadline,
+    /// The run did not end before its deadline.
+    DeadlineExceeded,
+    /// The model wanted more steps than `limits.max_steps`.
+    StepLimit,
+    /// The model had more to say than `limits.max_output_tokens`.
+    OutputLimit,
+    /// The model's provider refused the request; asking again would not help.
+    ModelRejected,
+    /// The provider could not be reached or was overloaded, on every try.
+    ModelUnavailable,
+    /// The provider took longer than a time-out allows, on every try.
+    ModelTimeout,
+    /// The provider answered something that is not its protocol.
+    ModelProtocol,
+    /// The provider withheld the answer.
+    ContentFilter,
+}
+
+impl RunErrorCode {
+    /// The name in JSON and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Internal => "internal",
+            Self::QueueDeadline => "queue_deadline",
+            Self::DeadlineExceeded => "deadline_exceeded",
+            Self::StepLimit => "step_limit",
+            Self::OutputLimit => "output_limit",
+            Self::ModelRejected => "model_rejected",
+            Self::ModelUnavailable => "model_unavailable",
+            Self::ModelTimeout => "model_timeout",
+            Self::ModelProtocol => "model_protocol",
+            Self::ContentFilter => "content_filter",
+        }
+    }
+}
+
+impl std::fmt::Display for RunErrorCode {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}

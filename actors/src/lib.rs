@@ -1,0 +1,21 @@
+//! The deciding half of Callboard.
+//!
+//! A client posts a run; the [`supervisor`] admits it against Permits and Slots or queues it; a run actor calls the model and
+//! the tools, commits every step and tells its log. This crate knows actors, states and ports. It does *not* know HTTP, SQL, Redis or
+//! any provider: those are adapters of the traits in [`ports`], in the crate `callboard`.
+//!
+//! Start reading at [`run_state`] (the states), [`event`] (what subscribers see) and [`ports`] (the contracts).
+
+pub mod encoding;
+pub mod error;
+pub mod event;
+pub mod ids;
+pub mod item;
+pub mod ports;
+pub mod run_state;
+pub mod spec;
+pub mod supervisor;
+pub mod time;
+
+#[cfg(feature = "testing")]
+pub mod testing;

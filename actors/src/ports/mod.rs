@@ -1,0 +1,13 @@
+//! The ports: how the deciding half meets the world. Adapters implement these traits and know nothing of each other.
+//!
+//! All futures run on the shared I/O runtime, never on an arbiter. A panic in an adapter is caught by whoever called it.
+
+pub mod event_log;
+pub mod model;
+pub mod store;
+pub mod tool;
+
+pub use event_log::{EventLog, EventLogError, EventStream, LogHead};
+pub use model::{Model, ModelDelta, ModelError, ModelErrorKind, ModelRequest, ModelStream};
+pub use store::{Store, StoreError};
+pub use tool::{RetryClass, Tool, ToolCall, ToolDefinition, ToolError};

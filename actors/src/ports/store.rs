@@ -1,0 +1,393 @@
+//! Port `Store`: what must survive. Runs, their items and events, slots, API keys.
+//!
+//! Contract (the conformance suite tries to break each line):
+//! - Every method is atomic: it happens whole and durably before it returns `Ok`, or it changes nothing.
+//! - A Slot is taken in the transaction that moves a run to `running` and given back in the one that moves it out; an account never
+//!   has more runs in `running` than the limit that each taking names.
+//! - A write for a running run carries its epoch and is refused (`Fenced`) unless the run is `running` under exactly that epoch and
+//!   the events begin at its `next_seq`.
+//! - State moves obey [`RunState::may_become`].
+//! - Terminal state and terminal event are written together, once.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+
+use crate::encoding::EncodedEvents;
+use crate::error::RunError;
+use crate::event::{EventBody, QueuedReason, WaitingReason};
+use crate::ids::{AccountId, InstanceId, KeyId, RunId};
+use crate::item::{Item, Usage};
+use crate::run_state::RunState;
+use crate::spec::RunSpec;
+use crate::time::Timestamp;
+
+/// What must survive.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Writes a new run with its input and first events, taking a Slot if it is to start at once.
+    async fn create_run(&self, run: NewRun) -> Result<Creation, StoreError>;
+
+    /// Moves a queued run to `running` under a new epoch, taking a Slot. The event `run.started` is numbered and written here.
+    async fn claim_run(&self, claim: ClaimRun) -> Result<Claim, StoreError>;
+
+    /// Writes a step of a running run.
+    async fn commit(&self, commit: RunCommit) -> Result<(), StoreError>;
+
+    /// Changes a run that no actor has (`queued` or `waiting`): the store numbers the events.
+    async fn update_parked_run(&self, update: ParkedUpdate) -> Result<ParkedOutcome, StoreError>;
+
+    /// Ends a `running` run whose actor is gone without an ending (its code panicked): `failed` with `error`. Numbers the event itself,
+    /// gives the Slot back. `None` if the run is not `running` under this epoch (any more).
+    async fn fail_abandoned_run(
+        &self,
+        run: RunId,
+        epoch: u64,
+        error: RunError,
+    ) -> Result<Option<EncodedEvents>, StoreError>;
+
+    /// At start: takes over every run that an instance before this one left `running` (epoch grows by one; they keep their Slots),
+    /// counts the Slots anew, and lists what is in the queue, oldest first.
+    async fn recover(&self, instance: InstanceId) -> Result<Recovered, StoreError>;
+
+    /// A run, whoever owns it.
+    async fn run(&self, run: RunId) -> Result<Option<RunRecord>, StoreError>;
+
+    /// Runs of an account, newest first.
+    async fn list_runs(&self, query: RunQuery) -> Result<Vec<RunRecord>, StoreError>;
+
+    /// A run's items in order, input first: at most `limit` above the place `after` (0-based; `None` from the beginning), each with its place.
+    async fn items(&self, run: RunId, after: Option<u32>, limit: u32) -> Result<Vec<(u32, Item)>, StoreError>;
+
+    /// A run's events above `after`, in order, as they were written: about `max_bytes` (at least one batch if there is any).
+    async fn events(&self, run: RunId, after: Option<u64>, max_bytes: usize) -> Result<Vec<EncodedEvents>, StoreError>;
+
+    /// Forgets idempotency keys of runs created before this, and says how many.
+    async fn forget_idempotency_keys(&self, created_before: Timestamp) -> Result<u64, StoreError>;
+
+    /// Writes a new API key and sets the account's tier.
+    async fn create_key(&self, key: KeyRecord) -> Result<(), StoreError>;
+
+    /// All API keys, oldest first.
+    async fn list_keys(&self) -> Result<Vec<KeyRecord>, StoreError>;
+
+    /// Marks a key as revoked; `false` if there is none. Revoking again changes nothing.
+    async fn revoke_key(&self, key: KeyId, at: Timestamp) -> Result<bool, StoreError>;
+
+    /// The key with this SHA-256, revoked or not.
+    async fn find_key(&self, secret_hash: [u8; 32]) -> Result<Option<KeyRecord>, StoreError>;
+
+    /// Whether any key was ever created, revoked ones included: a server whose last key is revoked does not fall open.
+    async fn has_keys(&self) -> Result<bool, StoreError>;
+
+    /// Whether a write could be made now.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// How busy it is.
+    fn usage(&self) -> StoreUsage;
+}
+
+/// A run to be written.
+#[derive(Debug, Clone)]
+pub struct NewRun {
+    /// Its name.
+    pub id: RunId,
+    /// Whose it is.
+    pub account: AccountId,
+    /// The account's tier at this moment.
+    pub tier: String,
+    /// Who works on it if it starts at once.
+    pub instance: InstanceId,
+    /// So that the same request twice is one run.
+    pub idempotency: Option<Idempotency>,
+    /// What it is to do.
+    pub spec: RunSpec,
+    /// What it begins with.
+    pub input: Vec<Item>,
+    /// Whether it starts or waits.
+    pub admission: Admission,
+    /// `run.created` and what follows, from seq 0.
+    pub events: EncodedEvents,
+    /// Seqs below this may be shown before they are written (durability `relaxed`); 0 if none may.
+    pub reserved_seq: u64,
+    /// Now.
+    pub created_at: Timestamp,
+}
+
+/// How a new run comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// `running`, epoch 1, with a Slot.
+    Start {
+        /// Runs the account may have in `running`, this one included; `None` is no limit.
+        slot_limit: Option<u32>,
+    },
+    /// `queued`, epoch 0.
+    Queue {
+        /// When it fails if it has not started.
+        deadline: Option<Timestamp>,
+    },
+}
+
+/// So that the same request twice is one run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotency {
+    /// The client's key, unique within the account.
+    pub key: String,
+    /// SHA-256 of what was asked for.
+    pub request_hash: [u8; 32],
+}
+
+/// What became of a new run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Creation {
+    /// It is durable.
+    Created,
+    /// The same request came before: this is its run.
+    Existing(Box<RunRecord>),
+    /// The key came before with another request.
+    IdempotencyConflict,
+    /// No Slot is free.
+    QuotaExceeded {
+        /// Runs of the account in `running`.
+        running: u32,
+    },
+}
+
+/// Takes a run out of the queue.
+#[derive(Debug, Clone)]
+pub struct ClaimRun {
+    /// Which.
+    pub run: RunId,
+    /// Who will work on it.
+    pub instance: InstanceId,
+    /// As in [`Admission::Start`].
+    pub slot_limit: Option<u32>,
+    /// As in [`NewRun::reserved_seq`], counted from the seq after `run.started`: how many seqs to reserve; 0 if none.
+    pub reserve_seqs: u64,
+    /// Now; becomes `started_at` unless it had started before.
+    pub at: Timestamp,
+}
+
+/// What became of a claim.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Claim {
+    /// The run is `running` under `record.epoch`.
+    Claimed {
+        /// As it is now.
+        record: Box<RunRecord>,
+        /// `run.started`.
+        events: EncodedEvents,
+    },
+    /// It is not in the queue (any more).
+    NotQueued,
+    /// No Slot is free.
+    QuotaExceeded {
+        /// Runs of the account in `running`.
+        running: u32,
+    },
+}
+
+/// A step of a running run.
+#[derive(Debug, Clone)]
+pub struct RunCommit {
+    /// Which run.
+    pub run: RunId,
+    /// Whose it is.
+    pub account: AccountId,
+    /// Who writes.
+    pub epoch: u64,
+    /// Events from the run's `next_seq` on.
+    pub events: Option<EncodedEvents>,
+    /// As in [`NewRun::reserved_seq`].
+    pub reserved_seq: u64,
+    /// Steps that are done.
+    pub items: Vec<Item>,
+    /// What the run cost so far and how many model calls it made, if that changed.
+    pub progress: Option<RunProgress>,
+    /// Where it goes, if it goes.
+    pub change: Option<StateChange>,
+}
+
+/// How far a run has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RunProgress {
+    /// Finished model calls.
+    pub steps: u32,
+    /// Tokens of all of them.
+    pub usage: Usage,
+}
+
+/// A move of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StateChange {
+    /// Where to; must be legal.
+    pub to: RunState,
+    /// Why it failed.
+    pub error: Option<RunError>,
+    /// What it waits for.
+    pub waiting: Option<WaitingReason>,
+    /// Now; becomes `ended_at` if this is the end.
+    pub at: Timestamp,
+}
+
+/// A change of a run that no actor has.
+#[derive(Debug, Clone)]
+pub struct ParkedUpdate {
+    /// Which run.
+    pub run: RunId,
+    /// Events in order, numbered by the store. The event of an ending is added by the store from `change`, with the run's usage.
+    pub events: Vec<EventBody>,
+    /// Where it goes, if it goes: never to `running`, which takes a claim.
+    pub change: Option<StateChange>,
+}
+
+/// What became of a [`ParkedUpdate`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum ParkedOutcome {
+    /// Written.
+    Updated {
+        /// As it is now.
+        record: Box<RunRecord>,
+        /// What was appended to its log.
+        events: Option<EncodedEvents>,
+    },
+    /// The run is not parked (any more); nothing was changed.
+    NotParked(Box<RunRecord>),
+    /// There is no such run.
+    NotFound,
+}
+
+/// A run as the store has it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunRecord {
+    /// Its name.
+    pub id: RunId,
+    /// Whose it is.
+    pub account: AccountId,
+    /// The account's tier when it came.
+    pub tier: String,
+    /// Where it is.
+    pub state: RunState,
+    /// 0 until it first starts.
+    pub epoch: u64,
+    /// What it is to do.
+    pub spec: RunSpec,
+    /// Why it failed.
+    pub error: Option<RunError>,
+    /// What it waits for.
+    pub waiting: Option<WaitingReason>,
+    /// How far it has come.
+    pub progress: RunProgress,
+    /// The seq of the next event to be written.
+    pub next_seq: u64,
+    /// Seqs below this may have been shown.
+    pub reserved_seq: u64,
+    /// When it came.
+    pub created_at: Timestamp,
+    /// When it first started.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// When it fails if it has not started.
+    pub queue_deadline: Option<Timestamp>,
+}
+
+/// What an instance finds when it starts.
+#[derive(Debug, Clone, Default)]
+pub struct Recovered {
+    /// Taken over, oldest first; each `running` under a new epoch.
+    pub running: Vec<RunRecord>,
+    /// In the queue, oldest first.
+    pub queued: Vec<QueuedRun>,
+    /// Runs in `running` by account: exact.
+    pub slots: BTreeMap<AccountId, u32>,
+}
+
+/// A run in the queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueuedRun {
+    /// Which.
+    pub id: RunId,
+    /// Whose.
+    pub account: AccountId,
+    /// The account's tier when it came.
+    pub tier: String,
+    /// Why it is here, as far as the store knows: `HandedOver` if it had started before.
+    pub reason: QueuedReason,
+    /// When it fails if it has not started.
+    pub deadline: Option<Timestamp>,
+    /// When it came.
+    pub created_at: Timestamp,
+}
+
+/// A page of runs.
+#[derive(Debug, Clone)]
+pub struct RunQuery {
+    /// Whose.
+    pub account: AccountId,
+    /// Only those in this state.
+    pub state: Option<RunState>,
+    /// Only those older than this one.
+    pub before: Option<RunId>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// An API key as the store has it: never the secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRecord {
+    /// Its name.
+    pub id: KeyId,
+    /// Who may do what with it.
+    pub account: AccountId,
+    /// The account's tier (of the account, not of the key: the last one set counts for all its keys).
+    pub tier: String,
+    /// SHA-256 of the secret.
+    pub secret_hash: [u8; 32],
+    /// The last four characters of the secret, to tell keys apart.
+    pub last_four: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// How busy a store is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StoreUsage {
+    /// Connections that may be open.
+    pub connections_limit: u32,
+    /// Connections that are open.
+    pub connections_open: u32,
+    /// Connections that work at this moment.
+    pub connections_busy: u32,
+    /// Writes that wait for their commit.
+    pub writes_waiting: u64,
+    /// Statements since the start.
+    pub statements: u64,
+    /// Commits since the start.
+    pub commits: u64,
+}
+
+/// Why the store did not do it. Texts are for our log, never for clients.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// It does not answer, or cannot write: try later.
+    #[error("store unavailable: {0}")]
+    Unavailable(String),
+    /// The run is not `running` under this epoch, or its log continues elsewhere.
+    #[error("the run is not running under this epoch")]
+    Fenced,
+    /// The move is not legal.
+    #[error("a run cannot go from {from} to {to}")]
+    IllegalMove {
+        /// Where it is.
+        from: RunState,
+        /// Where it was to go.
+        to: RunState,
+    },
+    /// What it has makes no sense.
+    #[error("stored data is damaged: {0}")]
+    Damaged(String),
+}

@@ -1,0 +1,39 @@
+//! What a run was asked to do: pinned when it starts, the same for all its steps.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The settings of a run. Stored agents will be resolved into one of these when a run starts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunSpec {
+    /// A model name of `config.toml`.
+    pub model: String,
+    /// What the model is told before the conversation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<String>,
+    /// Names of tools the model may call.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<String>,
+    /// Options for the model: sampling parameters, or `simulate` for the simulated model.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub model_options: Map<String, Value>,
+    /// Free text that travels with the run and comes back unchanged.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+    /// When to stop it.
+    pub limits: RunLimits,
+}
+
+/// When to stop a run. Filled in from `config.toml` where the client is silent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunLimits {
+    /// Model calls the run may make (retries of one call count once).
+    pub max_steps: u32,
+    /// Output tokens over all model calls; `None` leaves it to the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_output_tokens: Option<u64>,
+    /// Seconds from the first start to the end, whatever happens in between.
+    pub deadline_seconds: u64,
+}

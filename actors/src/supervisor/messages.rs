@@ -1,0 +1,138 @@
+//! What the supervisor can be asked, and what it answers.
+
+use std::collections::BTreeMap;
+
+use actix::Message;
+
+use crate::ids::{AccountId, RunId};
+use crate::item::Item;
+use crate::ports::StoreError;
+use crate::ports::store::{Idempotency, RunRecord};
+use crate::spec::RunSpec;
+
+/// Start a run, or queue it. The answer comes after the run's row is durable.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Started, StartError>")]
+pub struct StartRun {
+    /// Whose run.
+    pub account: AccountId,
+    /// The account's tier, a name of `config.toml`.
+    pub tier: String,
+    /// What to do; checked by whoever sends this.
+    pub spec: RunSpec,
+    /// What to begin with.
+    pub input: Vec<Item>,
+    /// What to do when it cannot start at once.
+    pub on_limit: OnLimit,
+    /// So that the same request twice is one run.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// What to do with a run that cannot start at once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnLimit {
+    /// Let it wait.
+    #[default]
+    Queue,
+    /// Refuse it.
+    Refuse,
+}
+
+/// A run that is durable.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Started {
+    /// As the store has it.
+    pub run: RunRecord,
+    /// Its place in the account's line, if it is in the queue; 1 is next.
+    pub queue_position: Option<u64>,
+    /// The same request came before; nothing new was started.
+    pub replayed: bool,
+}
+
+/// Why a run was not started. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// The account has as many runs as its tier allows: running ones, and those that wait too if the run might have waited.
+    #[error("the account's quota is used up")]
+    Quota {
+        /// Concurrent runs of the tier, or its queued runs if `queue_full`.
+        limit: u32,
+        /// Runs of the account in `running`.
+        running: u32,
+        /// Runs of the account in the queue.
+        queued: u64,
+        /// The run might have waited, but the account's line is full.
+        queue_full: bool,
+    },
+    /// The server has no free Permit and the run would not wait.
+    #[error("the server is at its capacity")]
+    AtCapacity {
+        /// Permits of this server.
+        limit: u32,
+    },
+    /// The queue of the server is full.
+    #[error("the queue is full")]
+    QueueFull {
+        /// Runs that may wait in all.
+        limit: u64,
+    },
+    /// The server is leaving.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+    /// The key came before with another request.
+    #[error("the idempotency key was used for another request")]
+    IdempotencyConflict,
+    /// The tier is not in the configuration (any more).
+    #[error("the account's tier is not configured")]
+    UnknownTier,
+    /// The store did not take it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Stop a run for good. The answer comes after it has ended; a run that had ended before is given back as it is.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Option<RunRecord>, StoreError>")]
+pub struct CancelRun {
+    /// Which; the sender has checked whose it is.
+    pub run: RunId,
+}
+
+/// A run's place in its account's line; 1 is next, `None` if it is not in the queue.
+#[derive(Debug, Message)]
+#[rtype(result = "Option<u64>")]
+pub struct QueuePosition {
+    /// Which.
+    pub run: RunId,
+}
+
+/// How things stand.
+#[derive(Debug, Message)]
+#[rtype(result = "Snapshot")]
+pub struct TakeSnapshot;
+
+/// How things stand on this instance.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Runs that may run here at once.
+    pub permits_limit: u32,
+    /// Runs that do.
+    pub permits_in_use: u32,
+    /// Runs that may wait in all.
+    pub queue_limit: u64,
+    /// Runs that wait, by tier (every configured tier is listed).
+    pub queued_by_tier: BTreeMap<String, u64>,
+    /// Live runs by arbiter.
+    pub runs_by_arbiter: Vec<u32>,
+    /// Whether new runs are refused because the server is leaving.
+    pub draining: bool,
+}
+
+/// Admit nothing from now on, let what runs go on until `grace` is over, then hand the rest back to the queue.
+/// The answer comes when no actor is left.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Drain {
+    /// How long runs may go on.
+    pub grace: std::time::Duration,
+}

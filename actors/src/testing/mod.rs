@@ -1,0 +1,1 @@
+//! Conformance suites and scripted adapters, for the tests of whoever implements or uses a port.

@@ -1,0 +1,1 @@
+//! Callboard, the connecting half: HTTP, adapters, configuration, command line and the composition root.
