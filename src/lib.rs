@@ -1,1 +1,4 @@
 //! Callboard, the connecting half: HTTP, adapters, configuration, command line and the composition root.
+
+pub mod llm;
+pub mod tools;
