@@ -1,1 +1,5 @@
 //! Callboard, the connecting half: HTTP, adapters, configuration, command line and the composition root.
+
+pub mod auth;
+pub mod http;
+pub mod telemetry;
