@@ -141,18 +141,27 @@ impl EncodedEvents {
         }
     }
 
-    /// Both together, if `next` continues this one.
-    pub fn joined(&self, next: &Self) -> Option<Self> {
-        if self.terminal || next.first_seq != self.last_seq() + 1 {
-            return None;
+    /// All of them as one; each must continue the one before. `None` if there is none.
+    pub fn join_all<'a>(batches: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
+        let batches: Vec<&Self> = batches.into_iter().collect();
+        let (first, last) = (batches.first()?, batches.last()?);
+        if batches.len() == 1 {
+            return Some((*first).clone());
         }
-        let mut bytes = BytesMut::with_capacity(self.bytes.len() + next.bytes.len());
-        bytes.extend_from_slice(&self.bytes);
-        bytes.extend_from_slice(&next.bytes);
+        debug_assert!(
+            batches
+                .windows(2)
+                .all(|pair| pair[1].first_seq == pair[0].last_seq() + 1),
+            "batches are neighbours"
+        );
+        let mut bytes = BytesMut::with_capacity(batches.iter().map(|batch| batch.bytes.len()).sum());
+        for batch in &batches {
+            bytes.extend_from_slice(&batch.bytes);
+        }
         Some(Self {
-            first_seq: self.first_seq,
-            count: self.count + next.count,
-            terminal: next.terminal,
+            first_seq: first.first_seq,
+            count: last.last_seq() - first.first_seq + 1,
+            terminal: last.terminal,
             bytes: bytes.freeze(),
         })
     }
@@ -236,6 +245,11 @@ impl EventEncoder {
         }
         self.buffer.extend_from_slice(b"\n\n");
         self.next_seq += 1;
+    }
+
+    /// Bytes that the next [`EventEncoder::take`] will give.
+    pub fn buffered_bytes(&self) -> usize {
+        self.buffer.len()
     }
 
     /// What was written since the last call; `None` if nothing was.
@@ -322,7 +336,7 @@ mod tests {
         assert_eq!(encoded.after(Some(3)), Some(encoded.clone()));
         let head = encoded.truncated(2);
         assert_eq!((head.first_seq(), head.last_seq(), head.is_terminal()), (5, 6, false));
-        let both = head.joined(&encoded.after(Some(6)).expect("two left"));
+        let both = EncodedEvents::join_all([&head, &encoded.after(Some(6)).expect("two left")]);
         assert_eq!(both, Some(encoded));
     }
 

@@ -264,6 +264,14 @@ impl EventBody {
         }
     }
 
+    /// Whether it only makes an item grow: all it says is said again by the item's end.
+    pub const fn is_delta(&self) -> bool {
+        matches!(
+            self,
+            Self::TextDelta { .. } | Self::ReasoningDelta { .. } | Self::ArgumentsDelta { .. }
+        )
+    }
+
     /// Whether it is the last event of its run.
     pub const fn is_terminal(&self) -> bool {
         matches!(

@@ -12,12 +12,16 @@ pub mod event;
 pub mod ids;
 pub mod item;
 pub mod ledger;
+mod llm_actor;
 pub mod permits;
 pub mod ports;
 pub mod queue;
 pub mod retry;
+mod run;
 pub mod run_state;
+pub mod services;
 pub mod spec;
+mod store_actor;
 pub mod supervisor;
 pub mod time;
 

@@ -32,6 +32,10 @@ pub trait EventLog: Send + Sync + 'static {
     /// Adds events and wakes the readers. When it returns, every reader may see them.
     async fn append(&self, run: RunId, epoch: u64, events: EncodedEvents) -> Result<(), EventLogError>;
 
+    /// The store has every event up to `seq`: the log may forget them and serve them from there. Events of runs whose writer never
+    /// says so are kept.
+    fn mark_durable(&self, run: RunId, seq: u64);
+
     /// Where the run's log ends now. `None`: no event of this run is known, in memory or in the store.
     async fn head(&self, run: RunId) -> Result<Option<LogHead>, EventLogError>;
 

@@ -28,6 +28,13 @@ pub trait Store: Send + Sync + 'static {
     /// Writes a new run with its input and first events, taking a Slot if it is to start at once.
     async fn create_run(&self, run: NewRun) -> Result<Creation, StoreError>;
 
+    /// What [`Store::create_run`] would say of this idempotency key if it was used before: `Existing` or `IdempotencyConflict`; else `None`.
+    async fn find_idempotent(
+        &self,
+        account: &AccountId,
+        idempotency: &Idempotency,
+    ) -> Result<Option<Creation>, StoreError>;
+
     /// Moves a queued run to `running` under a new epoch, taking a Slot. The event `run.started` is numbered and written here.
     async fn claim_run(&self, claim: ClaimRun) -> Result<Claim, StoreError>;
 
@@ -37,8 +44,8 @@ pub trait Store: Send + Sync + 'static {
     /// Changes a run that no actor has (`queued` or `waiting`): the store numbers the events.
     async fn update_parked_run(&self, update: ParkedUpdate) -> Result<ParkedOutcome, StoreError>;
 
-    /// Ends a `running` run whose actor is gone without an ending (its code panicked): `failed` with `error`. Numbers the event itself,
-    /// gives the Slot back. `None` if the run is not `running` under this epoch (any more).
+    /// Ends a `running` run whose actor is gone without an ending (its code panicked): `failed` with `error`, epoch grown by one. Numbers
+    /// the event itself, above `reserved_seq` if that is above `next_seq`; gives the Slot back. `None` if the run is not `running` under this epoch (any more).
     async fn fail_abandoned_run(
         &self,
         run: RunId,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use actix::Message;
+use tokio::sync::oneshot;
 
 use crate::ids::{AccountId, RunId};
 use crate::item::Item;
@@ -11,8 +12,7 @@ use crate::ports::store::{Idempotency, RunRecord};
 use crate::spec::RunSpec;
 
 /// Start a run, or queue it. The answer comes after the run's row is durable.
-#[derive(Debug, Message)]
-#[rtype(result = "Result<Started, StartError>")]
+#[derive(Debug, Clone)]
 pub struct StartRun {
     /// Whose run.
     pub account: AccountId,
@@ -90,26 +90,17 @@ pub enum StartError {
     Store(#[from] StoreError),
 }
 
-/// Stop a run for good. The answer comes after it has ended; a run that had ended before is given back as it is.
-#[derive(Debug, Message)]
-#[rtype(result = "Result<Option<RunRecord>, StoreError>")]
-pub struct CancelRun {
-    /// Which; the sender has checked whose it is.
-    pub run: RunId,
-}
-
 /// A run's place in its account's line; 1 is next, `None` if it is not in the queue.
 #[derive(Debug, Message)]
 #[rtype(result = "Option<u64>")]
-pub struct QueuePosition {
-    /// Which.
-    pub run: RunId,
+pub(crate) struct QueuePosition {
+    pub(crate) run: RunId,
 }
 
 /// How things stand.
 #[derive(Debug, Message)]
 #[rtype(result = "Snapshot")]
-pub struct TakeSnapshot;
+pub(crate) struct TakeSnapshot;
 
 /// How things stand on this instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -128,11 +119,33 @@ pub struct Snapshot {
     pub draining: bool,
 }
 
-/// Admit nothing from now on, let what runs go on until `grace` is over, then hand the rest back to the queue.
-/// The answer comes when no actor is left.
+/// Admit nothing from now on, let what runs go on until `grace` is over, then hand the rest back to the queue. `done` hears when no
+/// actor is left.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Drain {
-    /// How long runs may go on.
-    pub grace: std::time::Duration,
+pub(crate) struct Drain {
+    pub(crate) grace: std::time::Duration,
+    pub(crate) done: oneshot::Sender<()>,
 }
+
+/// Start a run, queue it or refuse it. Answered by `reply`, so that a client that goes away cannot take the start back half done.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Admit {
+    pub(crate) request: StartRun,
+    pub(crate) reply: StartReply,
+}
+
+/// The way in which a start is answered.
+pub(crate) type StartReply = oneshot::Sender<Result<Started, StartError>>;
+
+/// Stop a run for good.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct CancelRun {
+    pub(crate) run: RunId,
+    pub(crate) reply: CancelReply,
+}
+
+/// The way in which a cancel is answered: with the run as it is when it is over, `None` if there is no such run.
+pub(crate) type CancelReply = oneshot::Sender<Result<Option<RunRecord>, StoreError>>;

@@ -1,3 +1,225 @@
 //! The supervisor: admits runs against Permits and Slots, queues what must wait, and answers for every run of this instance.
+//!
+//! It decides from memory and never awaits I/O: writes for runs that have no actor go to tasks on the I/O runtime, which message
+//! back. It hears of every actor's end through the ticket that the actor holds, panics included.
 
+mod admission;
+pub(crate) mod arbiters;
+mod departures;
+mod handle;
 pub mod messages;
+mod parked;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::ids::{AccountId, RunId};
+use crate::ledger::{Ledger, SlotHold, TierQuota};
+use crate::permits::{Permit, Permits};
+use crate::ports::store::Recovered;
+use crate::queue::{FairQueue, WaitingRun};
+use crate::run::ticket::{Departure, RunTicket};
+use crate::run::{HandOver, Origin, RunActor};
+use crate::services::RunServices;
+use crate::supervisor::arbiters::Arbiters;
+pub(crate) use crate::supervisor::messages::StartReply;
+use crate::supervisor::messages::{CancelReply, Drain, QueuePosition, Snapshot, StartRun, TakeSnapshot};
+use crate::time::Timestamp;
+
+pub use handle::SupervisorHandle;
+
+/// Bounds of admission.
+#[derive(Debug, Clone)]
+pub struct SupervisorSettings {
+    /// Runs that may run here at once.
+    pub permits: u32,
+    /// Runs that may wait in all.
+    pub queue_limit: u64,
+    /// How long a run may wait; `None` for ever.
+    pub queue_deadline: Option<Duration>,
+    /// How often, at most, a waiting run's log tells its position.
+    pub position_interval: Duration,
+    /// What each tier allows.
+    pub tiers: BTreeMap<String, TierQuota>,
+    /// Arbiters for runs; one per core is right.
+    pub arbiters: usize,
+    /// Messages that may wait for the supervisor before senders are held up.
+    pub mailbox: usize,
+}
+
+/// A run that the ledger admitted and the store did not: it shall wait.
+#[derive(Debug)]
+pub(crate) struct QueueInstead {
+    pub(crate) run: RunId,
+    pub(crate) request: StartRun,
+    pub(crate) running: u32,
+    pub(crate) reply: StartReply,
+}
+
+pub(crate) struct Supervisor {
+    services: Arc<RunServices>,
+    settings: SupervisorSettings,
+    permits: Permits,
+    ledger: Ledger,
+    queue: FairQueue,
+    /// Runs that are being written into the queue: they count against its bounds and hold their account's line.
+    arriving: HashMap<AccountId, u64>,
+    registry: HashMap<RunId, Addr<RunActor>>,
+    /// Runs whose actor broke, until the store has their end.
+    resolving: HashSet<RunId>,
+    cancel_replies: HashMap<RunId, Vec<CancelReply>>,
+    arbiters: Arbiters,
+    departures: mpsc::UnboundedSender<Departure>,
+    arrivals_of_departures: Option<mpsc::UnboundedReceiver<Departure>>,
+    recovered: Option<Recovered>,
+    expiry: Option<(Timestamp, SpawnHandle)>,
+    draining: Option<oneshot::Sender<()>>,
+    is_draining: bool,
+}
+
+impl Supervisor {
+    fn new(services: RunServices, settings: SupervisorSettings, recovered: Recovered) -> Self {
+        let (departures, arrivals_of_departures) = mpsc::unbounded_channel();
+        Self {
+            permits: Permits::new(settings.permits),
+            arbiters: Arbiters::start(settings.arbiters),
+            services: Arc::new(services),
+            settings,
+            ledger: Ledger::default(),
+            queue: FairQueue::default(),
+            arriving: HashMap::new(),
+            registry: HashMap::new(),
+            resolving: HashSet::new(),
+            cancel_replies: HashMap::new(),
+            departures,
+            arrivals_of_departures: Some(arrivals_of_departures),
+            recovered: Some(recovered),
+            expiry: None,
+            draining: None,
+            is_draining: false,
+        }
+    }
+
+    /// Runs an actor for `run` on the least loaded arbiter.
+    fn launch(&mut self, run: RunId, account: AccountId, epoch: u64, permit: Permit, slot: SlotHold, origin: Origin) {
+        let ticket = RunTicket::new(run, account, epoch, permit, slot, self.departures.clone());
+        let (arbiter, placement) = self.arbiters.place();
+        let services = self.services.clone();
+        let address = RunActor::start_in_arbiter(&arbiter, move |_| RunActor::new(services, ticket, placement, origin));
+        self.registry.insert(run, address);
+    }
+
+    /// Takes up what the instance before this one left: what ran goes on, what waited waits.
+    fn take_up(&mut self, recovered: Recovered, ctx: &mut Context<Self>) {
+        let now = Timestamp::now();
+        for queued in recovered.queued {
+            self.queue.insert(WaitingRun {
+                id: queued.id,
+                account: queued.account,
+                tier: queued.tier.into(),
+                deadline: queued.deadline,
+                told_at: now,
+            });
+        }
+        let (running, waiting) = (recovered.running.len(), self.queue.len());
+        for record in recovered.running {
+            let slot = self.ledger.adopt(&record.account);
+            match self.permits.try_acquire() {
+                Some(permit) => {
+                    let (run, account, epoch) = (record.id, record.account.clone(), record.epoch);
+                    self.launch(run, account, epoch, permit, slot, Origin::Recovered(Box::new(record)));
+                }
+                // The server has become smaller: the run waits for its turn.
+                None => self.give_back_to_queue(record, slot, ctx),
+            }
+        }
+        if running > 0 || waiting > 0 {
+            tracing::info!(running, waiting, "took up the runs of the instance before this one");
+        }
+    }
+
+    /// Hands every run that still runs back to the queue.
+    fn hand_over_all(&mut self) {
+        tracing::info!(
+            runs = self.registry.len(),
+            "the grace period is over; running runs are handed back to the queue"
+        );
+        for address in self.registry.values() {
+            // One that is gone has left already; one with a full mailbox is told by the next start's recovery.
+            let _ = address.try_send(HandOver);
+        }
+    }
+
+    /// Answers whoever waits for the drain, once no actor is left and nothing is being written.
+    fn check_drained(&mut self) {
+        let idle = self.registry.is_empty() && self.resolving.is_empty() && self.arriving.is_empty();
+        if idle && let Some(done) = self.draining.take() {
+            // Whoever asked may have given up.
+            let _ = done.send(());
+        }
+    }
+}
+
+impl Actor for Supervisor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(self.settings.mailbox);
+        if let Some(mut arrivals) = self.arrivals_of_departures.take() {
+            ctx.add_stream(futures::stream::poll_fn(move |task| arrivals.poll_recv(task)));
+        }
+        if let Some(recovered) = self.recovered.take() {
+            self.take_up(recovered, ctx);
+        }
+        self.pump(ctx);
+        self.schedule_expiry(ctx);
+    }
+}
+
+impl Handler<QueuePosition> for Supervisor {
+    type Result = Option<u64>;
+
+    fn handle(&mut self, asked: QueuePosition, _ctx: &mut Self::Context) -> Self::Result {
+        self.queue.position(asked.run)
+    }
+}
+
+impl Handler<TakeSnapshot> for Supervisor {
+    type Result = MessageResult<TakeSnapshot>;
+
+    fn handle(&mut self, _: TakeSnapshot, _ctx: &mut Self::Context) -> Self::Result {
+        let mut queued_by_tier: BTreeMap<String, u64> =
+            self.settings.tiers.keys().map(|tier| (tier.clone(), 0)).collect();
+        for (tier, count) in self.queue.len_by_tier() {
+            queued_by_tier.insert(tier.to_string(), *count);
+        }
+        MessageResult(Snapshot {
+            permits_limit: self.permits.limit(),
+            permits_in_use: self.permits.in_use(),
+            queue_limit: self.settings.queue_limit,
+            queued_by_tier,
+            runs_by_arbiter: self.arbiters.loads(),
+            draining: self.is_draining,
+        })
+    }
+}
+
+impl Handler<Drain> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, drain: Drain, ctx: &mut Self::Context) {
+        tracing::info!(
+            running = self.registry.len(),
+            waiting = self.queue.len(),
+            "draining: no new runs are admitted"
+        );
+        self.is_draining = true;
+        self.draining = Some(drain.done);
+        ctx.run_later(drain.grace, |supervisor, _| supervisor.hand_over_all());
+        self.check_drained();
+    }
+}

@@ -1,0 +1,293 @@
+//! Puts a model's answer together from its pieces: items that grow, and in the end are whole or cut off.
+
+use std::collections::BTreeMap;
+
+use crate::event::{EventBody, FinishReason, ItemSeed};
+use crate::ids::ItemId;
+use crate::item::{ContentPart, Item, ItemContent, ItemStatus, Role, Usage};
+use crate::ports::ModelDelta;
+use crate::time::Timestamp;
+
+/// The answer of one model call, as far as it has come.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    items: Vec<GrowingItem>,
+    /// Where each of the provider's tool calls is in `items`.
+    tool_calls: BTreeMap<u32, usize>,
+    bytes: usize,
+}
+
+/// An item that is not whole yet.
+#[derive(Debug, Clone)]
+pub(crate) struct GrowingItem {
+    pub(crate) id: ItemId,
+    pub(crate) index: u32,
+    pub(crate) seed: ItemSeed,
+    pub(crate) text: String,
+    pub(crate) created_at: Timestamp,
+}
+
+/// How an answer ended.
+#[derive(Debug)]
+pub(crate) struct Finish {
+    pub(crate) reason: FinishReason,
+    pub(crate) usage: Usage,
+    pub(crate) model: String,
+}
+
+/// An answer that makes no sense or has no end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum AnswerError {
+    #[error("the model's answer is longer than this server takes")]
+    TooLong,
+    #[error("the model sent arguments for a tool call that it had not begun")]
+    UnknownToolCall,
+}
+
+impl GrowingItem {
+    /// The item as it stands.
+    pub(crate) fn into_item(self, status: ItemStatus) -> Item {
+        let content = match self.seed {
+            ItemSeed::Message { role } => ItemContent::Message {
+                role,
+                content: vec![ContentPart::Text { text: self.text }],
+            },
+            ItemSeed::Reasoning => ItemContent::Reasoning { text: self.text },
+            ItemSeed::ToolCall { call_id, name } => ItemContent::ToolCall {
+                call_id,
+                name,
+                arguments: self.text,
+            },
+            ItemSeed::ToolResult { call_id } => ItemContent::ToolResult {
+                call_id,
+                output: self.text,
+                is_error: false,
+                truncated: false,
+            },
+        };
+        Item {
+            id: self.id,
+            status,
+            created_at: self.created_at,
+            content,
+        }
+    }
+}
+
+impl Answer {
+    /// Takes a piece in, adding what subscribers should see to `events` and giving new items their places from `next_index` on.
+    pub(crate) fn take_in(
+        &mut self,
+        piece: ModelDelta,
+        max_bytes: usize,
+        next_index: &mut u32,
+        events: &mut Vec<EventBody>,
+    ) -> Result<Option<Finish>, AnswerError> {
+        match piece {
+            ModelDelta::Text(delta) => {
+                let seed = ItemSeed::Message { role: Role::Assistant };
+                let place = self.growing(seed, next_index, events);
+                self.grow(place, delta, max_bytes, events, |item_id, delta| EventBody::TextDelta {
+                    item_id,
+                    delta,
+                })?;
+            }
+            ModelDelta::Reasoning(delta) => {
+                let place = self.growing(ItemSeed::Reasoning, next_index, events);
+                let event = |item_id, delta| EventBody::ReasoningDelta { item_id, delta };
+                self.grow(place, delta, max_bytes, events, event)?;
+            }
+            ModelDelta::ToolCallStarted { index, call_id, name } => {
+                self.count(call_id.len() + name.len(), max_bytes)?;
+                let place = self.add(ItemSeed::ToolCall { call_id, name }, next_index, events);
+                self.tool_calls.insert(index, place);
+            }
+            ModelDelta::ToolCallArguments { index, delta } => {
+                let place = *self.tool_calls.get(&index).ok_or(AnswerError::UnknownToolCall)?;
+                let event = |item_id, delta| EventBody::ArgumentsDelta { item_id, delta };
+                self.grow(place, delta, max_bytes, events, event)?;
+            }
+            ModelDelta::Finished { reason, usage, model } => return Ok(Some(Finish { reason, usage, model })),
+        }
+        Ok(None)
+    }
+
+    /// Ends the answer: every item is whole, or was cut off.
+    pub(crate) fn end(&mut self, status: ItemStatus, events: &mut Vec<EventBody>) -> Vec<Item> {
+        self.tool_calls.clear();
+        self.bytes = 0;
+        let growing = std::mem::take(&mut self.items);
+        growing.into_iter().map(|item| end_item(item, status, events)).collect()
+    }
+
+    /// The place of the last item, if it is of this kind, or of a new one.
+    fn growing(&mut self, seed: ItemSeed, next_index: &mut u32, events: &mut Vec<EventBody>) -> usize {
+        match self.items.last() {
+            Some(last) if last.seed == seed => self.items.len() - 1,
+            _ => self.add(seed, next_index, events),
+        }
+    }
+
+    fn add(&mut self, seed: ItemSeed, next_index: &mut u32, events: &mut Vec<EventBody>) -> usize {
+        let item = GrowingItem {
+            id: ItemId::new(),
+            index: *next_index,
+            seed: seed.clone(),
+            text: String::new(),
+            created_at: Timestamp::now(),
+        };
+        *next_index += 1;
+        events.push(EventBody::ItemAdded {
+            item_id: item.id,
+            index: item.index,
+            item: seed,
+        });
+        self.items.push(item);
+        self.items.len() - 1
+    }
+
+    fn grow(
+        &mut self,
+        place: usize,
+        delta: String,
+        max_bytes: usize,
+        events: &mut Vec<EventBody>,
+        event: impl FnOnce(ItemId, String) -> EventBody,
+    ) -> Result<(), AnswerError> {
+        if delta.is_empty() {
+            return Ok(());
+        }
+        self.count(delta.len(), max_bytes)?;
+        let item = &mut self.items[place];
+        item.text.push_str(&delta);
+        // Pieces that came together for one item are one event.
+        if let Some(
+            EventBody::TextDelta { item_id, delta: last }
+            | EventBody::ReasoningDelta { item_id, delta: last }
+            | EventBody::ArgumentsDelta { item_id, delta: last },
+        ) = events.last_mut()
+            && *item_id == item.id
+        {
+            last.push_str(&delta);
+            return Ok(());
+        }
+        events.push(event(item.id, delta));
+        Ok(())
+    }
+
+    fn count(&mut self, bytes: usize, max_bytes: usize) -> Result<(), AnswerError> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes > max_bytes {
+            Err(AnswerError::TooLong)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Ends one item and tells of it.
+pub(crate) fn end_item(item: GrowingItem, status: ItemStatus, events: &mut Vec<EventBody>) -> Item {
+    let index = item.index;
+    let item = item.into_item(status);
+    events.push(match status {
+        ItemStatus::Completed => EventBody::ItemCompleted {
+            index,
+            item: item.clone(),
+        },
+        ItemStatus::Incomplete => EventBody::ItemIncomplete {
+            index,
+            item: item.clone(),
+        },
+    });
+    item
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kinds(events: &[EventBody]) -> Vec<&'static str> {
+        events.iter().map(EventBody::kind).collect()
+    }
+
+    #[test]
+    fn text_and_parallel_tool_calls_become_items_in_order() {
+        let (mut answer, mut index, mut events) = (Answer::default(), 0, Vec::new());
+        let started = |index, name: &str| ModelDelta::ToolCallStarted {
+            index,
+            call_id: format!("call_{index}"),
+            name: name.into(),
+        };
+        let arguments = |index, delta: &str| ModelDelta::ToolCallArguments {
+            index,
+            delta: delta.into(),
+        };
+        let pieces = [
+            ModelDelta::Text("Let me ".into()),
+            ModelDelta::Text("look.".into()),
+            started(0, "now"),
+            started(1, "echo"),
+            arguments(0, "{}"),
+            arguments(1, "{\"a\""),
+            arguments(1, ":1}"),
+        ];
+        for piece in pieces {
+            answer
+                .take_in(piece, 1000, &mut index, &mut events)
+                .expect("it makes sense");
+        }
+        let items = answer.end(ItemStatus::Completed, &mut events);
+        assert_eq!(items.len(), 3);
+        assert_eq!(items[0].assistant_text().as_deref(), Some("Let me look."));
+        assert!(matches!(&items[2].content, ItemContent::ToolCall { arguments, .. } if arguments == "{\"a\":1}"));
+        let expected = [
+            "item.added",
+            "text.delta",
+            "item.added",
+            "item.added",
+            "arguments.delta",
+            "arguments.delta",
+        ];
+        assert_eq!(kinds(&events)[..6], expected);
+        assert_eq!(kinds(&events)[6..], ["item.completed"; 3]);
+    }
+
+    #[test]
+    fn what_broke_off_is_incomplete_and_the_next_answer_has_new_items() {
+        let (mut answer, mut index, mut events) = (Answer::default(), 4, Vec::new());
+        answer
+            .take_in(ModelDelta::Text("Hal".into()), 1000, &mut index, &mut events)
+            .expect("fine");
+        let cut = answer.end(ItemStatus::Incomplete, &mut events);
+        answer
+            .take_in(ModelDelta::Text("Hello".into()), 1000, &mut index, &mut events)
+            .expect("fine");
+        let whole = answer.end(ItemStatus::Completed, &mut events);
+        assert_ne!(cut[0].id, whole[0].id);
+        assert_eq!(cut[0].assistant_text(), None);
+        let indices: Vec<u32> = events
+            .iter()
+            .filter_map(|event| match event {
+                EventBody::ItemAdded { index, .. } => Some(*index),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(indices, [4, 5]);
+    }
+
+    #[test]
+    fn answers_are_bounded_and_must_make_sense() {
+        let (mut answer, mut index, mut events) = (Answer::default(), 0, Vec::new());
+        let mut take = |piece| answer.take_in(piece, 8, &mut index, &mut events);
+        assert!(take(ModelDelta::Text("12345678".into())).is_ok());
+        assert_eq!(
+            take(ModelDelta::Text("9".into())).expect_err("too long"),
+            AnswerError::TooLong
+        );
+        let orphan = ModelDelta::ToolCallArguments {
+            index: 3,
+            delta: String::new(),
+        };
+        assert_eq!(take(orphan).expect_err("unknown"), AnswerError::UnknownToolCall);
+    }
+}

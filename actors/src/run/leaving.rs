@@ -1,0 +1,137 @@
+//! The one way out of `running`: to an end, to the queue, or to wait.
+
+use actix::prelude::*;
+
+use crate::error::{RunError, RunErrorCode};
+use crate::event::{EventBody, QueuedReason, WaitingReason};
+use crate::item::{Item, ItemStatus};
+use crate::llm_actor::AbortCall;
+use crate::ports::store::StateChange;
+use crate::run::{Phase, RunActor};
+use crate::run_state::RunState;
+use crate::store_actor::Record;
+use crate::time::Timestamp;
+
+/// Where a run goes and why.
+#[derive(Debug)]
+pub(crate) struct Leave {
+    to: RunState,
+    error: Option<RunError>,
+    waiting: Option<WaitingReason>,
+}
+
+impl Leave {
+    const fn to(to: RunState) -> Self {
+        Self {
+            to,
+            error: None,
+            waiting: None,
+        }
+    }
+
+    pub(crate) const fn completed() -> Self {
+        Self::to(RunState::Completed)
+    }
+
+    pub(crate) const fn cancelled() -> Self {
+        Self::to(RunState::Cancelled)
+    }
+
+    pub(crate) const fn handed_over() -> Self {
+        Self::to(RunState::Queued)
+    }
+
+    pub(crate) const fn needs_review() -> Self {
+        Self {
+            to: RunState::Waiting,
+            error: None,
+            waiting: Some(WaitingReason::NeedsReview),
+        }
+    }
+
+    pub(crate) const fn failed(error: RunError) -> Self {
+        Self {
+            to: RunState::Failed,
+            error: Some(error),
+            waiting: None,
+        }
+    }
+
+    pub(crate) fn deadline() -> Self {
+        Self::failed(RunError::new(
+            RunErrorCode::DeadlineExceeded,
+            "the run did not end before its deadline",
+        ))
+    }
+}
+
+impl RunActor {
+    /// Takes the run out of `running`: what is under way is aborted, what was shown is kept. The first to ask decides.
+    pub(super) fn leave(&mut self, leave: Leave, ctx: &mut Context<Self>) {
+        self.leave_with(leave, Vec::new(), Vec::new(), ctx);
+    }
+
+    /// The same, with the last step's events and items in the same commit.
+    pub(super) fn leave_with(
+        &mut self,
+        leave: Leave,
+        mut events: Vec<EventBody>,
+        mut items: Vec<Item>,
+        ctx: &mut Context<Self>,
+    ) {
+        if matches!(self.phase, Phase::Leaving) {
+            return;
+        }
+        if !self.ready {
+            self.deferred.get_or_insert(leave);
+            return;
+        }
+        self.abort_step();
+        items.extend(self.answer.end(ItemStatus::Incomplete, &mut events));
+        events.extend(EventBody::ending(leave.to, leave.error.as_ref(), self.progress.usage));
+        match (leave.to, leave.waiting) {
+            (RunState::Queued, _) => {
+                events.push(EventBody::RunQueued {
+                    position: 1,
+                    reason: QueuedReason::HandedOver,
+                });
+            }
+            (RunState::Waiting, Some(reason)) => events.push(EventBody::RunWaiting { reason }),
+            _ => {}
+        }
+        if leave.to.is_terminal() {
+            let code = leave.error.as_ref().map_or("", |error| error.code.as_str());
+            metrics::counter!("callboard_runs_total", "state" => leave.to.as_str(), "code" => code).increment(1);
+        }
+        self.phase = Phase::Leaving;
+        let change = StateChange {
+            to: leave.to,
+            error: leave.error,
+            waiting: leave.waiting,
+            at: Timestamp::now(),
+        };
+        let leave = Some((change, self.ticket.slot.take()));
+        self.record(
+            Record {
+                events,
+                items,
+                progress: Some(self.progress),
+                leave,
+                notify: true,
+            },
+            ctx,
+        );
+    }
+
+    /// Aborts the model call and the tools under way; reports that are on their way already will be ignored.
+    fn abort_step(&mut self) {
+        self.generation += 1;
+        if let (Phase::ModelCalled, Some(llm)) = (&self.phase, &self.llm) {
+            // If its mailbox is gone, so is the call.
+            let _ = llm.try_send(AbortCall);
+        }
+        for task in self.tool_tasks.drain(..) {
+            task.abort();
+        }
+    }
+}

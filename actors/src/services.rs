@@ -1,0 +1,92 @@
+//! What every run of this instance works with: the ports, the shared I/O runtime and the settings.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::ids::InstanceId;
+use crate::ports::{EventLog, Model, Store, Tool};
+use crate::retry::RetryPolicy;
+
+/// The ports, the I/O runtime and the settings, shared by all runs.
+#[derive(Clone)]
+pub struct RunServices {
+    /// This process.
+    pub instance: InstanceId,
+    /// What must survive.
+    pub store: Arc<dyn Store>,
+    /// What subscribers read.
+    pub log: Arc<dyn EventLog>,
+    /// Models by the name that clients use.
+    pub models: HashMap<String, Arc<ModelRoute>>,
+    /// Tools by name.
+    pub tools: BTreeMap<String, Arc<dyn Tool>>,
+    /// The multi-thread runtime on which all I/O of the runs happens.
+    pub io: tokio::runtime::Handle,
+    /// Bounds.
+    pub settings: RunSettings,
+}
+
+/// A model and how long to wait for it.
+#[derive(Clone)]
+pub struct ModelRoute {
+    /// The adapter.
+    pub model: Arc<dyn Model>,
+    /// How long each part of a call may take.
+    pub timeouts: ModelTimeouts,
+    /// When a failed call is made again.
+    pub retry: RetryPolicy,
+}
+
+/// How long each part of a model call may take. Connecting is bounded by the adapter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ModelTimeouts {
+    /// From the request to the first piece of the answer.
+    pub first_byte: Duration,
+    /// Between two pieces.
+    pub idle: Duration,
+    /// The whole call.
+    pub call: Duration,
+}
+
+/// Bounds of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunSettings {
+    /// What is promised after a crash.
+    pub durability: Durability,
+    /// How long a tool call may take, unless the tool says less.
+    pub tool_timeout: Duration,
+    /// Bytes of a tool's output that are kept.
+    pub tool_max_output: usize,
+    /// Tool calls of one run that run at once.
+    pub max_parallel_tools: usize,
+    /// Tool calls a model may ask for in one answer; those above it are answered with an error.
+    pub max_tool_calls_per_answer: usize,
+    /// Bytes of one answer of a model; a longer one fails the run.
+    pub max_answer_bytes: usize,
+    /// Bytes of events that may wait for their commit before the model's stream is held up.
+    pub max_unwritten_bytes: usize,
+}
+
+/// What is promised to subscribers after a crash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Everything a client saw replays: an event is shown after its commit.
+    Strict,
+    /// Deltas of the unfinished item may be missing, but no seq is ever used twice: deltas are shown at once and written
+    /// at the latest after this time.
+    Relaxed {
+        /// How long deltas may be unwritten.
+        flush_interval: Duration,
+    },
+}
+
+impl Durability {
+    /// How many seqs are reserved at a time, so that they can be shown before they are written.
+    pub(crate) const fn reservation(self) -> u64 {
+        match self {
+            Self::Strict => 0,
+            Self::Relaxed { .. } => 4096,
+        }
+    }
+}

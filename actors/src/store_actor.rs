@@ -1,0 +1,484 @@
+//! A run's ordered, bounded share of the store: numbers its events, gathers what comes while a write is under way, and shows
+//! events when they may be shown.
+//!
+//! One write at a time, in order. `Strict`: commit, then append to the log. `Relaxed`: deltas are appended first and committed
+//! within the flush interval; everything else as in `Strict`. A store that does not answer holds the run up and loses nothing:
+//! the write is tried again until it succeeds or is refused.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use actix::prelude::*;
+use futures::FutureExt;
+use std::panic::AssertUnwindSafe;
+use tokio::sync::Notify;
+
+use crate::encoding::{EncodedEvents, EventEncoder};
+use crate::event::EventBody;
+use crate::ids::{AccountId, RunId};
+use crate::item::Item;
+use crate::ledger::SlotHold;
+use crate::ports::store::{Claim, ClaimRun, Creation, NewRun, RunCommit, RunProgress, StateChange};
+use crate::ports::{EventLogError, StoreError};
+use crate::run::RunActor;
+use crate::services::{Durability, RunServices};
+
+/// How the run comes into this actor's hands. The first write.
+#[derive(Debug)]
+pub(crate) enum Opening {
+    /// It is new.
+    Create(Box<NewRun>),
+    /// It was in the queue.
+    Claim(Box<ClaimRun>),
+    /// It was found `running` and taken over: its log goes on at `next_seq`.
+    Adopt {
+        epoch: u64,
+        next_seq: u64,
+        reserved_seq: u64,
+    },
+}
+
+/// Write this, after everything before it.
+#[derive(Debug, Default, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Record {
+    pub(crate) events: Vec<EventBody>,
+    pub(crate) items: Vec<Item>,
+    pub(crate) progress: Option<RunProgress>,
+    /// The run leaves `running`; its Slot is given back with the commit, before anyone can see the event.
+    pub(crate) leave: Option<(StateChange, Option<SlotHold>)>,
+    /// Tell the run when it is durable.
+    pub(crate) notify: bool,
+}
+
+/// What the run's actor hears from its store actor.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) enum StoreReport {
+    /// The first write is done, or was refused.
+    Opened(Result<OpenedRun, OpenFailure>),
+    /// So many of the records that asked for it are durable, in all.
+    Durable(u64),
+    /// Nothing more can be written.
+    Lost(WriteLoss),
+}
+
+/// What the first write brought.
+#[derive(Debug)]
+pub(crate) enum OpenedRun {
+    Created,
+    Claimed(Box<crate::ports::store::RunRecord>),
+    Adopted,
+}
+
+/// Why the first write was refused.
+#[derive(Debug)]
+pub(crate) enum OpenFailure {
+    Existing(Box<crate::ports::store::RunRecord>),
+    IdempotencyConflict,
+    QuotaExceeded { running: u32 },
+    NotQueued,
+    Store(StoreError),
+}
+
+/// Why nothing more can be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WriteLoss {
+    /// Another instance has the run.
+    Fenced,
+    /// The store refused or broke in a way that another try would not mend.
+    Broken,
+}
+
+/// Bytes of events that wait for their commit. Whoever produces them waits while there are too many.
+#[derive(Debug, Default)]
+pub(crate) struct Backlog {
+    bytes: AtomicUsize,
+    shrunk: Notify,
+}
+
+impl Backlog {
+    fn set(&self, bytes: usize) {
+        if self.bytes.swap(bytes, Ordering::AcqRel) > bytes {
+            self.shrunk.notify_waiters();
+        }
+    }
+
+    /// Returns when at most `limit` bytes wait.
+    pub(crate) async fn at_most(&self, limit: usize) {
+        loop {
+            let shrunk = self.shrunk.notified();
+            if self.bytes.load(Ordering::Acquire) <= limit {
+                return;
+            }
+            shrunk.await;
+        }
+    }
+}
+
+pub(crate) struct StoreActor {
+    run: RunId,
+    account: AccountId,
+    epoch: u64,
+    services: Arc<RunServices>,
+    owner: Addr<RunActor>,
+    opening: Option<Opening>,
+    encoder: EventEncoder,
+    reserved_seq: u64,
+    /// Shown but not yet committed (`Relaxed`).
+    shown: Vec<EncodedEvents>,
+    gathered: Gathered,
+    /// Records durable that asked to be told.
+    durable: u64,
+    busy: bool,
+    flush_scheduled: bool,
+    lost: bool,
+    backlog: Arc<Backlog>,
+    write: Option<tokio::task::AbortHandle>,
+}
+
+/// What waits for the next commit, besides events.
+#[derive(Debug, Default)]
+struct Gathered {
+    items: Vec<Item>,
+    progress: Option<RunProgress>,
+    leave: Option<(StateChange, Option<SlotHold>)>,
+    notices: u64,
+    /// Something that may not be shown before it is committed.
+    must_commit: bool,
+}
+
+/// A write has ended.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct WriteEnded {
+    outcome: Result<WriteDone, WriteLoss>,
+}
+
+#[derive(Debug)]
+enum WriteDone {
+    Opened(Result<(OpenedRun, Option<Log>), OpenFailure>),
+    Committed { notices: u64 },
+    Shown(EncodedEvents),
+}
+
+/// Where the log of a claimed run goes on.
+#[derive(Debug, Clone, Copy)]
+struct Log {
+    epoch: u64,
+    next_seq: u64,
+    reserved_seq: u64,
+}
+
+impl StoreActor {
+    pub(crate) fn new(
+        run: RunId,
+        account: AccountId,
+        services: Arc<RunServices>,
+        owner: Addr<RunActor>,
+        opening: Opening,
+        backlog: Arc<Backlog>,
+    ) -> Self {
+        let (epoch, next_seq, reserved_seq) = match &opening {
+            Opening::Create(new_run) => (1, new_run.events.last_seq() + 1, new_run.reserved_seq),
+            // Known when the store has answered; nothing is recorded before that.
+            Opening::Claim(_) => (0, 0, 0),
+            Opening::Adopt {
+                epoch,
+                next_seq,
+                reserved_seq,
+            } => (*epoch, *next_seq, *reserved_seq),
+        };
+        Self {
+            run,
+            account,
+            epoch,
+            services,
+            owner,
+            opening: Some(opening),
+            encoder: EventEncoder::new(run, next_seq),
+            reserved_seq,
+            shown: Vec::new(),
+            gathered: Gathered::default(),
+            durable: 0,
+            busy: false,
+            flush_scheduled: false,
+            lost: false,
+            backlog,
+            write: None,
+        }
+    }
+
+    fn report(&self, report: StoreReport) {
+        // The run's mailbox has room for all its children can have under way; if it is gone, nobody needs to know.
+        if let Err(SendError::Full(_)) = self.owner.try_send(report) {
+            tracing::error!(run_id = %self.run, "the run's mailbox was full; a report of its store was lost");
+        }
+    }
+
+    /// Begins the next write if there is something to write and none is under way.
+    fn write_next(&mut self, ctx: &mut Context<Self>) {
+        if self.busy || self.lost {
+            return;
+        }
+        if let Some(opening) = self.opening.take() {
+            self.spawn(ctx, open(self.services.clone(), self.run, opening));
+            return;
+        }
+        if !self.gathered.must_commit {
+            self.show_deltas(ctx);
+            return;
+        }
+        let fresh = self.encoder.take();
+        let shown = std::mem::take(&mut self.shown);
+        let all = EncodedEvents::join_all(shown.iter().chain(fresh.as_ref()));
+        let gathered = std::mem::take(&mut self.gathered);
+        self.backlog.set(0);
+        let mut commit = RunCommit {
+            run: self.run,
+            account: self.account.clone(),
+            epoch: self.epoch,
+            events: all,
+            reserved_seq: 0,
+            items: gathered.items,
+            progress: gathered.progress,
+            change: None,
+        };
+        let mut slot = None;
+        if let Some((change, held)) = gathered.leave {
+            commit.change = Some(change);
+            slot = held;
+        } else if self.services.settings.durability != Durability::Strict {
+            commit.reserved_seq = self.encoder.next_seq() + self.services.settings.durability.reservation();
+            self.reserved_seq = commit.reserved_seq;
+        }
+        self.spawn(ctx, write(self.services.clone(), commit, slot, fresh, gathered.notices));
+    }
+
+    /// `Relaxed` only: shows deltas now, and sees to it that they are committed soon.
+    fn show_deltas(&mut self, ctx: &mut Context<Self>) {
+        let Durability::Relaxed { flush_interval } = self.services.settings.durability else {
+            return;
+        };
+        if self.encoder.next_seq() > self.reserved_seq {
+            self.gathered.must_commit = true;
+            self.write_next(ctx);
+            return;
+        }
+        let Some(events) = self.encoder.take() else { return };
+        if !self.flush_scheduled {
+            self.flush_scheduled = true;
+            ctx.run_later(flush_interval, |actor, ctx| {
+                actor.flush_scheduled = false;
+                actor.gathered.must_commit |= !actor.shown.is_empty();
+                actor.write_next(ctx);
+            });
+        }
+        let (services, run, epoch) = (self.services.clone(), self.run, self.epoch);
+        self.spawn(ctx, async move {
+            let appended = services.log.append(run, epoch, events.clone()).await;
+            appended.map_err(|error| log_loss(run, &error))?;
+            Ok(WriteDone::Shown(events))
+        });
+    }
+
+    fn spawn(
+        &mut self,
+        ctx: &mut Context<Self>,
+        work: impl Future<Output = Result<WriteDone, WriteLoss>> + Send + 'static,
+    ) {
+        self.busy = true;
+        let address = ctx.address();
+        let run = self.run;
+        let task = self.services.io.spawn(async move {
+            let outcome = AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_panic| {
+                tracing::error!(run_id = %run, "a write panicked");
+                Err(WriteLoss::Broken)
+            });
+            // A closed mailbox means that the run is gone.
+            let _ = address.send(WriteEnded { outcome }).await;
+        });
+        self.write = Some(task.abort_handle());
+    }
+}
+
+impl Actor for StoreActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(crate::run::CHILD_MAILBOX);
+        self.write_next(ctx);
+    }
+}
+
+impl Drop for StoreActor {
+    fn drop(&mut self) {
+        if let Some(write) = &self.write {
+            write.abort();
+        }
+    }
+}
+
+impl Handler<Record> for StoreActor {
+    type Result = ();
+
+    fn handle(&mut self, record: Record, ctx: &mut Self::Context) {
+        let gathered = &mut self.gathered;
+        let deltas_only = record.items.is_empty()
+            && record.progress.is_none()
+            && record.leave.is_none()
+            && !record.notify
+            && record.events.iter().all(EventBody::is_delta);
+        gathered.must_commit |= !deltas_only || self.services.settings.durability == Durability::Strict;
+        for event in record.events {
+            self.encoder.push(event);
+        }
+        gathered.items.extend(record.items);
+        gathered.progress = record.progress.or(gathered.progress);
+        gathered.notices += u64::from(record.notify);
+        if gathered.leave.is_none() {
+            gathered.leave = record.leave;
+        }
+        self.backlog.set(self.encoder.buffered_bytes());
+        self.write_next(ctx);
+    }
+}
+
+impl Handler<WriteEnded> for StoreActor {
+    type Result = ();
+
+    fn handle(&mut self, ended: WriteEnded, ctx: &mut Self::Context) {
+        self.busy = false;
+        match ended.outcome {
+            Ok(WriteDone::Opened(Ok((opened, log)))) => {
+                if let Some(log) = log {
+                    self.epoch = log.epoch;
+                    self.reserved_seq = log.reserved_seq;
+                    self.encoder.skip_to(log.next_seq);
+                }
+                self.report(StoreReport::Opened(Ok(opened)));
+            }
+            Ok(WriteDone::Opened(Err(failure))) => {
+                self.lost = true;
+                self.report(StoreReport::Opened(Err(failure)));
+            }
+            Ok(WriteDone::Committed { notices }) => {
+                self.durable += notices;
+                if notices > 0 {
+                    self.report(StoreReport::Durable(self.durable));
+                }
+            }
+            Ok(WriteDone::Shown(events)) => {
+                self.shown.push(events);
+                let unwritten: usize = self.shown.iter().map(|events| events.bytes().len()).sum();
+                self.gathered.must_commit |= unwritten > self.services.settings.max_unwritten_bytes;
+            }
+            Err(loss) => {
+                self.lost = true;
+                self.report(StoreReport::Lost(loss));
+            }
+        }
+        self.write_next(ctx);
+    }
+}
+
+async fn open(services: Arc<RunServices>, run: RunId, opening: Opening) -> Result<WriteDone, WriteLoss> {
+    let opened = match opening {
+        Opening::Adopt { .. } => Ok((OpenedRun::Adopted, None)),
+        Opening::Create(new_run) => {
+            let events = new_run.events.clone();
+            match services.store.create_run(*new_run).await {
+                Ok(Creation::Created) => {
+                    append(&services, run, 1, events).await?;
+                    Ok((OpenedRun::Created, None))
+                }
+                Ok(Creation::Existing(record)) => Err(OpenFailure::Existing(record)),
+                Ok(Creation::IdempotencyConflict) => Err(OpenFailure::IdempotencyConflict),
+                Ok(Creation::QuotaExceeded { running }) => Err(OpenFailure::QuotaExceeded { running }),
+                Err(error) => Err(OpenFailure::Store(error)),
+            }
+        }
+        Opening::Claim(claim) => match services.store.claim_run(*claim).await {
+            Ok(Claim::Claimed { record, events }) => {
+                let log = Log {
+                    epoch: record.epoch,
+                    next_seq: record.next_seq,
+                    reserved_seq: record.reserved_seq,
+                };
+                append(&services, run, record.epoch, events).await?;
+                Ok((OpenedRun::Claimed(record), Some(log)))
+            }
+            Ok(Claim::NotQueued) => Err(OpenFailure::NotQueued),
+            Ok(Claim::QuotaExceeded { running }) => Err(OpenFailure::QuotaExceeded { running }),
+            Err(error) => Err(OpenFailure::Store(error)),
+        },
+    };
+    Ok(WriteDone::Opened(opened))
+}
+
+async fn write(
+    services: Arc<RunServices>,
+    commit: RunCommit,
+    slot: Option<SlotHold>,
+    fresh: Option<EncodedEvents>,
+    notices: u64,
+) -> Result<WriteDone, WriteLoss> {
+    let (run, epoch) = (commit.run, commit.epoch);
+    let shown_before = commit
+        .events
+        .as_ref()
+        .map(EncodedEvents::last_seq)
+        .filter(|_| fresh.is_none());
+    commit_until_answered(&services, commit).await?;
+    // Before anyone can see that the run has ended: whoever sees it may start the next one.
+    drop(slot);
+    if let Some(events) = fresh {
+        append(&services, run, epoch, events).await?;
+    }
+    if let Some(seq) = shown_before {
+        services.log.mark_durable(run, seq);
+    }
+    Ok(WriteDone::Committed { notices })
+}
+
+/// Shows events that are durable.
+async fn append(services: &RunServices, run: RunId, epoch: u64, events: EncodedEvents) -> Result<(), WriteLoss> {
+    let last_seq = events.last_seq();
+    services
+        .log
+        .append(run, epoch, events)
+        .await
+        .map_err(|error| log_loss(run, &error))?;
+    services.log.mark_durable(run, last_seq);
+    Ok(())
+}
+
+fn log_loss(run: RunId, error: &EventLogError) -> WriteLoss {
+    if *error == EventLogError::Fenced {
+        return WriteLoss::Fenced;
+    }
+    tracing::error!(run_id = %run, %error, "the event log refused an append");
+    WriteLoss::Broken
+}
+
+/// Commits; while the store does not answer, again and again.
+async fn commit_until_answered(services: &RunServices, commit: RunCommit) -> Result<(), WriteLoss> {
+    let run = commit.run;
+    let mut delay = Duration::from_millis(50);
+    loop {
+        match services.store.commit(commit.clone()).await {
+            Ok(()) => return Ok(()),
+            Err(StoreError::Unavailable(reason)) => {
+                tracing::warn!(run_id = %run, reason, ?delay, "the store is unavailable; the run waits for it");
+                tokio::time::sleep(delay).await;
+                delay = (delay * 2).min(Duration::from_secs(2));
+            }
+            Err(StoreError::Fenced) => return Err(WriteLoss::Fenced),
+            Err(error) => {
+                tracing::error!(run_id = %run, %error, "the store refused a commit");
+                return Err(WriteLoss::Broken);
+            }
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! Coming in: start at once, wait in the queue, or be refused; and the pump that starts what waits.
+
+use actix::prelude::*;
+
+use crate::encoding::encode;
+use crate::event::{EventBody, QueuedReason};
+use crate::ids::RunId;
+use crate::ledger::{SlotHold, TierQuota};
+use crate::ports::store::{Admission, ClaimRun, Creation, NewRun};
+use crate::queue::WaitingRun;
+use crate::run::Origin;
+use crate::supervisor::messages::{Admit, OnLimit, StartError, StartRun, Started};
+use crate::supervisor::{QueueInstead, StartReply, Supervisor};
+use crate::time::Timestamp;
+
+/// A run's row is in the queue, or not.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Arrived {
+    waiting: WaitingRun,
+    request: StartRun,
+    outcome: Result<Creation, StartError>,
+    position: u64,
+    reply: StartReply,
+}
+
+impl Supervisor {
+    fn admit(&mut self, request: StartRun, reply: StartReply, ctx: &mut Context<Self>) {
+        let run = RunId::new();
+        let Some(quota) = self.settings.tiers.get(&request.tier).copied() else {
+            return answer(reply, Err(StartError::UnknownTier));
+        };
+        if self.is_draining {
+            return self.refuse(request, StartError::ShuttingDown, reply);
+        }
+        let line_is_free = self.queue.len_of(&request.account) == 0 && !self.arriving.contains_key(&request.account);
+        let slot = if line_is_free {
+            self.ledger.try_take(&request.account, quota.concurrent_runs).ok()
+        } else {
+            None
+        };
+        let has_slot = slot.is_some();
+        if let Some(slot) = slot
+            && let Some(permit) = self.permits.try_acquire()
+        {
+            return self.start(run, request, quota, permit, slot, reply);
+        }
+        let reason = if has_slot {
+            QueuedReason::Capacity
+        } else {
+            QueuedReason::Quota
+        };
+        if request.on_limit == OnLimit::Refuse {
+            let error = match quota.concurrent_runs {
+                Some(limit) if !has_slot => self.over_quota(&request, limit, false),
+                _ => StartError::AtCapacity {
+                    limit: self.permits.limit(),
+                },
+            };
+            return self.refuse(request, error, reply);
+        }
+        self.enqueue(run, request, reason, reply, ctx);
+    }
+
+    fn start(
+        &mut self,
+        run: RunId,
+        request: StartRun,
+        quota: TierQuota,
+        permit: crate::permits::Permit,
+        slot: SlotHold,
+        reply: StartReply,
+    ) {
+        let on_limit = request.on_limit;
+        let first = [
+            EventBody::RunCreated {
+                spec: request.spec.clone(),
+            },
+            EventBody::RunStarted { epoch: 1 },
+        ];
+        let admission = Admission::Start {
+            slot_limit: quota.concurrent_runs,
+        };
+        let Some(new_run) = self.new_run(run, request, admission, first) else {
+            return;
+        };
+        let account = new_run.account.clone();
+        self.launch(
+            run,
+            account,
+            1,
+            permit,
+            slot,
+            Origin::New {
+                new_run: Box::new(new_run),
+                on_limit,
+                reply,
+            },
+        );
+    }
+
+    /// Writes a run into the queue; it can start once it is durable there.
+    pub(super) fn enqueue(
+        &mut self,
+        run: RunId,
+        request: StartRun,
+        reason: QueuedReason,
+        reply: StartReply,
+        ctx: &mut Context<Self>,
+    ) {
+        let quota = self.settings.tiers.get(&request.tier).copied();
+        let arriving = self.arriving.get(&request.account).copied().unwrap_or(0);
+        let ahead = self.queue.len_of(&request.account) + arriving;
+        if let Some(limit) = quota
+            .and_then(|quota| quota.queued_runs)
+            .filter(|limit| ahead >= *limit)
+        {
+            let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+            let error = self.over_quota(&request, limit, true);
+            return self.refuse(request, error, reply);
+        }
+        if self.queue.len() + self.arriving.values().sum::<u64>() >= self.settings.queue_limit {
+            return self.refuse(
+                request,
+                StartError::QueueFull {
+                    limit: self.settings.queue_limit,
+                },
+                reply,
+            );
+        }
+        let now = Timestamp::now();
+        let deadline = self.settings.queue_deadline.map(|deadline| now.after(deadline));
+        let position = ahead + 1;
+        let first = [
+            EventBody::RunCreated {
+                spec: request.spec.clone(),
+            },
+            EventBody::RunQueued { position, reason },
+        ];
+        let Some(new_run) = self.new_run(run, request.clone(), Admission::Queue { deadline }, first) else {
+            return;
+        };
+        *self.arriving.entry(request.account.clone()).or_insert(0) += 1;
+        let waiting = WaitingRun {
+            id: run,
+            account: request.account.clone(),
+            tier: request.tier.as_str().into(),
+            deadline,
+            told_at: now,
+        };
+        let services = self.services.clone();
+        self.io_task(ctx, async move {
+            let events = new_run.events.clone();
+            let outcome = services.store.create_run(new_run).await.map_err(StartError::from);
+            if matches!(outcome, Ok(Creation::Created)) {
+                super::parked::show(&services, run, 0, events).await;
+            }
+            Arrived {
+                waiting,
+                request,
+                outcome,
+                position,
+                reply,
+            }
+        });
+    }
+
+    fn new_run(&self, id: RunId, request: StartRun, admission: Admission, first: [EventBody; 2]) -> Option<NewRun> {
+        let events = encode(id, 0, first)?;
+        let reserved_seq = match admission {
+            Admission::Start { .. } => self.services.settings.durability.reservation(),
+            Admission::Queue { .. } => 0,
+        };
+        Some(NewRun {
+            id,
+            account: request.account,
+            tier: request.tier,
+            instance: self.services.instance,
+            idempotency: request.idempotency,
+            spec: request.spec,
+            input: request.input,
+            admission,
+            events,
+            reserved_seq,
+            created_at: Timestamp::now(),
+        })
+    }
+
+    fn over_quota(&self, request: &StartRun, limit: u32, queue_full: bool) -> StartError {
+        let running = self.ledger.running(&request.account);
+        StartError::Quota {
+            limit,
+            running,
+            queued: self.queue.len_of(&request.account),
+            queue_full,
+        }
+    }
+
+    /// Says no, unless the same request came before: then its run is the answer, full or not.
+    fn refuse(&self, request: StartRun, error: StartError, reply: StartReply) {
+        let Some(idempotency) = request.idempotency else {
+            return answer(reply, Err(error));
+        };
+        let services = self.services.clone();
+        self.services.io.spawn(async move {
+            let found = services.store.find_idempotent(&request.account, &idempotency).await;
+            answer(
+                reply,
+                match found {
+                    Ok(Some(Creation::Existing(run))) => Ok(replay(*run)),
+                    Ok(Some(Creation::IdempotencyConflict)) => Err(StartError::IdempotencyConflict),
+                    Ok(_) => Err(error),
+                    Err(store) => Err(store.into()),
+                },
+            );
+        });
+    }
+
+    /// Starts what waits while there are Permits and somebody with a Slot.
+    pub(super) fn pump(&mut self, ctx: &mut Context<Self>) {
+        if self.is_draining {
+            return;
+        }
+        while !self.queue.is_empty() {
+            let Some(permit) = self.permits.try_acquire() else {
+                return;
+            };
+            let mut slot = None;
+            let (tiers, ledger) = (&self.settings.tiers, &self.ledger);
+            let next = self.queue.next(|run| {
+                // A tier that is gone from the configuration lets nothing start.
+                let limit = tiers.get(&*run.tier).map_or(Some(0), |quota| quota.concurrent_runs);
+                slot = ledger.try_take(&run.account, limit).ok();
+                slot.is_some()
+            });
+            let (Some(run), Some(slot)) = (next, slot) else { return };
+            let claim = ClaimRun {
+                run: run.id,
+                instance: self.services.instance,
+                slot_limit: tiers.get(&*run.tier).and_then(|quota| quota.concurrent_runs),
+                reserve_seqs: self.services.settings.durability.reservation(),
+                at: Timestamp::now(),
+            };
+            let account = run.account.clone();
+            self.launch(run.id, account, 0, permit, slot, Origin::Queued(Box::new(claim)));
+            self.tell_positions(&run.account, ctx);
+        }
+    }
+}
+
+fn answer(reply: StartReply, answer: Result<Started, StartError>) {
+    // A client that went away does not need it.
+    let _ = reply.send(answer);
+}
+
+fn replay(run: crate::ports::store::RunRecord) -> Started {
+    Started {
+        run,
+        queue_position: None,
+        replayed: true,
+    }
+}
+
+impl Handler<Admit> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, admit: Admit, ctx: &mut Self::Context) {
+        self.admit(admit.request, admit.reply, ctx);
+    }
+}
+
+impl Handler<Arrived> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, arrived: Arrived, ctx: &mut Self::Context) {
+        let account = &arrived.request.account;
+        if let Some(count) = self.arriving.get_mut(account) {
+            *count -= 1;
+            if *count == 0 {
+                self.arriving.remove(account);
+            }
+        }
+        let result = match arrived.outcome {
+            Ok(Creation::Created) => {
+                let run = queued_record(&arrived.waiting, arrived.request);
+                self.queue.insert(arrived.waiting);
+                Ok(Started {
+                    run,
+                    queue_position: Some(arrived.position),
+                    replayed: false,
+                })
+            }
+            Ok(Creation::Existing(run)) => Ok(replay(*run)),
+            Ok(Creation::IdempotencyConflict) => Err(StartError::IdempotencyConflict),
+            // A run that is not to start takes no Slot, so this is no answer to it.
+            Ok(Creation::QuotaExceeded { running }) => {
+                let queued = self.queue.len_of(account);
+                Err(StartError::Quota {
+                    limit: running,
+                    running,
+                    queued,
+                    queue_full: false,
+                })
+            }
+            Err(error) => Err(error),
+        };
+        answer(arrived.reply, result);
+        self.pump(ctx);
+        self.schedule_expiry(ctx);
+        self.check_drained();
+    }
+}
+
+/// What the store has of a run that has just been queued.
+fn queued_record(waiting: &WaitingRun, request: StartRun) -> crate::ports::store::RunRecord {
+    crate::ports::store::RunRecord {
+        id: waiting.id,
+        account: request.account,
+        tier: request.tier,
+        state: crate::run_state::RunState::Queued,
+        epoch: 0,
+        spec: request.spec,
+        error: None,
+        waiting: None,
+        progress: Default::default(),
+        next_seq: 2,
+        reserved_seq: 0,
+        created_at: waiting.told_at,
+        started_at: None,
+        ended_at: None,
+        queue_deadline: waiting.deadline,
+    }
+}
+
+impl Supervisor {
+    /// The store refused the Slot that the ledger had.
+    pub(super) fn queue_instead(&mut self, instead: QueueInstead, ctx: &mut Context<Self>) {
+        if instead.request.on_limit == OnLimit::Refuse {
+            let queued = self.queue.len_of(&instead.request.account);
+            let (limit, running) = (instead.running, instead.running);
+            return answer(
+                instead.reply,
+                Err(StartError::Quota {
+                    limit,
+                    running,
+                    queued,
+                    queue_full: false,
+                }),
+            );
+        }
+        self.enqueue(instead.run, instead.request, QueuedReason::Quota, instead.reply, ctx);
+    }
+}

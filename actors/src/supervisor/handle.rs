@@ -1,0 +1,75 @@
+//! A cheap handle on the supervisor, for whoever has requests to bring.
+
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::sync::oneshot;
+
+use crate::ids::RunId;
+use crate::ports::StoreError;
+use crate::ports::store::{Recovered, RunRecord};
+use crate::services::RunServices;
+use crate::supervisor::messages::{
+    Admit, CancelRun, Drain, QueuePosition, Snapshot, StartError, StartRun, Started, TakeSnapshot,
+};
+use crate::supervisor::{Supervisor, SupervisorSettings};
+
+/// A cheap handle on the supervisor. May be used from any thread and any runtime.
+#[derive(Clone)]
+pub struct SupervisorHandle {
+    supervisor: Addr<Supervisor>,
+}
+
+impl SupervisorHandle {
+    /// Starts the supervisor on an arbiter of its own and takes up what `recovered` says. Must be called on the thread of an actix
+    /// system, whose arbiters then run the actors.
+    pub fn start_supervisor(services: RunServices, settings: SupervisorSettings, recovered: Recovered) -> Self {
+        let arbiter = Arbiter::new();
+        let supervisor = Supervisor::new(services, settings, recovered);
+        Self {
+            supervisor: Supervisor::start_in_arbiter(&arbiter.handle(), move |_| supervisor),
+        }
+    }
+
+    /// Starts a run or queues it; answers when its row is durable. Dropping the future takes nothing back.
+    pub async fn start(&self, request: StartRun) -> Result<Started, StartError> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || StartError::Store(StoreError::Unavailable("the supervisor is gone".into()));
+        self.supervisor
+            .send(Admit { request, reply })
+            .await
+            .map_err(|_| gone())?;
+        answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Stops a run for good and gives it back as it is then; one that is over is given back as it is. `None`: no such run. Whoever
+    /// calls has checked whose it is.
+    pub async fn cancel(&self, run: RunId) -> Result<Option<RunRecord>, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || StoreError::Unavailable("the supervisor is gone".into());
+        self.supervisor
+            .send(CancelRun { run, reply })
+            .await
+            .map_err(|_| gone())?;
+        answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// A run's place in its account's line; 1 is next, `None` if it is not in the queue.
+    pub async fn queue_position(&self, run: RunId) -> Option<u64> {
+        self.supervisor.send(QueuePosition { run }).await.ok().flatten()
+    }
+
+    /// How things stand.
+    pub async fn snapshot(&self) -> Snapshot {
+        self.supervisor.send(TakeSnapshot).await.unwrap_or_default()
+    }
+
+    /// Admits nothing from now on, lets what runs go on for `grace`, hands the rest back to the queue, and returns when no run is left.
+    pub async fn drain(&self, grace: Duration) {
+        let (done, drained) = oneshot::channel();
+        if self.supervisor.send(Drain { grace, done }).await.is_ok() {
+            // A supervisor that is gone has nothing left to wait for.
+            let _ = drained.await;
+        }
+    }
+}

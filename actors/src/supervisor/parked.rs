@@ -1,0 +1,296 @@
+//! Runs that no actor has: their positions, their deadlines, their cancelling, and their way back into the queue.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+
+use crate::encoding::{EncodedEvents, encode};
+use crate::error::{RunError, RunErrorCode};
+use crate::event::{EventBody, QueuedReason};
+use crate::ids::{AccountId, RunId};
+use crate::ledger::SlotHold;
+use crate::ports::store::{ParkedOutcome, ParkedUpdate, RunCommit, RunRecord, StateChange};
+use crate::ports::{EventLogError, StoreError};
+use crate::queue::WaitingRun;
+use crate::run::CancelNow;
+use crate::run_state::RunState;
+use crate::services::RunServices;
+use crate::supervisor::Supervisor;
+use crate::supervisor::messages::{CancelReply, CancelRun};
+use crate::time::Timestamp;
+
+/// A parked run was to be cancelled.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct CancelTried {
+    run: RunId,
+    outcome: Result<ParkedOutcome, StoreError>,
+    reply: CancelReply,
+}
+
+/// A run that was running is in the queue.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct GivenBack {
+    record: Box<RunRecord>,
+    slot: SlotHold,
+    outcome: Result<(), StoreError>,
+}
+
+/// Appends what the store numbered. Readers that were told of it by a faster writer already lose nothing.
+pub(super) async fn show(services: &RunServices, run: RunId, epoch: u64, events: EncodedEvents) {
+    let last_seq = events.last_seq();
+    match services.log.append(run, epoch, events).await {
+        Ok(()) => services.log.mark_durable(run, last_seq),
+        Err(EventLogError::OutOfOrder { expected, found }) if expected > found => {}
+        Err(error) => tracing::error!(run_id = %run, %error, "the event log refused an append"),
+    }
+}
+
+/// Changes a parked run and shows what that brought.
+async fn update(services: &RunServices, update: ParkedUpdate) -> Result<ParkedOutcome, StoreError> {
+    let run = update.run;
+    let outcome = services.store.update_parked_run(update).await?;
+    if let ParkedOutcome::Updated {
+        record,
+        events: Some(events),
+    } = &outcome
+    {
+        show(services, run, record.epoch, events.clone()).await;
+    }
+    Ok(outcome)
+}
+
+fn ending(run: RunId, to: RunState, error: Option<RunError>) -> ParkedUpdate {
+    let change = StateChange {
+        to,
+        error,
+        waiting: None,
+        at: Timestamp::now(),
+    };
+    ParkedUpdate {
+        run,
+        events: Vec::new(),
+        change: Some(change),
+    }
+}
+
+fn count_ending(outcome: &ParkedOutcome) {
+    if let ParkedOutcome::Updated { record, .. } = outcome {
+        let code = record.error.as_ref().map_or("", |error| error.code.as_str());
+        metrics::counter!("callboard_runs_total", "state" => record.state.as_str(), "code" => code).increment(1);
+    }
+}
+
+impl Supervisor {
+    /// Does `work` on the I/O runtime; its result comes back as a message.
+    pub(super) fn io_task<M>(&self, ctx: &mut Context<Self>, work: impl Future<Output = M> + Send + 'static)
+    where
+        M: Message<Result = ()> + Send + 'static,
+        Self: Handler<M>,
+    {
+        let address = ctx.address();
+        self.services.io.spawn(async move {
+            // A supervisor that is gone has left its state in the store.
+            let _ = address.send(work.await).await;
+        });
+    }
+
+    /// Tells the runs of an account where they stand now, those for which it is time.
+    pub(super) fn tell_positions(&mut self, account: &AccountId, _ctx: &mut Context<Self>) {
+        let now = Timestamp::now();
+        let interval = i64::try_from(self.settings.position_interval.as_micros()).unwrap_or(i64::MAX);
+        let told_before = Timestamp::from_micros(now.as_micros().saturating_sub(interval));
+        let told = self.queue.positions_to_tell(account, told_before, now);
+        if told.is_empty() {
+            return;
+        }
+        let services = self.services.clone();
+        self.services.io.spawn(async move {
+            for (run, position) in told {
+                let events = vec![EventBody::RunQueuePosition { position }];
+                if let Err(error) = update(
+                    &services,
+                    ParkedUpdate {
+                        run,
+                        events,
+                        change: None,
+                    },
+                )
+                .await
+                {
+                    tracing::warn!(run_id = %run, %error, "a queue position could not be told");
+                }
+            }
+        });
+    }
+
+    /// Wakes when the next queue deadline is over.
+    pub(super) fn schedule_expiry(&mut self, ctx: &mut Context<Self>) {
+        let next = self.queue.next_deadline();
+        if next == self.expiry.map(|(deadline, _)| deadline) {
+            return;
+        }
+        if let Some((_, timer)) = self.expiry.take() {
+            ctx.cancel_future(timer);
+        }
+        if let Some(deadline) = next {
+            let delay = deadline.since(Timestamp::now());
+            self.expiry = Some((deadline, ctx.run_later(delay, Self::expire)));
+        }
+    }
+
+    fn expire(&mut self, ctx: &mut Context<Self>) {
+        self.expiry = None;
+        for run in self.queue.take_expired(Timestamp::now()) {
+            let services = self.services.clone();
+            self.services.io.spawn(async move { fail_expired(services, run).await });
+        }
+        self.schedule_expiry(ctx);
+    }
+
+    /// A run that was taken over finds no Permit here: it goes back into the queue, its Slot with it.
+    pub(super) fn give_back_to_queue(&mut self, record: RunRecord, slot: SlotHold, ctx: &mut Context<Self>) {
+        let services = self.services.clone();
+        self.io_task(ctx, async move {
+            let outcome = give_back(&services, &record).await;
+            GivenBack {
+                record: Box::new(record),
+                slot,
+                outcome,
+            }
+        });
+    }
+
+    pub(super) fn cancel(&mut self, run: RunId, reply: CancelReply, ctx: &mut Context<Self>) {
+        if let Some(address) = self.registry.get(&run) {
+            // One that is gone already is about to be reported.
+            let _ = address.try_send(CancelNow);
+            self.cancel_replies.entry(run).or_default().push(reply);
+            return;
+        }
+        if self.resolving.contains(&run) {
+            self.cancel_replies.entry(run).or_default().push(reply);
+            return;
+        }
+        let services = self.services.clone();
+        self.io_task(ctx, async move {
+            let outcome = update(&services, ending(run, RunState::Cancelled, None)).await;
+            CancelTried { run, outcome, reply }
+        });
+    }
+}
+
+async fn fail_expired(services: Arc<RunServices>, run: WaitingRun) {
+    let error = RunError::new(
+        RunErrorCode::QueueDeadline,
+        "the run did not start before its queue deadline",
+    );
+    let mut delay = std::time::Duration::from_millis(50);
+    loop {
+        match update(&services, ending(run.id, RunState::Failed, Some(error.clone()))).await {
+            Ok(outcome) => return count_ending(&outcome),
+            Err(StoreError::Unavailable(_)) => {
+                tokio::time::sleep(delay).await;
+                delay = (delay * 2).min(std::time::Duration::from_secs(2));
+            }
+            Err(error) => {
+                return tracing::error!(run_id = %run.id, %error, "an expired run could not be failed");
+            }
+        }
+    }
+}
+
+async fn give_back(services: &RunServices, record: &RunRecord) -> Result<(), StoreError> {
+    let next_seq = record.next_seq.max(record.reserved_seq);
+    let queued = EventBody::RunQueued {
+        position: 1,
+        reason: QueuedReason::HandedOver,
+    };
+    let events = encode(record.id, next_seq, [queued]);
+    let change = StateChange {
+        to: RunState::Queued,
+        error: None,
+        waiting: None,
+        at: Timestamp::now(),
+    };
+    let commit = RunCommit {
+        run: record.id,
+        account: record.account.clone(),
+        epoch: record.epoch,
+        events: events.clone(),
+        reserved_seq: 0,
+        items: Vec::new(),
+        progress: None,
+        change: Some(change),
+    };
+    services.store.commit(commit).await?;
+    if let Some(events) = events {
+        show(services, record.id, record.epoch, events).await;
+    }
+    Ok(())
+}
+
+impl Handler<CancelRun> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, cancel: CancelRun, ctx: &mut Self::Context) {
+        self.cancel(cancel.run, cancel.reply, ctx);
+    }
+}
+
+impl Handler<CancelTried> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, tried: CancelTried, ctx: &mut Self::Context) {
+        let answer = match tried.outcome {
+            Ok(outcome @ ParkedOutcome::Updated { .. }) => {
+                count_ending(&outcome);
+                self.queue.remove(tried.run);
+                self.schedule_expiry(ctx);
+                let ParkedOutcome::Updated { record, .. } = outcome else {
+                    return;
+                };
+                Ok(Some(*record))
+            }
+            // Its turn came in between: its actor is asked instead.
+            Ok(ParkedOutcome::NotParked(record)) if record.state == RunState::Running => {
+                if self.registry.contains_key(&tried.run) || self.resolving.contains(&tried.run) {
+                    return self.cancel(tried.run, tried.reply, ctx);
+                }
+                Ok(Some(*record))
+            }
+            Ok(ParkedOutcome::NotParked(record)) => Ok(Some(*record)),
+            Ok(ParkedOutcome::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        };
+        // A client that went away does not need it.
+        let _ = tried.reply.send(answer);
+    }
+}
+
+impl Handler<GivenBack> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, given: GivenBack, ctx: &mut Self::Context) {
+        let record = *given.record;
+        if let Err(error) = given.outcome {
+            tracing::error!(run_id = %record.id, %error, "a run could not be given back to the queue; trying again");
+            let slot = given.slot;
+            ctx.run_later(std::time::Duration::from_secs(1), move |supervisor, ctx| {
+                supervisor.give_back_to_queue(record, slot, ctx);
+            });
+            return;
+        }
+        drop(given.slot);
+        self.queue.insert(WaitingRun {
+            id: record.id,
+            account: record.account.clone(),
+            tier: record.tier.into(),
+            deadline: None,
+            told_at: Timestamp::now(),
+        });
+        self.queue.slot_freed(&record.account);
+        self.pump(ctx);
+    }
+}
