@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use callboard_actors::retry::RetryPolicy;
+use callboard_actors::services::ModelTimeouts;
 use serde::Deserialize;
 
 use super::values;
@@ -61,12 +62,18 @@ pub struct ModelCallConfig {
     /// Bytes of one event of the provider's stream.
     #[serde(deserialize_with = "values::memory_size")]
     pub max_event_size: usize,
-    /// Bytes of one call's answer.
-    #[serde(deserialize_with = "values::memory_size")]
-    pub max_answer: usize,
 }
 
 impl ModelCallConfig {
+    /// How long each part of a call may take, connecting aside.
+    pub fn timeouts(&self) -> ModelTimeouts {
+        ModelTimeouts {
+            first_byte: self.first_byte_timeout,
+            idle: self.idle_timeout,
+            call: self.call_timeout,
+        }
+    }
+
     /// When a failed call is made again.
     pub fn retry_policy(&self) -> RetryPolicy {
         RetryPolicy {
@@ -101,8 +108,6 @@ pub(super) struct ModelTable {
     max_idle_connections: Option<usize>,
     #[serde(deserialize_with = "values::optional_memory_size")]
     max_event_size: Option<usize>,
-    #[serde(deserialize_with = "values::optional_memory_size")]
-    max_answer: Option<usize>,
 }
 
 /// The kinds of providers.
@@ -126,7 +131,6 @@ impl ModelTable {
             backoff_maximum: self.backoff_maximum.unwrap_or(defaults.backoff_maximum),
             max_idle_connections: self.max_idle_connections.unwrap_or(defaults.max_idle_connections),
             max_event_size: self.max_event_size.unwrap_or(defaults.max_event_size),
-            max_answer: self.max_answer.unwrap_or(defaults.max_answer),
         }
     }
 }

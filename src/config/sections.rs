@@ -139,6 +139,9 @@ pub struct RunsConfig {
     /// Output tokens at most; `None` is no limit.
     #[serde(deserialize_with = "values::number_or_none")]
     pub max_output_tokens_maximum: Option<u64>,
+    /// Bytes of one answer of a model.
+    #[serde(deserialize_with = "values::memory_size")]
+    pub max_answer: usize,
     /// From the first start to the end, when the client does not say.
     #[serde(deserialize_with = "values::duration")]
     pub deadline_default: Duration,

@@ -92,7 +92,12 @@ where
     D: Deserializer<'de>,
     T: serde::Deserialize<'de> + Default + PartialEq,
 {
-    Ok(Some(T::deserialize(deserializer)?).filter(|number| *number != T::default()))
+    Ok(none_if_zero(Some(T::deserialize(deserializer)?)))
+}
+
+/// Of a number of which 0 means that there is none.
+pub(super) fn none_if_zero<T: Default + PartialEq>(number: Option<T>) -> Option<T> {
+    number.filter(|number| *number != T::default())
 }
 
 #[cfg(test)]
