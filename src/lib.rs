@@ -1,1 +1,3 @@
 //! Callboard, the connecting half: HTTP, adapters, configuration, command line and the composition root.
+
+pub mod store;
