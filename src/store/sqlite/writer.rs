@@ -87,7 +87,7 @@ impl Writer {
             write,
             outcome: None,
             reply,
-            _waiting: WaitingWrite::new(self.activity.clone()),
+            waiting: WaitingWrite::new(self.activity.clone()),
         };
         self.inbox
             .try_send(Command::Write(Box::new(pending)))
@@ -125,7 +125,7 @@ struct PendingWrite<W: Write> {
     write: W,
     outcome: Option<Result<W::Answer, StoreError>>,
     reply: oneshot::Sender<Result<W::Answer, StoreError>>,
-    _waiting: WaitingWrite,
+    waiting: WaitingWrite,
 }
 
 impl<W: Write> Pending for PendingWrite<W> {
@@ -147,6 +147,7 @@ impl<W: Write> Pending for PendingWrite<W> {
             Ok(()) => self.outcome.unwrap_or_else(|| Err(closed())),
             Err(error) => Err(error),
         };
+        drop(self.waiting);
         // A caller that is gone does not need to know.
         let _ = self.reply.send(answer);
     }
