@@ -30,8 +30,6 @@ pub use sections::{
     StoreConfig, Synchronous, TierConfig, ToolsConfig,
 };
 
-pub(crate) use values::parse_size;
-
 /// `config.toml` as it was when this was compiled: the default of every value.
 pub const DEFAULT_TEXT: &str = include_str!("../../config.toml");
 
