@@ -185,3 +185,23 @@ async fn readers_that_leave_a_run_nobody_writes_leave_nothing() {
     assert_eq!(memory.usage().runs, 0);
     assert_eq!(log.head(run).await, Ok(None));
 }
+
+#[tokio::test]
+async fn a_new_run_that_is_watched_from_its_start_costs_no_read() {
+    let (_, log, store) = open(MemoryLogOptions::default());
+    // An id of the millisecond in which the log was opened might be older than the log.
+    let opened = RunId::new().uuid().get_timestamp();
+    let run = std::iter::repeat_with(RunId::new)
+        .find(|run| {
+            run.uuid().get_timestamp().map(|time| time.to_unix().1 / 1_000_000)
+                != opened.map(|time| time.to_unix().1 / 1_000_000)
+        })
+        .expect("time passes");
+    let mut writer = ScriptedWriter::new(&log, &store, run, 1, 0, Durability::Strict);
+    writer.write_deltas(1).await;
+    let mut reader = log.follow(run, None);
+    writer.write_deltas(50).await;
+    writer.finish().await;
+    assert_eq!(read_to_the_end(&mut reader).await.len(), 52);
+    assert_eq!(store.reads(), 0);
+}
