@@ -200,7 +200,7 @@ pub(super) async fn connect_writer(
     })?;
     let mut attempt = 1;
     loop {
-        match MIGRATIONS.run(&mut connection).await {
+        match MIGRATIONS.run_direct(None, &mut connection, false).await {
             Ok(()) => return Ok(connection),
             Err(error) if attempt < MIGRATION_ATTEMPTS && is_execution(&error) => {
                 attempt += 1;
