@@ -6,6 +6,7 @@
 //!
 //! Start reading at [`run_state`] (the states), [`event`] (what subscribers see) and [`ports`] (the contracts).
 
+pub mod capacity;
 pub mod encoding;
 pub mod error;
 pub mod event;

@@ -200,7 +200,7 @@ pub(super) async fn connect_writer(
     })?;
     let mut attempt = 1;
     loop {
-        // `run` is the same, but its future could not be sent to another thread.
+        // Not `run`: its future is not `Send` in the eyes of the compiler ("implementation of `Acquire` is not general enough").
         match MIGRATIONS.run_direct(None, &mut connection, false).await {
             Ok(()) => return Ok(connection),
             Err(error) if attempt < MIGRATION_ATTEMPTS && is_execution(&error) => {

@@ -1,0 +1,281 @@
+//! Lays the layers over one another: every value is judged alone, on top of the defaults, so that all mistakes are found at once.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+use super::layers::{self, Override, Written, dotted};
+use super::problem::{ConfigErrors, Origin, Problem, explain};
+use super::resolve::{Contradiction, WrittenConfig, resolve};
+use super::{Config, DEFAULT_TEXT, bounds};
+
+/// The file that is read if it is there and none is named.
+const USUAL_FILE: &str = "./config.toml";
+
+/// Where to look.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// A file that must be there.
+    pub file: Option<PathBuf>,
+    /// Environment variables, ours and others.
+    pub environment: Vec<(OsString, OsString)>,
+}
+
+impl Sources {
+    /// This process's environment and the file that was named, or `./config.toml` if there is one.
+    pub fn of_this_process(named_file: Option<&Path>) -> Self {
+        let usual_file = || Some(PathBuf::from(USUAL_FILE)).filter(|path| path.exists());
+        Self {
+            file: named_file.map(Path::to_owned).or_else(usual_file),
+            environment: std::env::vars_os().collect(),
+        }
+    }
+}
+
+/// A value that is in force.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EffectiveValue {
+    /// The dotted key.
+    pub key: String,
+    /// The value as TOML.
+    pub value: Value,
+    /// Where it was written.
+    pub origin: Origin,
+}
+
+/// A configuration and where each of its values came from.
+#[derive(Debug, Clone)]
+pub struct LoadedConfig {
+    /// What counts.
+    pub config: Config,
+    /// Every value, in the order of `config.toml`.
+    pub values: Vec<EffectiveValue>,
+}
+
+/// Reads and checks all layers.
+///
+/// # Errors
+/// All mistakes of all layers at once.
+pub fn load(sources: Sources) -> Result<LoadedConfig, ConfigErrors> {
+    let mut layering = Layering::of_defaults();
+    if let Some(path) = &sources.file {
+        let overrides = layers::of_file(path, &mut layering.problems);
+        layering.lay(overrides);
+    }
+    let overrides = layers::of_environment(sources.environment, &layering.tree, &mut layering.problems);
+    layering.lay(overrides);
+    layering.finish()
+}
+
+struct Layering {
+    defaults: Table,
+    /// All layers so far, without the values that are wrong.
+    tree: Table,
+    /// Values in the order they were first written. Keys are paths.
+    order: Vec<Vec<String>>,
+    origins: BTreeMap<Vec<String>, Origin>,
+    problems: Vec<Problem>,
+}
+
+impl Layering {
+    fn of_defaults() -> Self {
+        let mut problems = Vec::new();
+        let overrides = layers::of_toml(DEFAULT_TEXT, |_| Origin::Default, &mut problems);
+        let mut layering = Self {
+            defaults: Table::new(),
+            tree: Table::new(),
+            order: Vec::new(),
+            origins: BTreeMap::new(),
+            problems,
+        };
+        for default in overrides {
+            if let Written::Typed(value) = default.value
+                && set(&mut layering.tree, &default.path, value).is_ok()
+            {
+                layering.remember(default.path, default.origin);
+            }
+        }
+        layering.defaults = layering.tree.clone();
+        layering
+    }
+
+    fn remember(&mut self, path: Vec<String>, origin: Origin) {
+        if !self.order.contains(&path) {
+            self.order.push(path.clone());
+        }
+        self.origins.insert(path, origin);
+    }
+
+    fn lay(&mut self, overrides: Vec<Override>) {
+        for single in overrides {
+            match self.judge(&single) {
+                Ok(value) => {
+                    // It was set on the defaults, so it can be set on what is laid over them.
+                    if set(&mut self.tree, &single.path, value).is_ok() {
+                        self.remember(single.path, single.origin);
+                    }
+                }
+                Err(message) => self.problems.push(Problem {
+                    key: Some(dotted(&single.path)),
+                    origin: single.origin,
+                    message,
+                }),
+            }
+        }
+    }
+
+    /// The value with its key's type, if it is right by itself.
+    fn judge(&self, single: &Override) -> Result<Value, String> {
+        let mut first_problem = None;
+        for candidate in self.readings(single) {
+            match self.has_its_keys_type(&single.path, &candidate) {
+                Ok(()) => return bounds::violation(&single.path, &candidate).map_or(Ok(candidate), Err),
+                Err(problem) => first_problem = first_problem.or(Some(problem)),
+            }
+        }
+        Err(first_problem.unwrap_or_else(|| "cannot be read".to_owned()))
+    }
+
+    /// What the value may be meant as, the likeliest first.
+    fn readings(&self, single: &Override) -> Vec<Value> {
+        let text = match &single.value {
+            Written::Typed(value) => return vec![value.clone()],
+            Written::Text(text) => text,
+        };
+        let as_text = Value::String(text.clone());
+        let as_list = || {
+            let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+            Value::Array(words.map(|word| Value::String(word.to_owned())).collect())
+        };
+        let as_toml = toml::de::ValueDeserializer::parse(text)
+            .ok()
+            .and_then(|value| serde::Deserialize::deserialize(value).ok());
+        match (get(&self.tree, &single.path), as_toml) {
+            (Some(Value::String(_)), _) => vec![as_text],
+            (Some(Value::Array(_)), Some(list @ Value::Array(_))) => vec![list],
+            (Some(Value::Array(_)), _) => vec![as_list()],
+            (_, Some(value)) => vec![value, as_text],
+            (_, None) => vec![as_text],
+        }
+    }
+
+    fn has_its_keys_type(&self, path: &[String], value: &Value) -> Result<(), String> {
+        let mut tree = self.defaults.clone();
+        set(&mut tree, path, value.clone())?;
+        let outcome: Result<WrittenConfig, toml::de::Error> = tree.try_into();
+        outcome.map(drop).map_err(|error| explain(error.message()))
+    }
+
+    fn finish(mut self) -> Result<LoadedConfig, ConfigErrors> {
+        let resolved = match self.tree.clone().try_into() {
+            Ok(written) => resolve(written),
+            Err(error) => Err(vec![Contradiction {
+                keys: Vec::new(),
+                message: explain(error.message()),
+            }]),
+        };
+        match resolved {
+            Ok(config) if self.problems.is_empty() => Ok(LoadedConfig {
+                config,
+                values: self.values(),
+            }),
+            Ok(_) => Err(ConfigErrors(self.problems)),
+            Err(contradictions) => {
+                let refused: Vec<Option<String>> = self.problems.iter().map(|problem| problem.key.clone()).collect();
+                for contradiction in contradictions {
+                    let problem = self.locate(contradiction);
+                    // What is missing because it was refused has been said.
+                    if !refused.contains(&problem.key) {
+                        self.problems.push(problem);
+                    }
+                }
+                Err(ConfigErrors(self.problems))
+            }
+        }
+    }
+
+    /// Blames the first of the keys that was not left at its default.
+    fn locate(&self, contradiction: Contradiction) -> Problem {
+        let located = contradiction.keys.iter().map(|key| (key, self.origin_near(key)));
+        let changed = located.clone().find(|(_, origin)| *origin != Origin::Default);
+        let blamed = changed.or_else(|| located.clone().next());
+        Problem {
+            key: blamed.as_ref().map(|(key, _)| (*key).clone()),
+            origin: blamed.map_or(Origin::Default, |(_, origin)| origin),
+            message: contradiction.message,
+        }
+    }
+
+    /// Where this key was written; for one that is missing, where the rest of its table was.
+    fn origin_near(&self, key: &str) -> Origin {
+        let written = |wanted: &dyn Fn(&str) -> bool| {
+            let mut paths = self.order.iter();
+            let path = paths.find(|path| wanted(&dotted(path)))?;
+            self.origins.get(path).cloned()
+        };
+        let parent = key.rsplit_once('.').map_or(key, |(parent, _)| parent);
+        written(&|other| other == key)
+            .or_else(|| written(&|other| other == parent))
+            .or_else(|| written(&|other| other.strip_prefix(key).is_some_and(|rest| rest.starts_with('.'))))
+            .or_else(|| written(&|other| other.strip_prefix(parent).is_some_and(|rest| rest.starts_with('.'))))
+            .unwrap_or(Origin::Default)
+    }
+
+    fn values(&self) -> Vec<EffectiveValue> {
+        let section_order: Vec<&String> = self.defaults_sections();
+        let mut paths: Vec<&Vec<String>> = self.order.iter().collect();
+        // A stable sort: within its section each key stays where it was first written.
+        paths.sort_by_key(|path| section_order.iter().position(|section| **section == path[0]));
+        let effective = |path: &Vec<String>| {
+            Some(EffectiveValue {
+                key: dotted(path),
+                value: get(&self.tree, path).filter(|value| !value.is_table())?.clone(),
+                origin: self.origins.get(path)?.clone(),
+            })
+        };
+        paths.into_iter().filter_map(effective).collect()
+    }
+
+    fn defaults_sections(&self) -> Vec<&String> {
+        let mut sections: Vec<&String> = Vec::new();
+        for path in &self.order {
+            if !sections.contains(&&path[0]) {
+                sections.push(&path[0]);
+            }
+        }
+        sections
+    }
+}
+
+fn get<'tree>(tree: &'tree Table, path: &[String]) -> Option<&'tree Value> {
+    let (last, tables) = path.split_last()?;
+    let mut level = tree;
+    for part in tables {
+        level = level.get(part)?.as_table()?;
+    }
+    level.get(last)
+}
+
+/// Sets one value and makes the tables on the way to it.
+fn set(tree: &mut Table, path: &[String], value: Value) -> Result<(), String> {
+    let Some((last, tables)) = path.split_last() else {
+        return Ok(());
+    };
+    let mut level = tree;
+    for (depth, part) in tables.iter().enumerate() {
+        let entry = level.entry(part.clone()).or_insert_with(|| Value::Table(Table::new()));
+        level = entry
+            .as_table_mut()
+            .ok_or_else(|| format!("{} is a single value; there are no keys in it", dotted(&path[..=depth])))?;
+    }
+    match level.get(last) {
+        // An empty table says nothing about the one that is there.
+        Some(Value::Table(_)) if value.as_table().is_some_and(Table::is_empty) => {}
+        _ => {
+            level.insert(last.clone(), value);
+        }
+    }
+    Ok(())
+}

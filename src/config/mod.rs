@@ -1,0 +1,105 @@
+//! Configuration: `config.toml` as compiled in, then a file, then the environment.
+//!
+//! All mistakes are found at once, each with its key and where it was written; every effective value knows where it came from.
+//! Secrets are never part of it: it has only the names of the environment variables that hold them.
+
+use std::collections::BTreeMap;
+
+use callboard_actors::capacity::CapacityParameters;
+use callboard_actors::services::{Durability, RunSettings};
+
+mod bounds;
+mod layers;
+mod load;
+mod machine;
+mod models;
+mod problem;
+mod resolve;
+mod sections;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+pub use load::{EffectiveValue, LoadedConfig, Sources, load};
+pub use machine::this_machine;
+pub use models::{ModelCallConfig, ModelConfig, ProviderConfig};
+pub use problem::{ConfigErrors, Origin, Problem};
+pub use sections::{
+    CapacityConfig, EventDurability, EventsConfig, LogConfig, LogFormat, QueueConfig, RunsConfig, ServerConfig,
+    StoreConfig, Synchronous, TierConfig, ToolsConfig,
+};
+
+/// `config.toml` as it was when this was compiled: the default of every value.
+pub const DEFAULT_TEXT: &str = include_str!("../../config.toml");
+
+/// The tier of the one account that a server without API keys serves. It always exists.
+pub const LOCAL_TIER: &str = "local";
+
+/// All settings, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The HTTP side.
+    pub server: ServerConfig,
+    /// How much this instance takes on.
+    pub capacity: CapacityConfig,
+    /// Runs that wait.
+    pub queue: QueueConfig,
+    /// What a client may ask for.
+    pub runs: RunsConfig,
+    /// The database.
+    pub store: StoreConfig,
+    /// The event log.
+    pub events: EventsConfig,
+    /// Models by the name that clients use.
+    pub models: BTreeMap<String, ModelConfig>,
+    /// Tool calls.
+    pub tools: ToolsConfig,
+    /// Tiers by name; [`LOCAL_TIER`] is among them.
+    pub tiers: BTreeMap<String, TierConfig>,
+    /// What is logged, and how.
+    pub log: LogConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        // The text is compiled in, and a test loads it.
+        let shipped = load(Sources::default()).expect("the compiled-in config.toml is right");
+        shipped.config
+    }
+}
+
+impl Config {
+    /// The constants of the sizing formulas.
+    pub fn capacity_parameters(&self) -> CapacityParameters {
+        CapacityParameters {
+            runs_per_cpu: self.capacity.runs_per_cpu,
+            memory_per_run: self.capacity.memory_per_run,
+            ceiling: self.capacity.ceiling,
+            max_concurrent_runs: self.capacity.max_concurrent_runs,
+            blocking_threads_minimum: self.capacity.blocking_threads_minimum,
+            connections_per_run: self.store.connections_per_run,
+            connection_headroom: self.store.connection_headroom,
+            connections_ceiling: self.store.connections_ceiling,
+            max_connections: self.store.max_connections,
+        }
+    }
+
+    /// What the run actors go by.
+    pub fn run_settings(&self) -> RunSettings {
+        RunSettings {
+            durability: match self.events.durability {
+                EventDurability::Strict => Durability::Strict,
+                EventDurability::Relaxed => Durability::Relaxed {
+                    flush_interval: self.events.relaxed_flush_interval,
+                },
+            },
+            tool_timeout: self.tools.timeout,
+            tool_max_output: self.tools.max_output,
+            max_parallel_tools: self.tools.max_parallel,
+            max_tool_calls_per_answer: self.tools.max_calls_per_answer,
+            max_answer_bytes: self.runs.max_answer,
+            max_unwritten_bytes: self.events.max_unwritten,
+        }
+    }
+}

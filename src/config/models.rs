@@ -1,0 +1,136 @@
+//! `[models.<name>]`: a model is its own table over `[model_defaults]`.
+
+use std::time::Duration;
+
+use callboard_actors::retry::RetryPolicy;
+use callboard_actors::services::ModelTimeouts;
+use serde::Deserialize;
+
+use super::values;
+
+/// A model that runs may name, with `[model_defaults]` filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelConfig {
+    /// Who answers.
+    pub provider: ProviderConfig,
+    /// How it is called.
+    pub calls: ModelCallConfig,
+}
+
+/// Who answers a model's calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProviderConfig {
+    /// Nobody: answers are made up in process.
+    Simulated,
+    /// A service with an OpenAI-compatible `/chat/completions`.
+    OpenAi {
+        /// What `/chat/completions` is appended to. `http` or `https`, without credentials, query or fragment.
+        base_url: reqwest::Url,
+        /// The environment variable that holds the API key, if the service needs one.
+        api_key_env: Option<String>,
+        /// The service's name for the model.
+        upstream_model: String,
+    },
+}
+
+/// `[model_defaults]`: how models are called.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelCallConfig {
+    /// To a connection.
+    #[serde(deserialize_with = "values::duration")]
+    pub connect_timeout: Duration,
+    /// From the request to the first piece of the answer.
+    #[serde(deserialize_with = "values::duration")]
+    pub first_byte_timeout: Duration,
+    /// Between two pieces of the answer.
+    #[serde(deserialize_with = "values::duration")]
+    pub idle_timeout: Duration,
+    /// The whole call.
+    #[serde(deserialize_with = "values::duration")]
+    pub call_timeout: Duration,
+    /// Tries of a call, the first included.
+    pub max_attempts: u32,
+    /// The wait after the first failure.
+    #[serde(deserialize_with = "values::duration")]
+    pub backoff_initial: Duration,
+    /// The longest wait.
+    #[serde(deserialize_with = "values::duration")]
+    pub backoff_maximum: Duration,
+    /// Unused connections that are kept open.
+    pub max_idle_connections: usize,
+    /// Bytes of one event of the provider's stream.
+    #[serde(deserialize_with = "values::memory_size")]
+    pub max_event_size: usize,
+}
+
+impl ModelCallConfig {
+    /// How long each part of a call may take, connecting aside.
+    pub fn timeouts(&self) -> ModelTimeouts {
+        ModelTimeouts {
+            first_byte: self.first_byte_timeout,
+            idle: self.idle_timeout,
+            call: self.call_timeout,
+        }
+    }
+
+    /// When a failed call is made again.
+    pub fn retry_policy(&self) -> RetryPolicy {
+        RetryPolicy {
+            max_attempts: self.max_attempts,
+            initial_backoff: self.backoff_initial,
+            maximum_backoff: self.backoff_maximum,
+        }
+    }
+}
+
+/// A model's table as it is written: each key may be left out, so that each can be judged on its own.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ModelTable {
+    pub(super) provider: Option<ProviderName>,
+    pub(super) base_url: Option<String>,
+    pub(super) api_key_env: Option<String>,
+    pub(super) upstream_model: Option<String>,
+    #[serde(deserialize_with = "values::optional_duration")]
+    connect_timeout: Option<Duration>,
+    #[serde(deserialize_with = "values::optional_duration")]
+    first_byte_timeout: Option<Duration>,
+    #[serde(deserialize_with = "values::optional_duration")]
+    idle_timeout: Option<Duration>,
+    #[serde(deserialize_with = "values::optional_duration")]
+    call_timeout: Option<Duration>,
+    max_attempts: Option<u32>,
+    #[serde(deserialize_with = "values::optional_duration")]
+    backoff_initial: Option<Duration>,
+    #[serde(deserialize_with = "values::optional_duration")]
+    backoff_maximum: Option<Duration>,
+    max_idle_connections: Option<usize>,
+    #[serde(deserialize_with = "values::optional_memory_size")]
+    max_event_size: Option<usize>,
+}
+
+/// The kinds of providers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ProviderName {
+    Simulated,
+    OpenAi,
+}
+
+impl ModelTable {
+    /// How this model is called: its own keys over the defaults.
+    pub(super) fn calls_over(&self, defaults: &ModelCallConfig) -> ModelCallConfig {
+        ModelCallConfig {
+            connect_timeout: self.connect_timeout.unwrap_or(defaults.connect_timeout),
+            first_byte_timeout: self.first_byte_timeout.unwrap_or(defaults.first_byte_timeout),
+            idle_timeout: self.idle_timeout.unwrap_or(defaults.idle_timeout),
+            call_timeout: self.call_timeout.unwrap_or(defaults.call_timeout),
+            max_attempts: self.max_attempts.unwrap_or(defaults.max_attempts),
+            backoff_initial: self.backoff_initial.unwrap_or(defaults.backoff_initial),
+            backoff_maximum: self.backoff_maximum.unwrap_or(defaults.backoff_maximum),
+            max_idle_connections: self.max_idle_connections.unwrap_or(defaults.max_idle_connections),
+            max_event_size: self.max_event_size.unwrap_or(defaults.max_event_size),
+        }
+    }
+}
