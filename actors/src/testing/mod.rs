@@ -1,1 +1,4 @@
 //! Conformance suites and scripted adapters, for the tests of whoever implements or uses a port.
+
+pub mod event_log_conformance;
+pub mod memory_store;

@@ -1,0 +1,223 @@
+//! A store of events only, in memory: what an event log reads old events from in its tests. Runs are written to it directly, as if a
+//! run actor had committed; every other method says that it is not there.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use crate::encoding::EncodedEvents;
+use crate::error::RunError;
+use crate::ids::{AccountId, InstanceId, KeyId, RunId};
+use crate::item::Item;
+use crate::ports::store::{
+    Claim, ClaimRun, Creation, Idempotency, KeyRecord, NewRun, ParkedOutcome, ParkedUpdate, Recovered, RunCommit,
+    RunProgress, RunQuery, RunRecord, StoreUsage,
+};
+use crate::ports::{Store, StoreError};
+use crate::run_state::RunState;
+use crate::spec::{RunLimits, RunSpec};
+use crate::time::Timestamp;
+
+/// Events of runs, as if committed.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    runs: Mutex<HashMap<RunId, StoredRun>>,
+    broken: AtomicBool,
+    reads: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct StoredRun {
+    epoch: u64,
+    batches: Vec<EncodedEvents>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Commits events under an epoch. A batch need not touch the one before: the writer may have jumped.
+    ///
+    /// # Panics
+    /// If the events or the epoch go backwards: the test is wrong.
+    pub fn commit_events(&self, run: RunId, epoch: u64, events: EncodedEvents) {
+        let mut runs = self.runs();
+        let stored = runs.entry(run).or_default();
+        let next_seq = stored.batches.last().map_or(0, |batch| batch.last_seq() + 1);
+        assert!(
+            events.first_seq() >= next_seq && epoch >= stored.epoch,
+            "a test commits in order"
+        );
+        stored.epoch = epoch;
+        stored.batches.push(events);
+    }
+
+    /// Whether reads fail from now on.
+    pub fn set_broken(&self, broken: bool) {
+        self.broken.store(broken, Ordering::SeqCst);
+    }
+
+    /// Calls of [`Store::run`] and [`Store::events`] so far.
+    pub fn reads(&self) -> u64 {
+        self.reads.load(Ordering::SeqCst)
+    }
+
+    fn runs(&self) -> MutexGuard<'_, HashMap<RunId, StoredRun>> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count_read(&self) -> Result<(), StoreError> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("the test has broken it".into()));
+        }
+        Ok(())
+    }
+}
+
+fn record(id: RunId, stored: &StoredRun) -> RunRecord {
+    let last = stored.batches.last();
+    let next_seq = last.map_or(0, |batch| batch.last_seq() + 1);
+    let ended = last.is_some_and(EncodedEvents::is_terminal);
+    RunRecord {
+        id,
+        account: AccountId::local(),
+        tier: "local".into(),
+        state: if ended { RunState::Completed } else { RunState::Running },
+        epoch: stored.epoch,
+        spec: RunSpec {
+            model: "none".into(),
+            instructions: None,
+            tools: Vec::new(),
+            model_options: serde_json::Map::new(),
+            metadata: std::collections::BTreeMap::new(),
+            limits: RunLimits {
+                max_steps: 1,
+                max_output_tokens: None,
+                deadline_seconds: 1,
+            },
+        },
+        error: None,
+        waiting: None,
+        progress: RunProgress::default(),
+        next_seq,
+        reserved_seq: next_seq,
+        created_at: Timestamp::from_micros(0),
+        started_at: None,
+        ended_at: None,
+        queue_deadline: None,
+    }
+}
+
+fn events_only<T>() -> Result<T, StoreError> {
+    Err(StoreError::Unavailable("this store has events only".into()))
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn create_run(&self, _run: NewRun) -> Result<Creation, StoreError> {
+        events_only()
+    }
+
+    async fn find_idempotent(
+        &self,
+        _account: &AccountId,
+        _idempotency: &Idempotency,
+    ) -> Result<Option<Creation>, StoreError> {
+        events_only()
+    }
+
+    async fn claim_run(&self, _claim: ClaimRun) -> Result<Claim, StoreError> {
+        events_only()
+    }
+
+    async fn commit(&self, _commit: RunCommit) -> Result<(), StoreError> {
+        events_only()
+    }
+
+    async fn update_parked_run(&self, _update: ParkedUpdate) -> Result<ParkedOutcome, StoreError> {
+        events_only()
+    }
+
+    async fn fail_abandoned_run(
+        &self,
+        _run: RunId,
+        _epoch: u64,
+        _error: RunError,
+    ) -> Result<Option<EncodedEvents>, StoreError> {
+        events_only()
+    }
+
+    async fn recover(&self, _instance: InstanceId) -> Result<Recovered, StoreError> {
+        events_only()
+    }
+
+    async fn run(&self, run: RunId) -> Result<Option<RunRecord>, StoreError> {
+        self.count_read()?;
+        Ok(self.runs().get(&run).map(|stored| record(run, stored)))
+    }
+
+    async fn list_runs(&self, _query: RunQuery) -> Result<Vec<RunRecord>, StoreError> {
+        events_only()
+    }
+
+    async fn items(&self, _run: RunId, _after: Option<u32>, _limit: u32) -> Result<Vec<(u32, Item)>, StoreError> {
+        events_only()
+    }
+
+    async fn events(&self, run: RunId, after: Option<u64>, max_bytes: usize) -> Result<Vec<EncodedEvents>, StoreError> {
+        self.count_read()?;
+        let runs = self.runs();
+        let Some(stored) = runs.get(&run) else {
+            return Ok(Vec::new());
+        };
+        let next = after.map_or(0, |after| after + 1);
+        let from = stored.batches.partition_point(|batch| batch.last_seq() < next);
+        let mut bytes = 0;
+        let mut page = Vec::new();
+        for batch in stored.batches[from..].iter().filter_map(|batch| batch.after(after)) {
+            bytes += batch.bytes().len();
+            page.push(batch);
+            if bytes >= max_bytes {
+                break;
+            }
+        }
+        Ok(page)
+    }
+
+    async fn forget_idempotency_keys(&self, _created_before: Timestamp) -> Result<u64, StoreError> {
+        events_only()
+    }
+
+    async fn create_key(&self, _key: KeyRecord) -> Result<(), StoreError> {
+        events_only()
+    }
+
+    async fn list_keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
+        events_only()
+    }
+
+    async fn revoke_key(&self, _key: KeyId, _at: Timestamp) -> Result<bool, StoreError> {
+        events_only()
+    }
+
+    async fn find_key(&self, _secret_hash: [u8; 32]) -> Result<Option<KeyRecord>, StoreError> {
+        events_only()
+    }
+
+    async fn has_keys(&self) -> Result<bool, StoreError> {
+        events_only()
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.count_read()
+    }
+
+    fn usage(&self) -> StoreUsage {
+        StoreUsage::default()
+    }
+}

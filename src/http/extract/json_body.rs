@@ -1,0 +1,109 @@
+//! Reads a JSON body within limits of size and time.
+
+use std::time::Duration;
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, web};
+use serde_json::Value;
+
+use super::strict_json;
+use crate::http::error::{ApiError, ErrorCode};
+
+/// The request's body as JSON. Refuses other media types, compressed, large and late bodies.
+pub(crate) async fn read_json(
+    request: &HttpRequest,
+    payload: web::Payload,
+    max_bytes: usize,
+    timeout: Duration,
+) -> Result<Value, ApiError> {
+    check_media_type(request)?;
+    if content_length(request).is_some_and(|length| length > max_bytes as u64) {
+        return Err(too_large(max_bytes));
+    }
+    let reading = tokio::time::timeout(timeout, payload.to_bytes_limited(max_bytes)).await;
+    let Ok(read) = reading else {
+        return Err(ApiError::new(
+            ErrorCode::RequestTimeout,
+            "the body did not arrive in time",
+        ));
+    };
+    let Ok(body) = read else {
+        return Err(too_large(max_bytes));
+    };
+    let bytes = body.map_err(|_| ApiError::new(ErrorCode::InvalidJson, "the body broke off"))?;
+    strict_json::parse(&bytes)
+}
+
+fn content_length(request: &HttpRequest) -> Option<u64> {
+    let value = request.headers().get(header::CONTENT_LENGTH)?;
+    value.to_str().ok()?.parse().ok()
+}
+
+fn too_large(max_bytes: usize) -> ApiError {
+    ApiError::new(
+        ErrorCode::BodyTooLarge,
+        format!("the body is larger than {max_bytes} bytes"),
+    )
+    .with_detail("limit", max_bytes)
+}
+
+fn check_media_type(request: &HttpRequest) -> Result<(), ApiError> {
+    if let Some(encoding) = request.headers().get(header::CONTENT_ENCODING)
+        && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
+    {
+        return Err(
+            ApiError::new(ErrorCode::UnsupportedMediaType, "the body must not be compressed")
+                .with_param("Content-Encoding"),
+        );
+    }
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    let is_json = content_type
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(is_json_in_utf8);
+    if is_json {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        ErrorCode::UnsupportedMediaType,
+        "the body must be JSON in UTF-8: send the header `Content-Type: application/json`",
+    )
+    .with_param("Content-Type"))
+}
+
+fn is_json_in_utf8(content_type: &str) -> bool {
+    let mut parts = content_type.split(';').map(str::trim);
+    let essence_fits = parts
+        .next()
+        .is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
+    let charset_fits = |parameter: &str| match parameter.split_once('=') {
+        Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
+            value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+        }
+        _ => true,
+    };
+    essence_fits && parts.all(charset_fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn media_types() {
+        for good in [
+            "application/json",
+            "Application/JSON; charset=UTF-8",
+            "application/json; charset=\"utf-8\"",
+        ] {
+            assert!(is_json_in_utf8(good), "{good}");
+        }
+        for bad in [
+            "",
+            "text/plain",
+            "application/json; charset=latin1",
+            "application/jsonp",
+        ] {
+            assert!(!is_json_in_utf8(bad), "{bad}");
+        }
+    }
+}

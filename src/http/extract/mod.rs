@@ -1,0 +1,7 @@
+//! Turns requests into values, or into errors that name what is wrong.
+
+pub(super) mod fields;
+pub(super) mod json_body;
+pub(super) mod query;
+pub(super) mod run_path;
+pub(super) mod strict_json;

@@ -1,0 +1,26 @@
+//! The HTTP surface: everything a client of Callboard sees.
+//!
+//! It reads requests, asks the supervisor ([`Runs`]) to start and cancel, and reads the store and the event log directly: a slow reader
+//! never meets the supervisor. It decides nothing about runs. Errors are [`ApiError`], with the one table in [`ErrorCode`].
+
+mod authenticate;
+mod capacity;
+mod error;
+mod error_code;
+mod events;
+mod extract;
+mod metrics;
+mod options;
+mod process_usage;
+mod readiness;
+mod request_id;
+mod runs;
+mod server;
+mod state;
+
+pub use capacity::CapacityReport;
+pub use error::{ApiError, ErrorCode, ErrorKind};
+pub use options::{HttpOptions, RunRequestLimits};
+pub use process_usage::{ProcessSample, ProcessUsage};
+pub use server::server;
+pub use state::{BlockingPoolUsage, Catalog, HttpParts, HttpState, Runs};

@@ -1,0 +1,103 @@
+//! Every request has a name, in its answer's `x-request-id`, in error bodies and in our log; and gets one log line.
+
+use std::time::Instant;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage, HttpResponse};
+use uuid::Uuid;
+
+use super::error::{ApiError, ErrorCode};
+
+/// The header with a request's name, in both directions.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The longest name that is taken over from a client, bytes.
+const MAX_CLIENT_ID_BYTES: usize = 128;
+
+/// A request's name.
+#[derive(Debug, Clone)]
+pub(super) struct RequestId(String);
+
+impl RequestId {
+    /// The client's own name for the request, if it is fit for a log line, else a new one.
+    fn of(request: &ServiceRequest) -> Self {
+        let sent = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
+        match sent.filter(|id| is_sane(id)) {
+            Some(id) => Self(id.to_owned()),
+            None => Self(format!("req_{}", Uuid::now_v7().as_simple())),
+        }
+    }
+}
+
+fn is_sane(id: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
+    !id.is_empty() && id.len() <= MAX_CLIENT_ID_BYTES && id.bytes().all(allowed)
+}
+
+/// The outermost layer: names the request, writes error bodies, logs.
+pub(super) async fn name_and_log(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let started = Instant::now();
+    let id = RequestId::of(&request);
+    request.extensions_mut().insert(id.clone());
+    let method = request.method().clone();
+    let path = request.path().to_owned();
+    let response = next.call(request).await?;
+    let mut response = with_error_body(response.map_into_boxed_body(), &id);
+    if let Ok(value) = HeaderValue::from_str(&id.0) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    let status = response.status().as_u16();
+    let duration_ms = started.elapsed().as_micros() as f64 / 1000.0;
+    tracing::debug!(request_id = %id.0, %method, path, status, duration_ms, "request answered");
+    Ok(response)
+}
+
+/// Gives every error answer the one body, also those that the framework made.
+fn with_error_body(response: ServiceResponse<BoxBody>, id: &RequestId) -> ServiceResponse<BoxBody> {
+    let Some(error) = response.response().error() else {
+        return response;
+    };
+    let api_error = match error.as_error::<ApiError>() {
+        Some(error) => error.clone(),
+        None => of_the_framework(error),
+    };
+    let answer: HttpResponse = api_error.response(Some(&id.0));
+    response.into_response(answer)
+}
+
+fn of_the_framework(error: &Error) -> ApiError {
+    let status = error.as_response_error().status_code();
+    let code = match status {
+        StatusCode::NOT_FOUND => ErrorCode::NotFound,
+        StatusCode::METHOD_NOT_ALLOWED => ErrorCode::MethodNotAllowed,
+        StatusCode::PAYLOAD_TOO_LARGE => ErrorCode::BodyTooLarge,
+        StatusCode::REQUEST_TIMEOUT => ErrorCode::RequestTimeout,
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => ErrorCode::UnsupportedMediaType,
+        status if status.is_client_error() => ErrorCode::InvalidValue,
+        _ => {
+            tracing::error!(%error, "request failed");
+            return ApiError::internal();
+        }
+    };
+    ApiError::new(code, "the request cannot be answered as it is")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_harmless_names_are_taken_over() {
+        assert!(is_sane("trace-1.2:a_B"));
+        for wrong in ["", "a b", "a\nb", "ä", "{\"a\"}", &"x".repeat(129)] {
+            assert!(!is_sane(wrong), "{wrong}");
+        }
+    }
+}

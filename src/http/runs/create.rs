@@ -1,0 +1,80 @@
+//! `POST /api/v1/runs`.
+
+use actix_web::http::header::{self, HeaderName};
+use actix_web::{HttpRequest, HttpResponse, web};
+use callboard_actors::item::{Item, ItemStatus};
+use callboard_actors::supervisor::messages::{StartRun, Started};
+
+use super::idempotency::idempotency_of;
+use super::request::RunRequest;
+use super::view::{RunView, run_path};
+use crate::auth::Caller;
+use crate::http::error::ApiError;
+use crate::http::events;
+use crate::http::extract::json_body::read_json;
+use crate::http::extract::query::QueryParameters;
+use crate::http::state::HttpState;
+
+/// Says that the run was there before.
+pub(crate) const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+/// The run's id, for clients that stream at once and read no body first.
+pub(crate) const RUN_ID: HeaderName = HeaderName::from_static("x-run-id");
+
+/// Starts a run, or queues it.
+pub(super) async fn create_run(
+    request: HttpRequest,
+    payload: web::Payload,
+    caller: Caller,
+    state: web::Data<HttpState>,
+) -> Result<HttpResponse, ApiError> {
+    QueryParameters::of(&request, &[])?;
+    let options = &state.options;
+    let body = read_json(&request, payload, options.max_body_bytes, options.request_timeout).await?;
+    let asked = RunRequest::read(&body, &options.runs)?;
+    let spec = asked.resolve(&state.parts.catalog, &options.runs)?;
+    let idempotency = idempotency_of(&request, &asked)?;
+    let start = StartRun {
+        account: caller.account,
+        tier: caller.tier,
+        spec,
+        on_limit: asked.on_limit(),
+        idempotency,
+        input: asked
+            .input
+            .iter()
+            .map(|content| Item::new(ItemStatus::Completed, content.clone()))
+            .collect(),
+    };
+    let runs = state.parts.runs.clone();
+    // On the I/O runtime: a client that goes away now must not take its start half back.
+    let started = state.on_io(async move { runs.start(start).await }).await??;
+    if asked.stream {
+        return Ok(stream_of(&state, &started));
+    }
+    let replayed = started.replayed;
+    let mut response = if replayed {
+        HttpResponse::Ok()
+    } else {
+        HttpResponse::Created()
+    };
+    response
+        .insert_header((header::LOCATION, run_path(started.run.id)))
+        .insert_header((header::CACHE_CONTROL, "no-store"));
+    if replayed {
+        response.insert_header((IDEMPOTENT_REPLAYED, "true"));
+    }
+    let view = RunView::whole(&state, started.run, started.queue_position).await?;
+    Ok(response.json(view))
+}
+
+/// The run's events from the first one on, as the answer to the request that started it.
+fn stream_of(state: &HttpState, started: &Started) -> HttpResponse {
+    let mut response = HttpResponse::Created();
+    response
+        .insert_header((header::LOCATION, run_path(started.run.id)))
+        .insert_header((RUN_ID, started.run.id.to_string()));
+    if started.replayed {
+        response.insert_header((IDEMPOTENT_REPLAYED, "true"));
+    }
+    events::stream_into(response, state, started.run.id, None)
+}

@@ -1,0 +1,177 @@
+//! The `input` of a run: a text, or a list of messages, tool calls and their results.
+
+use std::collections::BTreeMap;
+
+use callboard_actors::item::{ContentPart, ItemContent, Role};
+use serde_json::Value;
+
+use crate::http::error::{ApiError, ErrorCode};
+use crate::http::extract::fields::{Fields, invalid_value, text, wrong_type};
+
+/// The longest name of a tool call, bytes.
+const MAX_CALL_ID_BYTES: usize = 256;
+
+/// Reads `input`.
+pub(super) fn read_input(value: &Value, max_items: usize) -> Result<Vec<ItemContent>, ApiError> {
+    match value {
+        Value::String(said) if said.trim().is_empty() => Err(empty_input()),
+        Value::String(said) => Ok(vec![ItemContent::Message {
+            role: Role::User,
+            content: vec![ContentPart::Text { text: said.clone() }],
+        }]),
+        Value::Array(items) if items.is_empty() => Err(empty_input()),
+        Value::Array(items) if items.len() > max_items => Err(invalid_value(
+            "input",
+            &format!("`input` may have at most {max_items} items"),
+        )),
+        Value::Array(items) => read_items(items),
+        other => Err(wrong_type("input", "a string or a list of items", other)),
+    }
+}
+
+fn empty_input() -> ApiError {
+    ApiError::new(
+        ErrorCode::EmptyInput,
+        "`input` is empty; a run needs something to begin with",
+    )
+    .with_param("input")
+}
+
+/// Reads the items and pairs tool calls with their results: models accept no call without a result and no result without a call.
+fn read_items(values: &[Value]) -> Result<Vec<ItemContent>, ApiError> {
+    let mut items = Vec::with_capacity(values.len());
+    let mut open_calls: BTreeMap<String, usize> = BTreeMap::new();
+    let mut closed_calls = std::collections::BTreeSet::new();
+    for (index, value) in values.iter().enumerate() {
+        let path = format!("input[{index}]");
+        let item = read_item(value, &path)?;
+        match &item {
+            ItemContent::ToolCall { call_id, .. } => {
+                if closed_calls.contains(call_id) || open_calls.insert(call_id.clone(), index).is_some() {
+                    return Err(invalid_value(
+                        &format!("{path}.call_id"),
+                        &format!("the call id `{call_id}` is used twice"),
+                    ));
+                }
+            }
+            ItemContent::ToolResult { call_id, .. } => {
+                if open_calls.remove(call_id).is_none() {
+                    return Err(invalid_value(
+                        &format!("{path}.call_id"),
+                        &format!("no tool call before this has the call id `{call_id}` and waits for its result"),
+                    ));
+                }
+                closed_calls.insert(call_id.clone());
+            }
+            ItemContent::Message { .. } | ItemContent::Reasoning { .. } => {}
+        }
+        items.push(item);
+    }
+    if let Some((call_id, index)) = open_calls.first_key_value() {
+        return Err(invalid_value(
+            &format!("input[{index}].call_id"),
+            &format!("the tool call `{call_id}` has no result in the input"),
+        ));
+    }
+    Ok(items)
+}
+
+fn read_item(value: &Value, path: &str) -> Result<ItemContent, ApiError> {
+    let all_fields = &[
+        "type",
+        "role",
+        "content",
+        "call_id",
+        "name",
+        "arguments",
+        "output",
+        "is_error",
+    ];
+    let kind = Fields::of(value, path, all_fields)?.optional_text("type")?;
+    match kind {
+        // `{role, content}` says what it is.
+        Some("message") | None => read_message(value, path),
+        Some("tool_call") => {
+            let fields = Fields::of(value, path, &["type", "call_id", "name", "arguments"])?;
+            Ok(ItemContent::ToolCall {
+                call_id: read_name(&fields, "call_id")?,
+                name: read_name(&fields, "name")?,
+                arguments: fields.required_text("arguments")?.to_owned(),
+            })
+        }
+        Some("tool_result") => {
+            let fields = Fields::of(value, path, &["type", "call_id", "output", "is_error"])?;
+            Ok(ItemContent::ToolResult {
+                call_id: read_name(&fields, "call_id")?,
+                output: fields.required_text("output")?.to_owned(),
+                is_error: fields.optional_bool("is_error")?.unwrap_or(false),
+                truncated: false,
+            })
+        }
+        Some(_) => Err(invalid_value(
+            &format!("{path}.type"),
+            "an input item is of type message, tool_call or tool_result",
+        )),
+    }
+}
+
+fn read_message(value: &Value, path: &str) -> Result<ItemContent, ApiError> {
+    let fields = Fields::of(value, path, &["type", "role", "content"])?;
+    let role = match fields.required_text("role")? {
+        "system" => Role::System,
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        _ => {
+            return Err(invalid_value(
+                &fields.path_of("role"),
+                "the role of a message is system, user or assistant",
+            ));
+        }
+    };
+    let content = read_content(fields.required("content")?, &fields.path_of("content"))?;
+    Ok(ItemContent::Message { role, content })
+}
+
+fn read_content(value: &Value, path: &str) -> Result<Vec<ContentPart>, ApiError> {
+    let parts = match value {
+        Value::String(said) => vec![ContentPart::Text { text: said.clone() }],
+        Value::Array(parts) => parts
+            .iter()
+            .enumerate()
+            .map(|(index, part)| read_part(part, &format!("{path}[{index}]")))
+            .collect::<Result<_, _>>()?,
+        other => return Err(wrong_type(path, "a string or a list of parts", other)),
+    };
+    if parts.iter().all(|ContentPart::Text { text }| text.is_empty()) {
+        return Err(invalid_value(
+            path,
+            &format!("`{path}` is empty; leave the message out"),
+        ));
+    }
+    Ok(parts)
+}
+
+fn read_part(value: &Value, path: &str) -> Result<ContentPart, ApiError> {
+    let fields = Fields::of(value, path, &["type", "text"])?;
+    if fields.required_text("type")? != "text" {
+        return Err(invalid_value(
+            &fields.path_of("type"),
+            "a part of a message is of type text",
+        ));
+    }
+    Ok(ContentPart::Text {
+        text: text(fields.required("text")?, &fields.path_of("text"))?.to_owned(),
+    })
+}
+
+fn read_name(fields: &Fields<'_>, name: &str) -> Result<String, ApiError> {
+    let value = fields.required_text(name)?;
+    if value.is_empty() || value.len() > MAX_CALL_ID_BYTES {
+        let path = fields.path_of(name);
+        return Err(invalid_value(
+            &path,
+            &format!("`{path}` has 1 to {MAX_CALL_ID_BYTES} bytes"),
+        ));
+    }
+    Ok(value.to_owned())
+}

@@ -1,0 +1,30 @@
+//! `/api/v1/runs`.
+
+mod cancel;
+mod create;
+pub(super) mod cursor;
+mod idempotency;
+mod input_items;
+mod list;
+mod read;
+mod request;
+mod view;
+
+use actix_web::web::{self, ServiceConfig};
+
+use super::events;
+use super::server::resource;
+
+/// Adds the routes below `/api/v1`.
+pub(super) fn configure(config: &mut ServiceConfig) {
+    config
+        .service(
+            resource("/runs", "GET, POST")
+                .route(web::post().to(create::create_run))
+                .route(web::get().to(list::list_runs)),
+        )
+        .service(resource("/runs/{id}", "GET").route(web::get().to(read::get_run)))
+        .service(resource("/runs/{id}/items", "GET").route(web::get().to(list::list_items)))
+        .service(resource("/runs/{id}/events", "GET").route(web::get().to(events::get_events)))
+        .service(resource("/runs/{id}/cancel", "POST").route(web::post().to(cancel::cancel_run)));
+}

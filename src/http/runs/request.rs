@@ -1,0 +1,212 @@
+//! The body of `POST /runs`: JSON → [`RunRequest`] (what was said) → [`RunSpec`] (what will be done).
+
+use std::collections::BTreeMap;
+
+use callboard_actors::item::ItemContent;
+use callboard_actors::spec::{RunLimits, RunSpec};
+use callboard_actors::supervisor::messages::OnLimit;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::input_items::read_input;
+use crate::http::error::{ApiError, ErrorCode};
+use crate::http::extract::fields::{Fields, invalid_value, text, wrong_type};
+use crate::http::options::RunRequestLimits;
+use crate::http::state::Catalog;
+
+const KNOWN_FIELDS: &[&str] = &[
+    "input",
+    "model",
+    "instructions",
+    "tools",
+    "metadata",
+    "model_options",
+    "limits",
+    "on_limit",
+    "stream",
+    "agent",
+];
+
+/// What a client asked for, nothing filled in. Its serialised form decides whether two requests are the same.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct RunRequest {
+    pub(super) input: Vec<ItemContent>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instructions: Option<String>,
+    tools: Vec<String>,
+    metadata: BTreeMap<String, String>,
+    model_options: Map<String, Value>,
+    limits: RequestedLimits,
+    refuse_at_limit: bool,
+    /// How to answer; no part of what was asked for.
+    #[serde(skip)]
+    pub(super) stream: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+struct RequestedLimits {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_steps: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_output_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deadline_seconds: Option<u64>,
+}
+
+impl RunRequest {
+    /// Reads the body. Every error names the field.
+    pub(super) fn read(body: &Value, bounds: &RunRequestLimits) -> Result<Self, ApiError> {
+        let fields = Fields::of(body, "", KNOWN_FIELDS)?;
+        if fields.optional("agent").is_some() {
+            return Err(ApiError::new(
+                ErrorCode::AgentsNotAvailable,
+                "stored agents are not available in this version; give `model`, `instructions` and `tools` instead",
+            )
+            .with_param("agent"));
+        }
+        Ok(Self {
+            input: read_input(fields.required("input")?, bounds.max_input_items)?,
+            model: fields.optional_text("model")?.map(str::to_owned),
+            instructions: fields.optional_text("instructions")?.map(str::to_owned),
+            tools: read_tools(&fields, bounds)?,
+            metadata: read_metadata(&fields, bounds)?,
+            model_options: fields.optional_object("model_options")?.cloned().unwrap_or_default(),
+            limits: read_limits(&fields, bounds)?,
+            refuse_at_limit: read_on_limit(&fields)? == OnLimit::Refuse,
+            stream: fields.optional_bool("stream")?.unwrap_or(false),
+        })
+    }
+
+    /// What to do when the run cannot start at once.
+    pub(super) fn on_limit(&self) -> OnLimit {
+        if self.refuse_at_limit {
+            OnLimit::Refuse
+        } else {
+            OnLimit::Queue
+        }
+    }
+
+    /// Fills in what the client left open and checks names against what this server has.
+    pub(super) fn resolve(&self, catalog: &Catalog, bounds: &RunRequestLimits) -> Result<RunSpec, ApiError> {
+        let model_name = self.model.as_deref().unwrap_or(&bounds.default_model);
+        let Some(model) = catalog.model(model_name) else {
+            let known: Vec<&str> = catalog.model_names().collect();
+            return Err(unknown_name(
+                ErrorCode::UnknownModel,
+                "model",
+                "model",
+                model_name,
+                &known,
+            ));
+        };
+        for (index, tool) in self.tools.iter().enumerate() {
+            if !catalog.has_tool(tool) {
+                let known: Vec<&str> = catalog.tool_names().collect();
+                let param = format!("tools[{index}]");
+                return Err(unknown_name(ErrorCode::UnknownTool, "tool", &param, tool, &known));
+            }
+        }
+        model.check_options(&self.model_options).map_err(|invalid| {
+            let param = format!("model_options.{}", invalid.key);
+            let message = format!("the model `{model_name}` does not take `{param}`: {}", invalid.problem);
+            ApiError::new(ErrorCode::InvalidModelOption, message).with_param(param)
+        })?;
+        let limits = RunLimits {
+            max_steps: self
+                .limits
+                .max_steps
+                .and_then(|steps| u32::try_from(steps).ok())
+                .unwrap_or(bounds.default_max_steps),
+            max_output_tokens: self.limits.max_output_tokens.or(bounds.default_max_output_tokens),
+            deadline_seconds: self
+                .limits
+                .deadline_seconds
+                .unwrap_or(bounds.default_deadline.as_secs()),
+        };
+        Ok(RunSpec {
+            model: model_name.to_owned(),
+            instructions: self.instructions.clone(),
+            tools: self.tools.clone(),
+            model_options: self.model_options.clone(),
+            metadata: self.metadata.clone(),
+            limits,
+        })
+    }
+}
+
+fn unknown_name(code: ErrorCode, what: &str, param: &str, name: &str, known: &[&str]) -> ApiError {
+    let message = format!("there is no {what} `{name}` here");
+    ApiError::new(code, message)
+        .with_param(param)
+        .with_detail("available", known.to_vec())
+}
+
+fn read_tools(fields: &Fields<'_>, bounds: &RunRequestLimits) -> Result<Vec<String>, ApiError> {
+    let listed = fields.optional_list("tools")?.unwrap_or_default();
+    if listed.len() > bounds.max_tools {
+        return Err(invalid_value(
+            "tools",
+            &format!("a run may have at most {} tools", bounds.max_tools),
+        ));
+    }
+    let mut tools: Vec<String> = Vec::with_capacity(listed.len());
+    for (index, value) in listed.iter().enumerate() {
+        let path = format!("tools[{index}]");
+        let name = text(value, &path)?;
+        if tools.iter().any(|tool| tool == name) {
+            return Err(invalid_value(&path, &format!("the tool `{name}` is listed twice")));
+        }
+        tools.push(name.to_owned());
+    }
+    Ok(tools)
+}
+
+fn read_metadata(fields: &Fields<'_>, bounds: &RunRequestLimits) -> Result<BTreeMap<String, String>, ApiError> {
+    let Some(given) = fields.optional_object("metadata")? else {
+        return Ok(BTreeMap::new());
+    };
+    if given.len() > bounds.max_metadata_entries {
+        let message = format!("`metadata` may have at most {} entries", bounds.max_metadata_entries);
+        return Err(invalid_value("metadata", &message));
+    }
+    let mut metadata = BTreeMap::new();
+    for (key, value) in given {
+        let path = format!("metadata.{key}");
+        let value = value.as_str().ok_or_else(|| wrong_type(&path, "a string", value))?;
+        if key.is_empty() || key.len() > bounds.max_metadata_key_bytes {
+            let message = format!("a metadata key has 1 to {} bytes", bounds.max_metadata_key_bytes);
+            return Err(invalid_value("metadata", &message));
+        }
+        if value.len() > bounds.max_metadata_value_bytes {
+            let message = format!("a metadata value has at most {} bytes", bounds.max_metadata_value_bytes);
+            return Err(invalid_value(&path, &message));
+        }
+        metadata.insert(key.clone(), value.to_owned());
+    }
+    Ok(metadata)
+}
+
+fn read_limits(fields: &Fields<'_>, bounds: &RunRequestLimits) -> Result<RequestedLimits, ApiError> {
+    let Some(value) = fields.optional("limits") else {
+        return Ok(RequestedLimits::default());
+    };
+    let limits = Fields::of(value, "limits", &["max_steps", "max_output_tokens", "deadline_seconds"])?;
+    Ok(RequestedLimits {
+        max_steps: limits.optional_count("max_steps", 1, bounds.max_steps_ceiling.into())?,
+        max_output_tokens: limits.optional_count("max_output_tokens", 1, bounds.max_output_tokens_ceiling)?,
+        deadline_seconds: limits.optional_count("deadline_seconds", 1, bounds.deadline_ceiling.as_secs())?,
+    })
+}
+
+fn read_on_limit(fields: &Fields<'_>) -> Result<OnLimit, ApiError> {
+    match fields.optional_text("on_limit")? {
+        None | Some("queue") => Ok(OnLimit::Queue),
+        Some("refuse") => Ok(OnLimit::Refuse),
+        Some(_) => Err(invalid_value(
+            "on_limit",
+            "`on_limit` must be \"queue\" (wait for a place) or \"refuse\" (answer with an error)",
+        )),
+    }
+}

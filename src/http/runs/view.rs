@@ -1,0 +1,161 @@
+//! A run as clients read it.
+
+use std::collections::BTreeMap;
+
+use callboard_actors::error::RunError;
+use callboard_actors::event::WaitingReason;
+use callboard_actors::ids::RunId;
+use callboard_actors::item::{ItemContent, Role, Usage};
+use callboard_actors::ports::store::RunRecord;
+use callboard_actors::run_state::RunState;
+use callboard_actors::spec::RunLimits;
+use callboard_actors::time::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::http::error::ApiError;
+use crate::http::state::HttpState;
+
+/// Items that are read from the store at once when the output is put together.
+const ITEMS_AT_ONCE: u32 = 200;
+
+/// A run.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct RunView {
+    id: RunId,
+    object: &'static str,
+    state: RunState,
+    model: String,
+    simulated: bool,
+    instructions: Option<String>,
+    tools: Vec<String>,
+    metadata: BTreeMap<String, String>,
+    model_options: Map<String, Value>,
+    limits: RunLimits,
+    error: Option<RunError>,
+    waiting: Option<WaitingReason>,
+    queue_position: Option<u64>,
+    queue_deadline: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<Option<String>>,
+    usage: Usage,
+    steps: u32,
+    next_seq: u64,
+    created_at: Timestamp,
+    started_at: Option<Timestamp>,
+    ended_at: Option<Timestamp>,
+    links: RunLinks,
+}
+
+/// Where to read on.
+#[derive(Debug, Clone, Serialize)]
+struct RunLinks {
+    #[serde(rename = "self")]
+    run: String,
+    events: String,
+    items: String,
+    cancel: String,
+}
+
+/// The path of a run.
+pub(crate) fn run_path(run: RunId) -> String {
+    format!("/api/v1/runs/{run}")
+}
+
+impl RunView {
+    /// The run without its output, for lists.
+    pub(crate) fn in_list(state: &HttpState, record: RunRecord, queue_position: Option<u64>) -> Self {
+        let path = run_path(record.id);
+        let simulated = state
+            .parts
+            .catalog
+            .model(&record.spec.model)
+            .is_some_and(|model| model.is_simulated());
+        let waits = record.state == RunState::Queued;
+        Self {
+            id: record.id,
+            object: "run",
+            state: record.state,
+            model: record.spec.model,
+            simulated,
+            instructions: record.spec.instructions,
+            tools: record.spec.tools,
+            metadata: record.spec.metadata,
+            model_options: record.spec.model_options,
+            limits: record.spec.limits,
+            error: record.error,
+            waiting: record.waiting,
+            queue_position: queue_position.filter(|_| waits),
+            queue_deadline: record.queue_deadline.filter(|_| waits),
+            output: None,
+            usage: record.progress.usage,
+            steps: record.progress.steps,
+            next_seq: record.next_seq,
+            created_at: record.created_at,
+            started_at: record.started_at,
+            ended_at: record.ended_at,
+            links: RunLinks {
+                events: format!("{path}/events"),
+                items: format!("{path}/items"),
+                cancel: format!("{path}/cancel"),
+                run: path,
+            },
+        }
+    }
+
+    /// The run with its output, read from its items if it is completed.
+    pub(crate) async fn whole(
+        state: &HttpState,
+        record: RunRecord,
+        queue_position: Option<u64>,
+    ) -> Result<Self, ApiError> {
+        let output = match record.state {
+            RunState::Completed => Some(read_output(state, record.id).await?),
+            _ => None,
+        };
+        let mut view = Self::in_list(state, record, queue_position);
+        view.output = Some(output);
+        Ok(view)
+    }
+
+    /// As [`RunView::whole`], asking for the run's place in the queue if it has one.
+    pub(crate) async fn whole_with_position(state: &HttpState, record: RunRecord) -> Result<Self, ApiError> {
+        let position = match record.state {
+            RunState::Queued => state.parts.runs.queue_position(record.id).await,
+            _ => None,
+        };
+        Self::whole(state, record, position).await
+    }
+}
+
+/// The final answer: the whole messages of the assistant after the last tool result.
+async fn read_output(state: &HttpState, run: RunId) -> Result<String, ApiError> {
+    let store = state.parts.store.clone();
+    let reading = async move {
+        let mut output = String::new();
+        let mut after = None;
+        loop {
+            let page = store.items(run, after, ITEMS_AT_ONCE).await?;
+            let Some((last_place, _)) = page.last() else {
+                return Ok(output);
+            };
+            after = Some(*last_place);
+            let was_last = page.len() < ITEMS_AT_ONCE as usize;
+            for (_, item) in page {
+                match &item.content {
+                    ItemContent::ToolResult { .. } => output.clear(),
+                    ItemContent::Message {
+                        role: Role::Assistant, ..
+                    } => output.push_str(&item.assistant_text().unwrap_or_default()),
+                    // An input may hold earlier turns; what was said before the user spoke is no answer to the user.
+                    ItemContent::Message { .. } => output.clear(),
+                    ItemContent::ToolCall { .. } | ItemContent::Reasoning { .. } => {}
+                }
+            }
+            if was_last {
+                return Ok::<_, callboard_actors::ports::StoreError>(output);
+            }
+        }
+    };
+    Ok(state.on_io(reading).await??)
+}

@@ -1,0 +1,92 @@
+//! The listening server and its routes.
+
+use std::net::SocketAddr;
+
+use actix_web::dev::Server;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::middleware::from_fn;
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Resource};
+
+use super::error::{ApiError, ErrorCode};
+use super::state::HttpState;
+use super::{authenticate, capacity, metrics, readiness, request_id, runs};
+
+/// Binds the address of the options and gives the server, to be awaited, and where it listens.
+///
+/// The server ends when its handle is told to: it handles no signals. A graceful stop waits for open requests, event streams among them,
+/// so [`close_streams`](super::HttpParts::close_streams) comes first.
+pub fn server(state: HttpState) -> std::io::Result<(Server, SocketAddr)> {
+    let options = state.options.clone();
+    let workers = options.workers.max(1);
+    let data = web::Data::new(state);
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(data.clone())
+            .wrap(from_fn(request_id::name_and_log))
+            .configure(configure)
+            .default_service(web::to(not_found))
+    })
+    .workers(workers)
+    .backlog(options.backlog)
+    .max_connections(options.max_connections.div_ceil(workers))
+    .keep_alive(options.keep_alive)
+    .client_request_timeout(options.request_timeout)
+    .shutdown_timeout(options.shutdown_timeout.as_secs())
+    // Small writes are whole events: they must not wait for more.
+    .tcp_nodelay(true)
+    // A client that closes its side has left; its stream ends at once and not with the next heartbeat.
+    .h1_allow_half_closed(false)
+    .disable_signals()
+    .bind(options.bind)?;
+    let bound = server
+        .addrs()
+        .first()
+        .copied()
+        .ok_or_else(|| std::io::Error::other("the server listens nowhere"))?;
+    Ok((server.run(), bound))
+}
+
+fn configure(config: &mut ServiceConfig) {
+    config
+        .service(
+            resource("/healthz", "GET, HEAD")
+                .route(web::get().to(readiness::healthz))
+                .route(web::head().to(readiness::healthz)),
+        )
+        .service(
+            resource("/readyz", "GET, HEAD")
+                .route(web::get().to(readiness::readyz))
+                .route(web::head().to(readiness::readyz)),
+        )
+        .service(
+            web::scope("/metrics")
+                .wrap(from_fn(authenticate::guard_from_browsers))
+                .service(resource("", "GET").route(web::get().to(metrics::get_metrics)))
+                .default_service(web::to(not_found)),
+        )
+        .service(
+            web::scope("/api/v1")
+                .wrap(from_fn(authenticate::authenticate))
+                .service(resource("/capacity", "GET").route(web::get().to(capacity::get_capacity)))
+                .configure(runs::configure)
+                .default_service(web::to(not_found)),
+        );
+}
+
+/// A path that answers other methods than those in `allow` with 405.
+pub(super) fn resource(path: &str, allow: &'static str) -> Resource {
+    let refuse = move || async move {
+        let error = ApiError::new(
+            ErrorCode::MethodNotAllowed,
+            format!("this path answers only to {allow}"),
+        );
+        Err::<HttpResponse, ApiError>(error.with_header(header::ALLOW, HeaderValue::from_static(allow)))
+    };
+    web::resource(path).default_service(web::to(refuse))
+}
+
+async fn not_found(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let message = format!("there is nothing at {} {}", request.method(), request.path());
+    Err(ApiError::new(ErrorCode::NotFound, message))
+}

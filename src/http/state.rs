@@ -1,0 +1,149 @@
+//! What every handler shares.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use callboard_actors::ids::RunId;
+use callboard_actors::ports::store::RunRecord;
+use callboard_actors::ports::{EventLog, Model, Store, StoreError};
+use callboard_actors::supervisor::messages::{Snapshot, StartError, StartRun, Started};
+use tokio::sync::watch;
+
+use super::capacity::CapacityReport;
+use super::error::ApiError;
+use super::options::HttpOptions;
+use super::process_usage::ProcessUsage;
+use super::readiness::Readiness;
+use crate::auth::{Authenticator, RateLimiters};
+use crate::telemetry::MetricsHandle;
+
+/// What this surface asks of the supervisor: a seam, so that its tests can script the answers.
+#[async_trait]
+pub trait Runs: Send + Sync + 'static {
+    /// Starts or queues a run; answers when it is durable.
+    async fn start(&self, start: StartRun) -> Result<Started, StartError>;
+    /// Ends a run; answers when it has ended. `None` if there is no such run.
+    async fn cancel(&self, run: RunId) -> Result<Option<RunRecord>, StoreError>;
+    /// A run's place in its account's line.
+    async fn queue_position(&self, run: RunId) -> Option<u64>;
+    /// How things stand.
+    async fn snapshot(&self) -> Snapshot;
+}
+
+/// The models and tools that a run may name.
+#[derive(Clone, Default)]
+pub struct Catalog {
+    models: BTreeMap<String, Arc<dyn Model>>,
+    tools: BTreeSet<String>,
+}
+
+impl Catalog {
+    /// A catalog of these models, by name, and tool names.
+    pub fn new(models: BTreeMap<String, Arc<dyn Model>>, tools: BTreeSet<String>) -> Self {
+        Self { models, tools }
+    }
+
+    /// The model with this name.
+    pub fn model(&self, name: &str) -> Option<&Arc<dyn Model>> {
+        self.models.get(name)
+    }
+
+    /// Whether there is a tool with this name.
+    pub fn has_tool(&self, name: &str) -> bool {
+        self.tools.contains(name)
+    }
+
+    /// Every model's name, sorted.
+    pub fn model_names(&self) -> impl Iterator<Item = &str> {
+        self.models.keys().map(String::as_str)
+    }
+
+    /// Every tool's name, sorted.
+    pub fn tool_names(&self) -> impl Iterator<Item = &str> {
+        self.tools.iter().map(String::as_str)
+    }
+}
+
+/// What the composition root gives to this surface.
+pub struct HttpParts {
+    /// The supervisor.
+    pub runs: Arc<dyn Runs>,
+    /// Where runs are read from.
+    pub store: Arc<dyn Store>,
+    /// Where events are read from.
+    pub event_log: Arc<dyn EventLog>,
+    /// Models and tools.
+    pub catalog: Catalog,
+    /// Who may call.
+    pub authenticator: Authenticator,
+    /// How often.
+    pub rate_limiters: RateLimiters,
+    /// How the limits of this instance came about.
+    pub capacity: CapacityReport,
+    /// Renders `/metrics`; `None` answers 404 there.
+    pub metrics: Option<MetricsHandle>,
+    /// How busy the blocking pool is.
+    pub blocking_pool: Arc<dyn Fn() -> BlockingPoolUsage + Send + Sync>,
+    /// Turns true when open event streams and long polls must end.
+    pub close_streams: watch::Receiver<bool>,
+    /// The shared I/O runtime.
+    pub io: tokio::runtime::Handle,
+}
+
+/// How busy the blocking pool is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BlockingPoolUsage {
+    /// Threads it may have.
+    pub threads_limit: u64,
+    /// Jobs that run.
+    pub busy: u64,
+    /// Jobs that wait for a thread.
+    pub waiting: u64,
+}
+
+/// What every handler shares; cheap to clone.
+#[derive(Clone)]
+pub struct HttpState(Arc<Shared>);
+
+/// The insides of [`HttpState`].
+pub struct Shared {
+    pub(super) parts: HttpParts,
+    pub(super) options: HttpOptions,
+    pub(super) process: ProcessUsage,
+    pub(super) readiness: Readiness,
+}
+
+impl std::ops::Deref for HttpState {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl HttpState {
+    /// Puts the parts together.
+    pub fn new(parts: HttpParts, options: HttpOptions) -> Self {
+        Self(Arc::new(Shared {
+            parts,
+            options,
+            process: ProcessUsage::new(),
+            readiness: Readiness::default(),
+        }))
+    }
+
+    /// Runs a piece of work on the shared I/O runtime and waits for it. The work goes on when the client goes away, so that
+    /// nothing is left half done; a panic in it is ours and becomes `internal`.
+    pub(super) async fn on_io<Work>(&self, work: Work) -> Result<Work::Output, ApiError>
+    where
+        Work: Future + Send + 'static,
+        Work::Output: Send + 'static,
+    {
+        self.parts.io.spawn(work).await.map_err(|error| {
+            tracing::error!(%error, "work for a request did not end");
+            ApiError::internal()
+        })
+    }
+}

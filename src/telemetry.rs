@@ -1,0 +1,143 @@
+//! What the process tells about itself: log lines and metrics.
+
+use std::time::Duration;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line, for programs.
+    Json,
+}
+
+/// Sends log lines to standard error. `filter` is in the syntax of `tracing`: `info,callboard=debug`.
+///
+/// Fails if the filter makes no sense or logging was set up before.
+pub fn install_logging(filter: &str, format: LogFormat) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(filter)?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.finish().try_init()?,
+        LogFormat::Json => builder.json().flatten_event(true).finish().try_init()?,
+    }
+    Ok(())
+}
+
+/// Bounds of the buckets of every histogram of seconds: from an answer out of memory to a run of half a day.
+const SECONDS_BUCKETS: &[f64] = &[
+    0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
+    900.0, 3600.0, 43200.0,
+];
+
+/// How often what was recorded is put into buckets; between two scrapes it would gather in memory.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Renders what was counted so far.
+#[derive(Clone)]
+pub struct MetricsHandle(PrometheusHandle);
+
+impl MetricsHandle {
+    /// Everything, in the text format of Prometheus.
+    pub fn render(&self) -> String {
+        self.0.render()
+    }
+
+    /// Puts recorded values into buckets now and then, for as long as the process lives.
+    pub fn spawn_upkeep(&self, io: &tokio::runtime::Handle) {
+        let handle = self.0.clone();
+        io.spawn(async move {
+            let mut ticks = tokio::time::interval(UPKEEP_INTERVAL);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                handle.run_upkeep();
+            }
+        });
+    }
+}
+
+/// Makes this process count. Fails if it counts already.
+pub fn install_metrics() -> anyhow::Result<MetricsHandle> {
+    let handle = prometheus_builder()?.install_recorder()?;
+    describe();
+    Ok(MetricsHandle(handle))
+}
+
+fn prometheus_builder() -> anyhow::Result<PrometheusBuilder> {
+    let builder = PrometheusBuilder::new();
+    Ok(builder.set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS_BUCKETS)?)
+}
+
+fn describe() {
+    use metrics::{describe_counter, describe_gauge, describe_histogram};
+    describe_counter!("callboard_runs_total", "runs that ended, by state");
+    describe_counter!("callboard_tokens_total", "tokens of model calls, by direction");
+    describe_counter!("callboard_tool_calls_total", "tool calls, by tool and outcome");
+    describe_counter!("callboard_db_statements_total", "statements sent to the store");
+    describe_counter!("callboard_db_commits_total", "commits of the store");
+    describe_histogram!("callboard_run_start_seconds", "from the request to a durable run");
+    describe_histogram!("callboard_run_queue_wait_seconds", "time a run waited in the queue");
+    describe_histogram!(
+        "callboard_run_first_token_seconds",
+        "from a model call to its first token"
+    );
+    describe_gauge!("callboard_runs", "runs of this instance, by state");
+    describe_gauge!("callboard_permits_limit", "runs that may run here at once");
+    describe_gauge!("callboard_permits_in_use", "runs that do");
+    describe_gauge!("callboard_queue_limit", "runs that may wait");
+    describe_gauge!("callboard_queue_length", "runs that wait, by tier");
+    describe_gauge!("callboard_arbiter_runs", "live runs, by arbiter");
+    describe_gauge!(
+        "callboard_draining",
+        "1 while the server refuses new runs because it leaves"
+    );
+    describe_gauge!(
+        "callboard_db_connections_limit",
+        "connections to the store that may be open"
+    );
+    describe_gauge!(
+        "callboard_db_connections_open",
+        "connections to the store that are open"
+    );
+    describe_gauge!("callboard_db_connections_busy", "connections to the store that work");
+    describe_gauge!("callboard_db_writes_waiting", "writes that wait for their commit");
+    describe_gauge!("callboard_blocking_threads_limit", "threads of the blocking pool");
+    describe_gauge!("callboard_blocking_threads_busy", "jobs that run in the blocking pool");
+    describe_gauge!(
+        "callboard_blocking_jobs_waiting",
+        "jobs that wait for the blocking pool"
+    );
+    describe_gauge!(
+        "callboard_process_cpu_cores",
+        "CPUs kept busy since the last measurement"
+    );
+    describe_gauge!("process_cpu_seconds_total", "CPU time since the start");
+    describe_gauge!("process_resident_memory_bytes", "resident memory");
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn seconds_have_buckets() {
+        let recorder = prometheus_builder().unwrap().build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            metrics::histogram!("callboard_run_start_seconds").record(0.003);
+        });
+        let text = recorder.handle().render();
+        assert!(
+            text.contains("callboard_run_start_seconds_bucket{le=\"0.005\"} 1"),
+            "{text}"
+        );
+    }
+}
