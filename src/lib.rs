@@ -1,10 +1,14 @@
 //! Callboard, the connecting half: HTTP, adapters, configuration, command line and the composition root.
 
+pub mod app;
 pub mod auth;
+mod banner;
 pub mod cli;
 pub mod config;
 pub mod http;
 pub mod llm;
+mod shutdown;
+pub mod store;
 pub mod stream;
 pub mod telemetry;
 pub mod tools;

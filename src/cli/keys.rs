@@ -67,16 +67,6 @@ pub enum KeysError {
     Output(#[from] std::io::Error),
 }
 
-impl KeysError {
-    /// What the process ends with: 2 for what the operator can put right on the command line.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::UnknownTier { .. } | Self::UnknownKey(_) => super::EXIT_WRONG_INPUT,
-            Self::Secret(_) | Self::Store(_) | Self::Output(_) => 1,
-        }
-    }
-}
-
 /// Does it, and prints to `output`.
 ///
 /// # Errors
@@ -156,18 +146,18 @@ async fn list(json: bool, store: &dyn Store, output: &mut impl Write) -> Result<
     let row = |key: &KeyRecord| {
         let state = key
             .revoked_at
-            .map_or("active".to_owned(), |at| format!("revoked {}", to_the_second(at)));
+            .map_or("active".to_owned(), |at| format!("revoked {}", to_the_minute(at)));
         [
             format!("{}\n  {} · {}", key.id, key.account, key.tier),
             format!("ck_…{}", key.last_four),
-            format!("created {}\n{state}", to_the_second(key.created_at)),
+            format!("created {}\n{state}", to_the_minute(key.created_at)),
         ]
     };
     writeln!(
         output,
         "{}",
         table(
-            ["key, account · tier", "secret", "state"],
+            ["key, account · tier", "secret", "state (UTC)"],
             keys.iter().map(row).collect(),
             &[]
         )
@@ -195,20 +185,26 @@ fn as_json(key: &KeyRecord) -> Value {
     })
 }
 
-/// `2026-11-23T15:03:11Z`: microseconds tell keys apart to nobody.
-fn to_the_second(time: Timestamp) -> String {
-    let text = time.to_string();
-    match text.split_once('.') {
-        Some((seconds, _)) => format!("{seconds}Z"),
-        None => text,
-    }
+/// `2026-11-23 15:03`: enough to tell keys apart.
+fn to_the_minute(time: Timestamp) -> String {
+    let text = time.to_string().replace('T', " ");
+    text.chars().take("2026-11-23 15:03".len()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use callboard_actors::testing::memory_store::MemoryStore;
+    use crate::store::sqlite::{SqliteOptions, SqliteStore};
     use sha2::{Digest, Sha256};
+
+    /// A store in a directory that is gone with it.
+    async fn new_store() -> (SqliteStore, tempfile::TempDir) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let options = SqliteOptions::new(directory.path().join("callboard.db"));
+        let runtime = tokio::runtime::Handle::current();
+        let store = SqliteStore::open_shared(options, &runtime).await.expect("a store");
+        (store, directory)
+    }
 
     async fn output_of(command: KeysCommand, store: &dyn Store) -> Result<String, KeysError> {
         let mut output = Vec::new();
@@ -224,9 +220,9 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn a_key_is_shown_once_found_by_its_hash_and_revoked() {
-        let store = MemoryStore::new();
+        let (store, _directory) = new_store().await;
         let created = output_of(create("pro", true), &store).await.expect("created");
         let created: Value = serde_json::from_str(&created).expect("JSON");
         let secret = created["secret"].as_str().expect("text");
@@ -249,9 +245,9 @@ mod tests {
         assert!(listed.lines().all(|line| line.chars().count() <= 80), "{listed}");
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn an_unknown_tier_is_refused_with_those_there_are_and_changes_nothing() {
-        let store = MemoryStore::new();
+        let (store, _directory) = new_store().await;
         let error = output_of(create("gold", false), &store)
             .await
             .expect_err("no such tier");
@@ -259,23 +255,22 @@ mod tests {
             error.to_string(),
             "there is no tier \"gold\"; there are free, local, plus, pro, ultra"
         );
-        assert_eq!(error.exit_code(), 2);
+        assert_eq!(crate::cli::exit_code(&error.into()), 2);
         assert!(!store.has_keys().await.expect("a store"));
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn an_unknown_key_cannot_be_revoked() {
-        let error = output_of(KeysCommand::Revoke { key: KeyId::new() }, &MemoryStore::new())
-            .await
-            .expect_err("no such key");
+        let (store, _directory) = new_store().await;
+        let command = KeysCommand::Revoke { key: KeyId::new() };
+        let error = output_of(command, &store).await.expect_err("no such key");
         assert!(matches!(error, KeysError::UnknownKey(_)));
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn people_see_the_secret_on_a_line_of_its_own() {
-        let text = output_of(create("free", false), &MemoryStore::new())
-            .await
-            .expect("created");
+        let (store, _directory) = new_store().await;
+        let text = output_of(create("free", false), &store).await.expect("created");
         let secret = text.lines().next().expect("a line");
         assert!(secret.starts_with("ck_") && secret.len() == 67, "{secret}");
     }

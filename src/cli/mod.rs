@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigErrors, LoadedConfig, Sources, load};
-pub use keys::KeysCommand;
+pub use keys::{KeysCommand, KeysError};
 
 /// Exit code for a wrong configuration; clap has the same for a wrong command line.
 pub const EXIT_WRONG_INPUT: u8 = 2;
@@ -84,14 +84,14 @@ pub enum CliError {
     Output(#[from] std::io::Error),
 }
 
-impl CliError {
-    /// What the process ends with.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Config(_) => EXIT_WRONG_INPUT,
-            Self::Output(_) => 1,
-        }
-    }
+/// What the process ends with: 2 for what the operator can put right in the configuration or on the command line, else 1.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    let is_wrong_input = matches!(error.downcast_ref(), Some(CliError::Config(_)))
+        || matches!(
+            error.downcast_ref(),
+            Some(KeysError::UnknownTier { .. } | KeysError::UnknownKey(_))
+        );
+    if is_wrong_input { EXIT_WRONG_INPUT } else { 1 }
 }
 
 /// Does what can be done without a server, printing to `output`, and says what is left.
@@ -148,8 +148,8 @@ mod tests {
             let cli =
                 Cli::try_parse_from([&["callboard", "--config", path], &command[..]].concat()).expect("it parses");
             let error = run(cli, &mut Vec::new()).expect_err("it is wrong");
-            assert_eq!(error.exit_code(), EXIT_WRONG_INPUT);
             let text = error.to_string();
+            assert_eq!(exit_code(&error.into()), EXIT_WRONG_INPUT);
             assert!(
                 text.contains("server.workers") && text.contains("server.bnid"),
                 "{text}"

@@ -294,10 +294,7 @@ memory holds: runs of Callboard itself, 64 KB each (docs/performance.md);
 
     #[test]
     fn it_fits_into_80_columns() {
-        for text in [
-            output_of(1024, "24TB", 10_000, false),
-            output_of(1, "2GB", 1, false),
-        ] {
+        for text in [output_of(1024, "24TB", 10_000, false), output_of(1, "2GB", 1, false)] {
             let widest = text.lines().map(|line| line.chars().count()).max();
             assert!(widest <= Some(80), "{text}");
         }

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 
 use callboard_actors::capacity::CapacityParameters;
 use callboard_actors::services::{Durability, RunSettings};
-use callboard_actors::supervisor::SupervisorSettings;
 
 mod bounds;
 mod layers;
@@ -30,7 +29,6 @@ pub use sections::{
     CapacityConfig, EventDurability, EventsConfig, LogConfig, LogFormat, QueueConfig, RunsConfig, ServerConfig,
     StoreConfig, Synchronous, TierConfig, ToolsConfig,
 };
-
 pub(crate) use values::parse_size;
 
 /// `config.toml` as it was when this was compiled: the default of every value.
@@ -88,33 +86,6 @@ impl Config {
         }
     }
 
-    /// What admission goes by. `permits` are the concurrent runs of this instance, `cpus` the threads that 0 arbiters stand for.
-    pub fn supervisor_settings(&self, permits: u32, cpus: u32) -> SupervisorSettings {
-        SupervisorSettings {
-            permits,
-            queue_limit: self.queue.max_queued,
-            queue_deadline: self.queue.deadline,
-            position_interval: self.queue.position_interval,
-            tiers: self
-                .tiers
-                .iter()
-                .map(|(name, tier)| (name.clone(), tier.quota()))
-                .collect(),
-            arbiters: one_per_cpu_if_zero(self.capacity.arbiters, cpus),
-            mailbox: self.capacity.supervisor_mailbox,
-        }
-    }
-
-    /// Threads of the I/O runtime.
-    pub fn io_threads(&self, cpus: u32) -> usize {
-        one_per_cpu_if_zero(self.capacity.io_threads, cpus)
-    }
-
-    /// HTTP worker threads.
-    pub fn http_workers(&self, cpus: u32) -> usize {
-        one_per_cpu_if_zero(self.server.workers, cpus)
-    }
-
     /// What the run actors go by.
     pub fn run_settings(&self) -> RunSettings {
         RunSettings {
@@ -131,12 +102,5 @@ impl Config {
             max_answer_bytes: self.runs.max_answer,
             max_unwritten_bytes: self.events.max_unwritten,
         }
-    }
-}
-
-fn one_per_cpu_if_zero(threads: usize, cpus: u32) -> usize {
-    match threads {
-        0 => usize::try_from(cpus).unwrap_or(1).max(1),
-        threads => threads,
     }
 }

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use callboard_actors::ids::RunId;
 use callboard_actors::ports::store::RunRecord;
 use callboard_actors::ports::{EventLog, Model, Store, StoreError};
+use callboard_actors::supervisor::SupervisorHandle;
 use callboard_actors::supervisor::messages::{Snapshot, StartError, StartRun, Started};
 use tokio::sync::watch;
 
@@ -30,6 +31,25 @@ pub trait Runs: Send + Sync + 'static {
     async fn queue_position(&self, run: RunId) -> Option<u64>;
     /// How things stand.
     async fn snapshot(&self) -> Snapshot;
+}
+
+#[async_trait]
+impl Runs for SupervisorHandle {
+    async fn start(&self, start: StartRun) -> Result<Started, StartError> {
+        Self::start(self, start).await
+    }
+
+    async fn cancel(&self, run: RunId) -> Result<Option<RunRecord>, StoreError> {
+        Self::cancel(self, run).await
+    }
+
+    async fn queue_position(&self, run: RunId) -> Option<u64> {
+        Self::queue_position(self, run).await
+    }
+
+    async fn snapshot(&self) -> Snapshot {
+        Self::snapshot(self).await
+    }
 }
 
 /// The models and tools that a run may name.

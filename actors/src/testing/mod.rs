@@ -2,3 +2,4 @@
 
 pub mod event_log_conformance;
 pub mod memory_store;
+pub mod store_conformance;

@@ -1,0 +1,205 @@
+//! Runs to test with, and what is asked of them again and again.
+
+use std::sync::Arc;
+
+use crate::encoding::{EncodedEvents, encode};
+use crate::event::{EventBody, WaitingReason};
+use crate::ids::{AccountId, InstanceId, ItemId, RunId};
+use crate::item::{Item, Role, Usage};
+use crate::ports::Store;
+use crate::ports::store::{
+    Admission, Claim, ClaimRun, Creation, NewRun, ParkedUpdate, RunCommit, RunQuery, RunRecord, StateChange,
+};
+use crate::run_state::RunState;
+use crate::spec::{RunLimits, RunSpec};
+use crate::time::Timestamp;
+
+pub(super) fn account(name: &str) -> AccountId {
+    name.parse().expect("an account name")
+}
+
+pub(super) fn spec() -> RunSpec {
+    RunSpec {
+        model: "simulated".into(),
+        instructions: Some("answer in \"one\" line\nand \\ no more: ü \u{1F980} \u{0}".into()),
+        tools: vec!["clock".into()],
+        model_options: [("temperature".to_owned(), 0.1.into())].into_iter().collect(),
+        metadata: [("ticket".to_owned(), "4711".to_owned())].into(),
+        limits: RunLimits {
+            max_steps: 8,
+            max_output_tokens: Some(u64::from(u32::MAX) + 1),
+            deadline_seconds: 600,
+        },
+    }
+}
+
+pub(super) fn new_run(account_name: &str, admission: Admission) -> NewRun {
+    let id = RunId::new();
+    let events = encode(id, 0, [EventBody::RunCreated { spec: spec() }]).expect("an event");
+    NewRun {
+        id,
+        account: account(account_name),
+        tier: "pro".into(),
+        instance: InstanceId::new(),
+        idempotency: None,
+        spec: spec(),
+        input: vec![Item::message(Role::User, "hello \u{0} \" \\u0000 \u{2028}")],
+        admission,
+        events,
+        reserved_seq: 0,
+        created_at: Timestamp::now(),
+    }
+}
+
+pub(super) fn starting(account_name: &str, slot_limit: Option<u32>) -> NewRun {
+    new_run(account_name, Admission::Start { slot_limit })
+}
+
+pub(super) fn queued(account_name: &str) -> NewRun {
+    new_run(account_name, Admission::Queue { deadline: None })
+}
+
+/// Creates it, and says what the store has then.
+pub(super) async fn created(store: &Arc<dyn Store>, run: NewRun) -> RunRecord {
+    let id = run.id;
+    assert_eq!(store.create_run(run).await, Ok(Creation::Created));
+    record(store, id).await
+}
+
+/// A run that runs under epoch 1 without a limit.
+pub(super) async fn running(store: &Arc<dyn Store>, account_name: &str) -> RunRecord {
+    created(store, starting(account_name, None)).await
+}
+
+pub(super) async fn record(store: &Arc<dyn Store>, run: RunId) -> RunRecord {
+    store
+        .run(run)
+        .await
+        .expect("the store answers")
+        .expect("the run is there")
+}
+
+pub(super) fn claim(run: RunId, slot_limit: Option<u32>) -> ClaimRun {
+    ClaimRun {
+        run,
+        instance: InstanceId::new(),
+        slot_limit,
+        reserve_seqs: 0,
+        at: Timestamp::now(),
+    }
+}
+
+pub(super) async fn claimed(store: &Arc<dyn Store>, run: RunId) -> RunRecord {
+    match store.claim_run(claim(run, None)).await {
+        Ok(Claim::Claimed { record, .. }) => *record,
+        other => panic!("not claimed: {other:?}"),
+    }
+}
+
+/// So many deltas from this seq on.
+pub(super) fn deltas(run: RunId, first_seq: u64, count: u64) -> EncodedEvents {
+    let item_id = ItemId::new();
+    let bodies = (0..count).map(|index| EventBody::TextDelta {
+        item_id,
+        delta: format!("word {index}\n\n"),
+    });
+    encode(run, first_seq, bodies).expect("events")
+}
+
+/// A commit of nothing, to be filled.
+pub(super) fn commit(record: &RunRecord) -> RunCommit {
+    RunCommit {
+        run: record.id,
+        account: record.account.clone(),
+        epoch: record.epoch,
+        events: None,
+        reserved_seq: 0,
+        items: Vec::new(),
+        progress: None,
+        change: None,
+    }
+}
+
+/// A commit of so many deltas at the run's `next_seq`.
+pub(super) fn delta_commit(record: &RunRecord, count: u64) -> RunCommit {
+    RunCommit {
+        events: Some(deltas(record.id, record.next_seq, count)),
+        ..commit(record)
+    }
+}
+
+pub(super) fn change(to: RunState) -> StateChange {
+    StateChange {
+        to,
+        error: (to == RunState::Failed).then(crate::error::RunError::internal),
+        waiting: (to == RunState::Waiting).then_some(WaitingReason::NeedsReview),
+        at: Timestamp::now(),
+    }
+}
+
+/// A commit that moves a running run, with the event of an ending if it is one.
+pub(super) fn move_commit(record: &RunRecord, to: RunState) -> RunCommit {
+    let change = change(to);
+    let ending = EventBody::ending(to, change.error.as_ref(), Usage::default());
+    RunCommit {
+        events: encode(record.id, record.next_seq.max(record.reserved_seq), ending),
+        change: Some(change),
+        ..commit(record)
+    }
+}
+
+pub(super) fn parked(run: RunId, to: RunState) -> ParkedUpdate {
+    ParkedUpdate {
+        run,
+        events: Vec::new(),
+        change: Some(change(to)),
+    }
+}
+
+/// The kinds of all events of a run, after checking that their seqs have no gap.
+pub(super) async fn kinds(store: &Arc<dyn Store>, run: RunId) -> Vec<String> {
+    let batches = store.events(run, None, usize::MAX).await.expect("the store answers");
+    let frames: Vec<(u64, String)> = batches
+        .iter()
+        .flat_map(EncodedEvents::frames)
+        .map(|frame| (frame.seq, frame.kind.to_owned()))
+        .collect();
+    for (index, (seq, _)) in frames.iter().enumerate() {
+        assert_eq!(*seq, index as u64, "the log has no gap");
+    }
+    frames.into_iter().map(|(_, kind)| kind).collect()
+}
+
+/// How many runs of the account the store has in `running`.
+pub(super) async fn running_runs(store: &Arc<dyn Store>, account_name: &str) -> usize {
+    let query = RunQuery {
+        account: account(account_name),
+        state: Some(RunState::Running),
+        before: None,
+        limit: 10_000,
+    };
+    store.list_runs(query).await.expect("the store answers").len()
+}
+
+/// Everything that is known of a run, to see that nothing has changed.
+pub(super) async fn picture(store: &Arc<dyn Store>, run: RunId) -> (RunRecord, Vec<(u32, Item)>, Vec<EncodedEvents>) {
+    (
+        record(store, run).await,
+        store.items(run, None, 1000).await.expect("the store answers"),
+        store.events(run, None, usize::MAX).await.expect("the store answers"),
+    )
+}
+
+/// Runs all of them at once and waits for each.
+pub(super) async fn at_once<F>(work: impl IntoIterator<Item = F>) -> Vec<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let tasks: Vec<_> = work.into_iter().map(tokio::spawn).collect();
+    let mut outputs = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        outputs.push(task.await.expect("no panic"));
+    }
+    outputs
+}

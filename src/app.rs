@@ -1,0 +1,394 @@
+//! The composition root: the one place that names concrete adapters and puts a server together from its configuration.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use callboard_actors::capacity::{MachineSize, RunLimit};
+use callboard_actors::ids::InstanceId;
+use callboard_actors::ports::{EventLog, Model, Store, Tool};
+use callboard_actors::services::{ModelRoute, RunServices};
+use callboard_actors::supervisor::{SupervisorHandle, SupervisorSettings};
+use callboard_actors::time::Timestamp;
+use secrecy::SecretString;
+use serde_json::json;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use crate::auth::{Authenticator, RateLimiters, RequestRate};
+use crate::banner::Banner;
+use crate::config::{Config, LOCAL_TIER, LogFormat, ModelConfig, ProviderConfig, Synchronous};
+use crate::http::{
+    self, BlockingPoolUsage, CapacityReport, Catalog, HttpOptions, HttpParts, HttpState, RunRequestLimits,
+};
+use crate::llm::openai::{OpenAiModel, OpenAiOptions};
+use crate::llm::simulated::SimulatedModel;
+use crate::shutdown;
+use crate::store::sqlite::{self, SqliteOptions, SqliteStore};
+use crate::stream::memory::{MemoryEventLog, MemoryLogOptions};
+use crate::telemetry;
+
+/// How often expired idempotency keys are looked for.
+const IDEMPOTENCY_SWEEP: Duration = Duration::from_secs(600);
+
+/// How long writes and open connections may take to end after the runs have.
+const CLOSING_TIME: Duration = Duration::from_secs(5);
+
+/// Runs a server until it is told to stop.
+pub fn serve(config: &Config, machine: MachineSize) -> anyhow::Result<()> {
+    let format = match config.log.format {
+        LogFormat::Text => telemetry::LogFormat::Text,
+        LogFormat::Json => telemetry::LogFormat::Json,
+    };
+    telemetry::install_logging(&config.log.level, format)?;
+    // Each run that streams takes two connections: its client's and its model's.
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
+    let cpus = machine.cpus as usize;
+    let io = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(or_cpus(config.capacity.io_threads, cpus))
+        .max_blocking_threads(config.capacity_parameters().blocking_threads(machine) as usize)
+        .thread_name("callboard-io")
+        .enable_all()
+        .build()?;
+    let served = actix_rt::System::new().block_on(serve_on(config, machine, io.handle().clone()));
+    io.shutdown_timeout(CLOSING_TIME);
+    served
+}
+
+/// Opens the store for a command that works beside a server or without one.
+pub async fn open_store_shared(config: &Config) -> anyhow::Result<SqliteStore> {
+    Ok(SqliteStore::open_shared(sqlite_options(config), &Handle::current()).await?)
+}
+
+async fn serve_on(config: &Config, machine: MachineSize, io: Handle) -> anyhow::Result<()> {
+    let metrics = telemetry::install_metrics()?;
+    metrics.spawn_upkeep(&io);
+    let options = sqlite_options(config);
+    let handle = io.clone();
+    let opening = io.spawn(async move { SqliteStore::open(options, &handle).await });
+    let sqlite = opening
+        .await?
+        .with_context(|| format!("the store {} cannot be opened", config.store.path.display()))?;
+    let store: Arc<dyn Store> = Arc::new(sqlite.clone());
+    let has_keys = on(&io, &store, |store| async move { store.has_keys().await }).await?;
+    if !has_keys && !config.server.is_loopback() {
+        bail!(
+            "server.bind is {}, which other machines can reach, and there are no API keys: create one with \
+             `callboard keys create --account NAME --tier TIER`, or bind to 127.0.0.1",
+            config.server.bind
+        );
+    }
+    let log: Arc<dyn EventLog> = Arc::new(MemoryEventLog::new(store.clone(), log_options(config)));
+    let limit = config.capacity_parameters().concurrent_runs(machine);
+    let services = run_services(config, store.clone(), log.clone(), io.clone())?;
+    let catalog = catalog(&services);
+    let instance = services.instance;
+    let recovered = on(&io, &store, move |store| async move { store.recover(instance).await }).await?;
+    let settings = supervisor_settings(config, &limit, machine.cpus as usize);
+    let supervisor = SupervisorHandle::start_supervisor(services, settings, recovered);
+    spawn_idempotency_sweep(&io, store.clone(), config.server.idempotency_retention);
+
+    let (close_streams, streams_closed) = watch::channel(false);
+    let blocking_threads = u64::from(config.capacity_parameters().blocking_threads(machine));
+    let parts = HttpParts {
+        runs: Arc::new(supervisor.clone()),
+        store: store.clone(),
+        event_log: log,
+        catalog,
+        authenticator: Authenticator::new(store.clone(), io.clone(), LOCAL_TIER),
+        rate_limiters: RateLimiters::new(request_rates(config)),
+        capacity: capacity_report(config, machine, &limit),
+        metrics: Some(metrics),
+        blocking_pool: Arc::new(move || BlockingPoolUsage {
+            threads_limit: blocking_threads,
+            busy: 0,
+            waiting: 0,
+        }),
+        close_streams: streams_closed,
+        io: io.clone(),
+    };
+    let state = HttpState::new(parts, http_options(config, machine.cpus as usize));
+    let (server, address) = http::server(state).with_context(|| format!("cannot listen on {}", config.server.bind))?;
+    let server_handle = server.handle();
+    let serving = actix_rt::spawn(server);
+    print_banner(config, address, &limit, has_keys);
+
+    shutdown::first_signal().await?;
+    shutdown::exit_at_once_on_second_signal()?;
+    drain(&supervisor, config.server.shutdown_grace).await;
+    // The last events are out; whoever follows a run that goes on elsewhere comes again.
+    let _ = close_streams.send(true);
+    server_handle.stop(true).await;
+    serving.await??;
+    io.spawn(async move { sqlite.close().await }).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Lets running runs end, saying what it waits for.
+async fn drain(supervisor: &SupervisorHandle, grace: Duration) {
+    let drained = supervisor.drain(grace);
+    tokio::pin!(drained);
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            () = &mut drained => return,
+            _ = ticks.tick() => {
+                let running = supervisor.snapshot().await.permits_in_use;
+                if running > 0 {
+                    let runs = if running == 1 { "run" } else { "runs" };
+                    shutdown::say(&format!("stopping: waiting for {running} {runs} (at most {grace:?}); once more to stop at once"));
+                }
+            }
+        }
+    }
+}
+
+/// Asks the store on the runtime its connections belong to.
+async fn on<T: Send + 'static, F>(
+    io: &Handle,
+    store: &Arc<dyn Store>,
+    ask: impl FnOnce(Arc<dyn Store>) -> F,
+) -> anyhow::Result<T>
+where
+    F: Future<Output = Result<T, callboard_actors::ports::StoreError>> + Send + 'static,
+{
+    Ok(io.spawn(ask(store.clone())).await??)
+}
+
+fn or_cpus(count: usize, cpus: usize) -> usize {
+    if count == 0 { cpus.max(1) } else { count }
+}
+
+fn sqlite_options(config: &Config) -> SqliteOptions {
+    let store = &config.store;
+    SqliteOptions {
+        synchronous: match store.synchronous {
+            Synchronous::Full => sqlite::Synchronous::Full,
+            Synchronous::Normal => sqlite::Synchronous::Normal,
+        },
+        readers: store.readers,
+        commit_batch: store.commit_batch,
+        inbox: store.queue,
+        acquire_timeout: store.acquire_timeout,
+        busy_timeout: store.busy_timeout,
+        lock_timeout: store.lock_timeout,
+        path: store.path.clone(),
+    }
+}
+
+fn log_options(config: &Config) -> MemoryLogOptions {
+    let events = &config.events;
+    MemoryLogOptions {
+        memory_per_run: events.memory_per_run,
+        memory_total: events.memory_total,
+        linger_after_end: events.linger_after_end,
+        read_chunk: events.read_chunk,
+    }
+}
+
+fn run_services(
+    config: &Config,
+    store: Arc<dyn Store>,
+    log: Arc<dyn EventLog>,
+    io: Handle,
+) -> anyhow::Result<RunServices> {
+    let mut models = HashMap::new();
+    for (name, model) in &config.models {
+        let route = model_route(model).with_context(|| format!("models.{name}"))?;
+        models.insert(name.clone(), Arc::new(route));
+    }
+    let mut tools: BTreeMap<String, Arc<dyn Tool>> = BTreeMap::new();
+    for name in &config.tools.enabled {
+        let Some(tool) = crate::tools::builtin(name) else {
+            bail!(
+                "tools.enabled: there is no tool named {name:?}; there are {}",
+                crate::tools::builtin_names().join(", ")
+            );
+        };
+        tools.insert(name.clone(), tool);
+    }
+    Ok(RunServices {
+        instance: InstanceId::new(),
+        store,
+        log,
+        models,
+        tools,
+        io,
+        settings: config.run_settings(),
+    })
+}
+
+fn model_route(config: &ModelConfig) -> anyhow::Result<ModelRoute> {
+    let calls = &config.calls;
+    let model: Arc<dyn Model> = match &config.provider {
+        ProviderConfig::Simulated => Arc::new(SimulatedModel::default()),
+        ProviderConfig::OpenAi {
+            base_url,
+            api_key_env,
+            upstream_model,
+        } => Arc::new(OpenAiModel::new(OpenAiOptions {
+            base_url: base_url.to_string(),
+            api_key: api_key_env.as_deref().map(secret_from_env).transpose()?,
+            upstream_model: upstream_model.clone(),
+            connect_timeout: calls.connect_timeout,
+            max_idle_connections: calls.max_idle_connections,
+            max_event_size: calls.max_event_size,
+        })?),
+    };
+    Ok(ModelRoute {
+        model,
+        timeouts: calls.timeouts(),
+        retry: calls.retry_policy(),
+    })
+}
+
+fn secret_from_env(name: &str) -> anyhow::Result<SecretString> {
+    match std::env::var(name) {
+        Ok(secret) if !secret.trim().is_empty() => Ok(secret.trim().to_owned().into()),
+        _ => bail!("api_key_env names {name}, which is not set or empty"),
+    }
+}
+
+fn catalog(services: &RunServices) -> Catalog {
+    let models = services
+        .models
+        .iter()
+        .map(|(name, route)| (name.clone(), route.model.clone()))
+        .collect();
+    Catalog::new(models, services.tools.keys().cloned().collect())
+}
+
+fn supervisor_settings(config: &Config, limit: &RunLimit, cpus: usize) -> SupervisorSettings {
+    SupervisorSettings {
+        permits: limit.runs,
+        queue_limit: config.queue.max_queued,
+        queue_deadline: config.queue.deadline,
+        position_interval: config.queue.position_interval,
+        tiers: config
+            .tiers
+            .iter()
+            .map(|(name, tier)| (name.clone(), tier.quota()))
+            .collect(),
+        arbiters: or_cpus(config.capacity.arbiters, cpus),
+        mailbox: config.capacity.supervisor_mailbox,
+    }
+}
+
+fn request_rates(config: &Config) -> impl Iterator<Item = (String, RequestRate)> {
+    config.tiers.iter().filter_map(|(name, tier)| {
+        let per_second = tier.requests_per_second?;
+        Some((
+            name.clone(),
+            RequestRate {
+                requests_per_second: per_second.try_into().ok()?,
+                burst: tier.burst.try_into().ok()?,
+            },
+        ))
+    })
+}
+
+fn capacity_report(config: &Config, machine: MachineSize, limit: &RunLimit) -> CapacityReport {
+    let parameters = config.capacity_parameters();
+    CapacityReport {
+        inputs: json!({
+            "cpus": machine.cpus,
+            "memory_bytes": machine.memory_bytes,
+            "runs_per_cpu": parameters.runs_per_cpu,
+            "memory_per_run_bytes": parameters.memory_per_run,
+            "ceiling": parameters.ceiling,
+            "max_concurrent_runs": parameters.max_concurrent_runs,
+        }),
+        limits: json!({
+            "concurrent_runs": limit.runs,
+            "decided_by": limit.decided_by.as_str(),
+            "explanation": limit.to_string(),
+            "cpus_allow": limit.cpus_allow,
+            "memory_allows": limit.memory_allows,
+            "database_connections": parameters.database_connections(limit.runs),
+            "blocking_threads": parameters.blocking_threads(machine),
+        }),
+        tiers: config
+            .tiers
+            .iter()
+            .map(|(name, tier)| {
+                let quota = json!({
+                    "concurrent_runs": tier.concurrent_runs,
+                    "queued_runs": tier.queued_runs,
+                    "requests_per_second": tier.requests_per_second,
+                });
+                (name.clone(), quota)
+            })
+            .collect(),
+    }
+}
+
+fn http_options(config: &Config, cpus: usize) -> HttpOptions {
+    let (server, runs) = (&config.server, &config.runs);
+    let workers = or_cpus(server.workers, cpus);
+    HttpOptions {
+        bind: server.bind,
+        workers,
+        max_connections: server.max_connections,
+        backlog: server.backlog,
+        keep_alive: server.keep_alive,
+        request_timeout: server.client_request_timeout,
+        shutdown_timeout: CLOSING_TIME,
+        max_body_bytes: server.max_body,
+        max_long_poll: server.max_long_poll,
+        heartbeat: server.heartbeat_interval,
+        default_page_size: server.page_default,
+        max_page_size: server.page_maximum,
+        max_event_page_bytes: server.max_event_page,
+        runs: RunRequestLimits {
+            default_model: runs.default_model.clone(),
+            max_input_items: runs.max_input_items,
+            max_tools: runs.max_tools,
+            max_metadata_entries: runs.max_metadata_entries,
+            max_metadata_key_bytes: runs.max_metadata_key,
+            max_metadata_value_bytes: runs.max_metadata_value,
+            default_max_steps: runs.max_steps_default,
+            max_steps_ceiling: runs.max_steps_maximum,
+            default_max_output_tokens: runs.max_output_tokens_default,
+            max_output_tokens_ceiling: runs.max_output_tokens_maximum.unwrap_or(u64::MAX),
+            default_deadline: runs.deadline_default,
+            deadline_ceiling: runs.deadline_maximum,
+        },
+    }
+}
+
+fn spawn_idempotency_sweep(io: &Handle, store: Arc<dyn Store>, retention: Duration) {
+    io.spawn(async move {
+        let mut ticks = tokio::time::interval(IDEMPOTENCY_SWEEP);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let retention = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
+            let before = Timestamp::from_micros(Timestamp::now().as_micros().saturating_sub(retention));
+            if let Err(error) = store.forget_idempotency_keys(before).await {
+                tracing::warn!(%error, "expired idempotency keys could not be forgotten; trying again later");
+            }
+        }
+    });
+}
+
+fn print_banner(config: &Config, address: SocketAddr, limit: &RunLimit, has_keys: bool) {
+    let tiers = config.tiers.iter().filter(|(name, _)| name.as_str() != LOCAL_TIER);
+    let banner = Banner {
+        address,
+        capacity: limit.to_string(),
+        tiers: tiers.map(|(name, tier)| (name.clone(), tier.concurrent_runs)).collect(),
+        store: config.store.path.display().to_string(),
+        has_keys,
+        model: config.runs.default_model.clone(),
+        simulated: config
+            .models
+            .get(&config.runs.default_model)
+            .is_some_and(|model| model.provider == ProviderConfig::Simulated),
+    };
+    shutdown::say(&banner.to_string());
+}

@@ -1,0 +1,154 @@
+//! Steps of running runs: the path that every streamed token takes, so each kind of commit is one text and one trip to the database.
+
+use callboard_actors::event::EventBody;
+use callboard_actors::ports::StoreError;
+use callboard_actors::ports::store::{RunCommit, StateChange};
+use callboard_actors::run_state::RunState;
+
+use super::rows::{IdBytes, json, signed};
+use super::transaction::{Statement, WriteFailure, WriteTransaction};
+use super::writer::Write;
+
+/// The guard of every commit. Events begin at `next_seq`, or above all that was reserved: after a crash, seqs that may have been seen
+/// but were not written are left out.
+macro_rules! guard {
+    () => {
+        " WHERE id = ? AND state = 'running' AND epoch = ? \
+          AND COALESCE(?, next_seq) IN (next_seq, max(next_seq, reserved_seq))"
+    };
+}
+
+macro_rules! seqs {
+    () => {
+        "UPDATE runs SET next_seq = COALESCE(?, next_seq), reserved_seq = COALESCE(?, reserved_seq)"
+    };
+}
+
+macro_rules! progress {
+    () => {
+        ", steps = COALESCE(?, steps), input_tokens = COALESCE(?, input_tokens), \
+          output_tokens = COALESCE(?, output_tokens)"
+    };
+}
+
+macro_rules! change {
+    () => {
+        ", state = ?, error = ?, waiting = ?, ended_at = ?"
+    };
+}
+
+macro_rules! events {
+    () => {
+        "; INSERT INTO event_batches (run_id, first_seq, last_seq, frames) SELECT ?, ?, ?, ? WHERE changes() > 0"
+    };
+}
+
+macro_rules! items {
+    () => {
+        "; INSERT INTO items (run_id, position, content) \
+           SELECT ?, base.position + each.key, each.value FROM json_each(?) AS each, \
+                  (SELECT COALESCE(max(position) + 1, 0) AS position FROM items WHERE run_id = ?) AS base \
+           WHERE changes() > 0"
+    };
+}
+
+/// One text for each set of parts a commit can have: none touches an index or a column that it need not.
+fn text(commit: &RunCommit) -> &'static str {
+    macro_rules! with_parts {
+        ($($update:tt)*) => {
+            match (commit.events.is_some(), !commit.items.is_empty()) {
+                (false, false) => concat!($($update)*),
+                (true, false) => concat!($($update)*, events!()),
+                (false, true) => concat!($($update)*, items!()),
+                (true, true) => concat!($($update)*, events!(), items!()),
+            }
+        };
+    }
+    match (commit.change.is_some(), commit.progress.is_some()) {
+        (true, _) => with_parts!(seqs!(), progress!(), change!(), guard!()),
+        (false, true) => with_parts!(seqs!(), progress!(), guard!()),
+        (false, false) => with_parts!(seqs!(), guard!()),
+    }
+}
+
+impl Write for RunCommit {
+    type Answer = ();
+
+    async fn apply(&self, transaction: &mut WriteTransaction<'_>) -> Result<(), WriteFailure> {
+        check(self).map_err(WriteFailure::Refused)?;
+        let statements = bind_all(self)?;
+        if transaction.guarded(statements).await? {
+            return Ok(());
+        }
+        Err(WriteFailure::Refused(StoreError::Fenced))
+    }
+}
+
+/// In the order of the texts above.
+fn bind_all(commit: &RunCommit) -> Result<Statement<'_>, WriteFailure> {
+    let run = commit.run.id_bytes();
+    let events = commit.events.as_ref();
+    // Without events, what was reserved before stays reserved.
+    let reserved_seq = (events.is_some() || commit.reserved_seq > 0).then(|| signed(commit.reserved_seq));
+    let mut statements = sqlx::query(text(commit))
+        .bind(events.map(|events| signed(events.last_seq() + 1)))
+        .bind(reserved_seq);
+    if commit.change.is_some() || commit.progress.is_some() {
+        let usage = commit.progress.map(|progress| progress.usage);
+        statements = statements
+            .bind(commit.progress.map(|progress| progress.steps))
+            .bind(usage.map(|usage| signed(usage.input_tokens)))
+            .bind(usage.map(|usage| signed(usage.output_tokens)));
+    }
+    if let Some(change) = &commit.change {
+        statements = bind_change(statements, change)?;
+    }
+    statements = statements
+        .bind(run.clone())
+        .bind(signed(commit.epoch))
+        .bind(events.map(|events| signed(events.first_seq())));
+    if let Some(events) = events {
+        statements = statements
+            .bind(run.clone())
+            .bind(signed(events.first_seq()))
+            .bind(signed(events.last_seq()))
+            .bind(&events.bytes()[..]);
+    }
+    if !commit.items.is_empty() {
+        statements = statements.bind(run.clone()).bind(json(&commit.items)?).bind(run);
+    }
+    Ok(statements)
+}
+
+/// `state`, `error`, `waiting`, `ended_at`.
+pub(super) fn bind_change<'q>(statements: Statement<'q>, change: &StateChange) -> Result<Statement<'q>, WriteFailure> {
+    let waiting = change.waiting.filter(|_| change.to == RunState::Waiting);
+    Ok(statements
+        .bind(change.to.as_str())
+        .bind(change.error.as_ref().map(json).transpose()?)
+        .bind(waiting.as_ref().map(json).transpose()?)
+        .bind(change.to.is_terminal().then(|| change.at.as_micros())))
+}
+
+/// What can be said without looking: the move is legal, and the end of the run and the end of its log come together and agree.
+fn check(commit: &RunCommit) -> Result<(), StoreError> {
+    let to = commit.change.as_ref().map(|change| change.to);
+    if let Some(to) = to.filter(|to| !RunState::Running.may_become(*to)) {
+        return Err(StoreError::IllegalMove {
+            from: RunState::Running,
+            to,
+        });
+    }
+    let ending = to.and_then(|to| EventBody::ending(to, None, callboard_actors::item::Usage::default()));
+    let last = commit
+        .events
+        .as_ref()
+        .filter(|events| events.is_terminal())
+        .and_then(|events| events.frames().last());
+    if ending.map(|event| event.kind()) == last.map(|frame| frame.kind) {
+        return Ok(());
+    }
+    Err(StoreError::Damaged(
+        "a run's end and its last event belong in one commit".into(),
+    ))
+}

@@ -1,0 +1,224 @@
+//! The embedded store: one SQLite file, nothing to install.
+//!
+//! SQLite has one writer at a time, so there is one here: a task that owns the only writing connection, commits what has gathered as
+//! one transaction and answers each caller after the commit (group commit: one `fsync` for many). Reads have connections of their own.
+//! A write that is refused leaves no trace and does not disturb the others of its batch: its first statement is its guard, and all that
+//! follow hang on that guard. A write that *breaks* (a bug, damaged data) takes the transaction with it; then each write of the batch
+//! gets a transaction of its own, so that only the broken one fails.
+//!
+//! Not here: Permits, queues, retries. Whoever is answered `Unavailable` decides when to come again.
+
+mod activity;
+mod claim;
+mod commit;
+mod create;
+mod keys;
+mod open;
+mod parked;
+mod read;
+mod recover;
+mod rows;
+mod transaction;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use async_trait::async_trait;
+use callboard_actors::encoding::EncodedEvents;
+use callboard_actors::error::RunError;
+use callboard_actors::ids::{AccountId, InstanceId, KeyId, RunId};
+use callboard_actors::item::Item;
+use callboard_actors::ports::store::{
+    Claim, ClaimRun, Creation, Idempotency, KeyRecord, NewRun, ParkedOutcome, ParkedUpdate, Recovered, RunCommit,
+    RunQuery, RunRecord, StoreUsage,
+};
+use callboard_actors::ports::{Store, StoreError};
+use callboard_actors::time::Timestamp;
+use tokio::runtime::Handle;
+
+use activity::Activity;
+use keys::{ForgetIdempotencyKeys, Ping, RevokeKey};
+use open::DatabaseLock;
+pub use open::{SqliteOptions, StoreOpenError, Synchronous};
+use parked::FailAbandonedRun;
+use read::Readers;
+use recover::Recover;
+use writer::{Writer, WriterParts};
+
+/// Idempotency keys forgotten in one transaction: a long one would hold up the runs.
+const FORGET_AT_ONCE: u32 = 1000;
+
+/// A cheap handle; dropping the last one closes the database, [`SqliteStore::close`] also waits for it.
+#[derive(Debug, Clone)]
+pub struct SqliteStore {
+    writer: Writer,
+    readers: Readers,
+    activity: Arc<Activity>,
+}
+
+impl SqliteStore {
+    /// Opens the database for a server, creating it if it is missing. No other server can have it until this one is closed. All
+    /// its work runs on `runtime`, which must also be the one that calls it.
+    pub async fn open(options: SqliteOptions, runtime: &Handle) -> Result<Self, StoreOpenError> {
+        open::create_directory(&options.path)?;
+        let lock = DatabaseLock::acquire(&options).await?;
+        Self::start(options, Some(lock), runtime).await
+    }
+
+    /// Opens the database beside a server that may be running, for the command line. It must not work on runs.
+    pub async fn open_shared(options: SqliteOptions, runtime: &Handle) -> Result<Self, StoreOpenError> {
+        open::create_directory(&options.path)?;
+        Self::start(options, None, runtime).await
+    }
+
+    async fn start(
+        options: SqliteOptions,
+        lock: Option<DatabaseLock>,
+        runtime: &Handle,
+    ) -> Result<Self, StoreOpenError> {
+        open::private_file(&options.path)?;
+        let activity = Arc::new(Activity::default());
+        let writer_options = open::writer_options(&options);
+        let connection = open::connect_writer(&options, &writer_options).await?;
+        let parts = WriterParts {
+            connection,
+            options: writer_options,
+            activity: activity.clone(),
+            lock,
+            commit_batch: options.commit_batch,
+            inbox: options.inbox,
+        };
+        let writer = Writer::start(parts, runtime);
+        // The pool's own tasks belong to the runtime that it is made on.
+        let _entered = runtime.enter();
+        let readers = Readers::new(open::readers(&options), activity.clone());
+        Ok(Self {
+            writer,
+            readers,
+            activity,
+        })
+    }
+
+    /// Writes what was submitted before, closes all connections and lets go of the file. Later writes are `Unavailable`.
+    pub async fn close(&self) {
+        self.readers.pool().close().await;
+        self.writer.close().await;
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn create_run(&self, run: NewRun) -> Result<Creation, StoreError> {
+        self.writer.submit(run).await
+    }
+
+    async fn find_idempotent(
+        &self,
+        account: &AccountId,
+        idempotency: &Idempotency,
+    ) -> Result<Option<Creation>, StoreError> {
+        create::find_idempotent(&self.readers, account, idempotency).await
+    }
+
+    async fn claim_run(&self, claim: ClaimRun) -> Result<Claim, StoreError> {
+        self.writer.submit(claim).await
+    }
+
+    async fn commit(&self, commit: RunCommit) -> Result<(), StoreError> {
+        self.writer.submit(commit).await
+    }
+
+    async fn update_parked_run(&self, update: ParkedUpdate) -> Result<ParkedOutcome, StoreError> {
+        self.writer.submit(update).await
+    }
+
+    async fn fail_abandoned_run(
+        &self,
+        run: RunId,
+        epoch: u64,
+        error: RunError,
+    ) -> Result<Option<EncodedEvents>, StoreError> {
+        let at = Timestamp::now();
+        self.writer.submit(FailAbandonedRun { run, epoch, error, at }).await
+    }
+
+    async fn recover(&self, instance: InstanceId) -> Result<Recovered, StoreError> {
+        self.writer.submit(Recover { instance }).await
+    }
+
+    async fn run(&self, run: RunId) -> Result<Option<RunRecord>, StoreError> {
+        self.readers.run(run).await
+    }
+
+    async fn list_runs(&self, query: RunQuery) -> Result<Vec<RunRecord>, StoreError> {
+        self.readers.list_runs(&query).await
+    }
+
+    async fn items(&self, run: RunId, after: Option<u32>, limit: u32) -> Result<Vec<(u32, Item)>, StoreError> {
+        self.readers.items(run, after, limit).await
+    }
+
+    async fn events(&self, run: RunId, after: Option<u64>, max_bytes: usize) -> Result<Vec<EncodedEvents>, StoreError> {
+        self.readers.events(run, after, max_bytes).await
+    }
+
+    /// In transactions of at most 1,000 keys: after an error, some may be forgotten.
+    async fn forget_idempotency_keys(&self, created_before: Timestamp) -> Result<u64, StoreError> {
+        let mut forgotten = 0;
+        loop {
+            let part = ForgetIdempotencyKeys {
+                created_before,
+                limit: FORGET_AT_ONCE,
+            };
+            let count = self.writer.submit(part).await?;
+            forgotten += count;
+            if count < u64::from(FORGET_AT_ONCE) {
+                return Ok(forgotten);
+            }
+        }
+    }
+
+    async fn create_key(&self, key: KeyRecord) -> Result<(), StoreError> {
+        self.writer.submit(key).await
+    }
+
+    async fn list_keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
+        self.readers.list_keys().await
+    }
+
+    async fn revoke_key(&self, key: KeyId, at: Timestamp) -> Result<bool, StoreError> {
+        self.writer.submit(RevokeKey { key, at }).await
+    }
+
+    async fn find_key(&self, secret_hash: [u8; 32]) -> Result<Option<KeyRecord>, StoreError> {
+        self.readers.find_key(&secret_hash).await
+    }
+
+    async fn has_keys(&self) -> Result<bool, StoreError> {
+        self.readers.has_keys().await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.writer.submit(Ping).await
+    }
+
+    fn usage(&self) -> StoreUsage {
+        let pool = self.readers.pool();
+        let readers_open = pool.size();
+        let readers_idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
+        let writer_open = u32::from(self.activity.writer_open.load(Ordering::Relaxed));
+        let writer_busy = u32::from(self.activity.writer_busy.load(Ordering::Relaxed));
+        StoreUsage {
+            connections_limit: pool.options().get_max_connections() + 1,
+            connections_open: readers_open + writer_open,
+            connections_busy: readers_open.saturating_sub(readers_idle) + writer_busy,
+            writes_waiting: self.activity.writes_waiting(),
+            statements: self.activity.statements.load(Ordering::Relaxed),
+            commits: self.activity.commits.load(Ordering::Relaxed),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Everything that only looks: on connections of its own, so that no reader waits for a commit and no commit for a reader.
+
+use std::sync::Arc;
+
+use callboard_actors::encoding::EncodedEvents;
+use callboard_actors::ids::RunId;
+use callboard_actors::item::Item;
+use callboard_actors::ports::StoreError;
+use callboard_actors::ports::store::{KeyRecord, RunQuery, RunRecord};
+use callboard_actors::run_state::RunState;
+use futures::TryStreamExt;
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+use uuid::Uuid;
+
+use super::activity::{Activity, store_error};
+use super::rows::{self, IdBytes, run_columns, signed};
+use super::transaction::Statement;
+
+const RUN: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    " FROM runs JOIN run_specs ON run_specs.run_id = runs.id WHERE runs.id = ?"
+);
+
+/// One text for each state, because a partial index serves only a query that names its state.
+macro_rules! list_runs {
+    ($filter:literal) => {
+        concat!(
+            "SELECT ",
+            run_columns!(),
+            " FROM runs JOIN run_specs ON run_specs.run_id = runs.id WHERE runs.account = ? AND runs.id < ?",
+            $filter,
+            " ORDER BY runs.id DESC LIMIT ?"
+        )
+    };
+}
+
+const ITEMS: &str = "SELECT position, content FROM items WHERE run_id = ? AND position > ? ORDER BY position LIMIT ?";
+
+const EVENTS: &str = "SELECT frames FROM event_batches WHERE run_id = ? AND last_seq > ? ORDER BY last_seq";
+
+macro_rules! select_keys {
+    ($rest:literal) => {
+        concat!(
+            "SELECT api_keys.id, api_keys.account, accounts.tier, api_keys.secret_hash, api_keys.last_four, \
+             api_keys.created_at, api_keys.revoked_at \
+             FROM api_keys JOIN accounts ON accounts.account = api_keys.account ",
+            $rest
+        )
+    };
+}
+
+const HAS_KEYS: &str = "SELECT 1 FROM api_keys LIMIT 1";
+
+/// The pool of connections that only read.
+#[derive(Debug, Clone)]
+pub(super) struct Readers {
+    pool: SqlitePool,
+    activity: Arc<Activity>,
+}
+
+impl Readers {
+    pub(super) fn new(pool: SqlitePool, activity: Arc<Activity>) -> Self {
+        Self { pool, activity }
+    }
+
+    pub(super) fn pool(&self) -> &SqlitePool {
+        &self.pool
+    }
+
+    pub(super) async fn row(&self, statement: Statement<'_>) -> Result<Option<SqliteRow>, StoreError> {
+        self.activity.count_statements(1);
+        statement.fetch_optional(&self.pool).await.map_err(store_error)
+    }
+
+    async fn rows(&self, statement: Statement<'_>) -> Result<Vec<SqliteRow>, StoreError> {
+        self.activity.count_statements(1);
+        statement.fetch_all(&self.pool).await.map_err(store_error)
+    }
+
+    pub(super) async fn run(&self, run: RunId) -> Result<Option<RunRecord>, StoreError> {
+        let row = self.row(sqlx::query(RUN).bind(run.id_bytes())).await?;
+        row.as_ref().map(rows::run_record).transpose()
+    }
+
+    pub(super) async fn list_runs(&self, query: &RunQuery) -> Result<Vec<RunRecord>, StoreError> {
+        let text = match query.state {
+            None => list_runs!(""),
+            Some(RunState::Queued) => list_runs!(" AND runs.state = 'queued'"),
+            Some(RunState::Running) => list_runs!(" AND runs.state = 'running'"),
+            Some(RunState::Waiting) => list_runs!(" AND runs.state = 'waiting'"),
+            Some(RunState::Completed) => list_runs!(" AND runs.state = 'completed'"),
+            Some(RunState::Failed) => list_runs!(" AND runs.state = 'failed'"),
+            Some(RunState::Cancelled) => list_runs!(" AND runs.state = 'cancelled'"),
+        };
+        // Above every id there can be.
+        let before = query.before.unwrap_or(RunId::from_uuid(Uuid::max()));
+        let statement = sqlx::query(text)
+            .bind(query.account.as_str())
+            .bind(before.id_bytes())
+            .bind(query.limit);
+        self.rows(statement).await?.iter().map(rows::run_record).collect()
+    }
+
+    pub(super) async fn items(
+        &self,
+        run: RunId,
+        after: Option<u32>,
+        limit: u32,
+    ) -> Result<Vec<(u32, Item)>, StoreError> {
+        let statement = sqlx::query(ITEMS)
+            .bind(run.id_bytes())
+            .bind(after.map_or(-1, i64::from))
+            .bind(limit);
+        self.rows(statement).await?.iter().map(rows::placed_item).collect()
+    }
+
+    /// Whole batches; only the first is cut, if `after` lies within it.
+    pub(super) async fn events(
+        &self,
+        run: RunId,
+        after: Option<u64>,
+        max_bytes: usize,
+    ) -> Result<Vec<EncodedEvents>, StoreError> {
+        self.activity.count_statements(1);
+        let mut batches = Vec::new();
+        let mut bytes = 0;
+        let mut stored = sqlx::query(EVENTS)
+            .bind(run.id_bytes())
+            .bind(after.map_or(-1, signed))
+            .fetch(&self.pool);
+        while let Some(row) = stored.try_next().await.map_err(store_error)? {
+            let Some(batch) = rows::events(&row)?.after(after) else {
+                continue;
+            };
+            bytes += batch.bytes().len();
+            batches.push(batch);
+            if bytes >= max_bytes {
+                break;
+            }
+        }
+        Ok(batches)
+    }
+
+    pub(super) async fn list_keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
+        let statement = sqlx::query(select_keys!("ORDER BY api_keys.id"));
+        self.rows(statement).await?.iter().map(rows::key_record).collect()
+    }
+
+    pub(super) async fn find_key(&self, secret_hash: &[u8]) -> Result<Option<KeyRecord>, StoreError> {
+        let statement = sqlx::query(select_keys!("WHERE api_keys.secret_hash = ?")).bind(secret_hash);
+        self.row(statement).await?.as_ref().map(rows::key_record).transpose()
+    }
+
+    pub(super) async fn has_keys(&self) -> Result<bool, StoreError> {
+        Ok(self.row(sqlx::query(HAS_KEYS)).await?.is_some())
+    }
+}
