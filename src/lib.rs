@@ -3,6 +3,7 @@
 pub mod app;
 pub mod auth;
 mod banner;
+pub mod blocking;
 pub mod config;
 pub mod http;
 pub mod llm;
