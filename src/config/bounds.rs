@@ -32,6 +32,7 @@ const BOUNDS: &[(&str, Bound)] = &[
     ("server.backlog", Number(1, 65_535)),
     ("server.max_connections", Number(1, ANY)),
     ("server.max_body", Size("1KB", "1GB")),
+    ("server.max_headers", Size("1KB", "128KB")),
     ("server.keep_alive", ZeroOrTime("1s", "1h")),
     ("server.client_request_timeout", Time("100ms", "10m")),
     ("server.heartbeat_interval", Time("10ms", "10m")),

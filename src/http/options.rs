@@ -22,6 +22,10 @@ pub struct HttpOptions {
     pub shutdown_timeout: Duration,
     /// Largest request body, bytes.
     pub max_body_bytes: usize,
+    /// Largest request head: names and values of all headers, bytes.
+    pub max_header_bytes: usize,
+    /// The `Retry-After` of a start that was refused for want of room.
+    pub retry_after: Duration,
     /// Longest accepted `?wait=`.
     pub max_long_poll: Duration,
     /// Silence on an event stream after which a comment is sent.
@@ -77,6 +81,8 @@ impl Default for HttpOptions {
             request_timeout: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(5),
             max_body_bytes: 1024 * 1024,
+            max_header_bytes: 32 * 1024,
+            retry_after: Duration::from_secs(5),
             max_long_poll: Duration::from_secs(60),
             heartbeat: Duration::from_secs(15),
             default_page_size: 50,
