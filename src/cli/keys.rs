@@ -60,10 +60,10 @@ pub enum KeysError {
     #[error(transparent)]
     Secret(#[from] NoRandomNumbers),
     /// The store did not do it.
-    #[error("the store did not do it: {0}")]
+    #[error("the store did not do it")]
     Store(#[from] StoreError),
     /// Nobody reads what we print.
-    #[error("cannot write to the terminal: {0}")]
+    #[error("cannot write the output")]
     Output(#[from] std::io::Error),
 }
 

@@ -80,8 +80,17 @@ pub enum CliError {
     #[error(transparent)]
     Config(#[from] ConfigErrors),
     /// Nobody reads what we print.
-    #[error("cannot write to the terminal: {0}")]
+    #[error("cannot write the output")]
     Output(#[from] std::io::Error),
+}
+
+/// Whether the only thing that went wrong is that nobody reads on, as with `callboard plan | head -1`.
+pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let of_the_output = match (error.downcast_ref(), error.downcast_ref()) {
+        (Some(CliError::Output(cause)), _) | (_, Some(KeysError::Output(cause))) => cause,
+        _ => return false,
+    };
+    of_the_output.kind() == std::io::ErrorKind::BrokenPipe
 }
 
 /// What the process ends with: 2 for what the operator can put right in the configuration or on the command line, else 1.
