@@ -19,10 +19,9 @@ use tokio::sync::watch;
 
 use crate::auth::{Authenticator, RateLimiters, RequestRate};
 use crate::banner::Banner;
+use crate::blocking::BlockingPool;
 use crate::config::{Config, LOCAL_TIER, LogFormat, ModelConfig, ProviderConfig, Synchronous};
-use crate::http::{
-    self, BlockingPoolUsage, CapacityReport, Catalog, HttpOptions, HttpParts, HttpState, RunRequestLimits,
-};
+use crate::http::{self, CapacityReport, Catalog, HttpOptions, HttpParts, HttpState, RunRequestLimits};
 use crate::llm::openai::{OpenAiModel, OpenAiOptions};
 use crate::llm::simulated::SimulatedModel;
 use crate::shutdown;
@@ -93,7 +92,7 @@ async fn serve_on(config: &Config, machine: MachineSize, io: Handle) -> anyhow::
     spawn_idempotency_sweep(&io, store.clone(), config.server.idempotency_retention);
 
     let (close_streams, streams_closed) = watch::channel(false);
-    let blocking_threads = u64::from(config.capacity_parameters().blocking_threads(machine));
+    let blocking_threads = config.capacity_parameters().blocking_threads(machine) as usize;
     let parts = HttpParts {
         runs: Arc::new(supervisor.clone()),
         store: store.clone(),
@@ -103,11 +102,7 @@ async fn serve_on(config: &Config, machine: MachineSize, io: Handle) -> anyhow::
         rate_limiters: RateLimiters::new(request_rates(config)),
         capacity: capacity_report(config, machine, &limit),
         metrics: Some(metrics),
-        blocking_pool: Arc::new(move || BlockingPoolUsage {
-            threads_limit: blocking_threads,
-            busy: 0,
-            waiting: 0,
-        }),
+        blocking_pool: BlockingPool::new(io.clone(), blocking_threads),
         close_streams: streams_closed,
         io: io.clone(),
     };

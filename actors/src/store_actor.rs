@@ -135,7 +135,6 @@ pub(crate) struct StoreActor {
     flush_scheduled: bool,
     lost: bool,
     backlog: Arc<Backlog>,
-    write: Option<tokio::task::AbortHandle>,
 }
 
 /// What waits for the next commit, besides events.
@@ -206,7 +205,6 @@ impl StoreActor {
             flush_scheduled: false,
             lost: false,
             backlog,
-            write: None,
         }
     }
 
@@ -291,7 +289,8 @@ impl StoreActor {
         self.busy = true;
         let address = ctx.address();
         let run = self.run;
-        let task = self.services.io.spawn(async move {
+        // Never aborted: between a commit and its append lies what readers wait for. A write that outlives its run is fenced.
+        self.services.io.spawn(async move {
             let outcome = AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_panic| {
                 tracing::error!(run_id = %run, "a write panicked");
                 Err(WriteLoss::Broken)
@@ -299,7 +298,6 @@ impl StoreActor {
             // A closed mailbox means that the run is gone.
             let _ = address.send(WriteEnded { outcome }).await;
         });
-        self.write = Some(task.abort_handle());
     }
 }
 
@@ -309,14 +307,6 @@ impl Actor for StoreActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(crate::run::CHILD_MAILBOX);
         self.write_next(ctx);
-    }
-}
-
-impl Drop for StoreActor {
-    fn drop(&mut self) {
-        if let Some(write) = &self.write {
-            write.abort();
-        }
     }
 }
 

@@ -3,9 +3,10 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use tokio::sync::Semaphore;
 
 use crate::encoding::EncodedEvents;
 use crate::error::RunError;
@@ -26,6 +27,33 @@ pub struct MemoryStore {
     runs: Mutex<HashMap<RunId, StoredRun>>,
     broken: AtomicBool,
     reads: AtomicU64,
+    gate: Mutex<Option<Arc<Gate>>>,
+}
+
+#[derive(Debug)]
+struct Gate {
+    arrived: Semaphore,
+    open: Semaphore,
+}
+
+/// Reads that have their answer and do not give it yet: the moment between a look and what is made of it, stretched.
+#[derive(Debug)]
+pub struct HeldReads {
+    gate: Arc<Gate>,
+}
+
+impl HeldReads {
+    /// Waits until one more read is held.
+    pub async fn one_more(&self) {
+        if let Ok(permit) = self.gate.arrived.acquire().await {
+            permit.forget();
+        }
+    }
+
+    /// Lets them go.
+    pub fn release(self) {
+        self.gate.open.close();
+    }
 }
 
 #[derive(Debug, Default)]
@@ -61,6 +89,16 @@ impl MemoryStore {
         self.broken.store(broken, Ordering::SeqCst);
     }
 
+    /// Holds every read from now on until the answer's release: each answers what was true when it was asked.
+    pub fn hold_reads(&self) -> HeldReads {
+        let gate = Arc::new(Gate {
+            arrived: Semaphore::new(0),
+            open: Semaphore::new(0),
+        });
+        *self.gate.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&gate));
+        HeldReads { gate }
+    }
+
     /// Calls of [`Store::run`] and [`Store::events`] so far.
     pub fn reads(&self) -> u64 {
         self.reads.load(Ordering::SeqCst)
@@ -68,6 +106,34 @@ impl MemoryStore {
 
     fn runs(&self) -> MutexGuard<'_, HashMap<RunId, StoredRun>> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn pass_gate(&self) {
+        let gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(gate) = gate {
+            gate.arrived.add_permits(1);
+            // Closed is open.
+            let _ = gate.open.acquire().await;
+        }
+    }
+
+    fn stored_events(&self, run: RunId, after: Option<u64>, max_bytes: usize) -> Vec<EncodedEvents> {
+        let runs = self.runs();
+        let Some(stored) = runs.get(&run) else {
+            return Vec::new();
+        };
+        let next = after.map_or(0, |after| after + 1);
+        let from = stored.batches.partition_point(|batch| batch.last_seq() < next);
+        let mut bytes = 0;
+        let mut page = Vec::new();
+        for batch in stored.batches[from..].iter().filter_map(|batch| batch.after(after)) {
+            bytes += batch.bytes().len();
+            page.push(batch);
+            if bytes >= max_bytes {
+                break;
+            }
+        }
+        page
     }
 
     fn count_read(&self) -> Result<(), StoreError> {
@@ -158,7 +224,9 @@ impl Store for MemoryStore {
 
     async fn run(&self, run: RunId) -> Result<Option<RunRecord>, StoreError> {
         self.count_read()?;
-        Ok(self.runs().get(&run).map(|stored| record(run, stored)))
+        let found = self.runs().get(&run).map(|stored| record(run, stored));
+        self.pass_gate().await;
+        Ok(found)
     }
 
     async fn list_runs(&self, _query: RunQuery) -> Result<Vec<RunRecord>, StoreError> {
@@ -171,21 +239,8 @@ impl Store for MemoryStore {
 
     async fn events(&self, run: RunId, after: Option<u64>, max_bytes: usize) -> Result<Vec<EncodedEvents>, StoreError> {
         self.count_read()?;
-        let runs = self.runs();
-        let Some(stored) = runs.get(&run) else {
-            return Ok(Vec::new());
-        };
-        let next = after.map_or(0, |after| after + 1);
-        let from = stored.batches.partition_point(|batch| batch.last_seq() < next);
-        let mut bytes = 0;
-        let mut page = Vec::new();
-        for batch in stored.batches[from..].iter().filter_map(|batch| batch.after(after)) {
-            bytes += batch.bytes().len();
-            page.push(batch);
-            if bytes >= max_bytes {
-                break;
-            }
-        }
+        let page = self.stored_events(run, after, max_bytes);
+        self.pass_gate().await;
         Ok(page)
     }
 

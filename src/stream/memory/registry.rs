@@ -1,11 +1,13 @@
 //! Which runs have a log in memory, and what goes when there is too much of it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use callboard_actors::encoding::EncodedEvents;
 use callboard_actors::ids::RunId;
 use callboard_actors::ports::{EventLogError, Store, StoreError};
+use callboard_actors::time::Timestamp;
 use dashmap::DashMap;
 use tokio::time::Instant;
 
@@ -23,6 +25,8 @@ pub(super) struct Registry {
     /// Above this many bytes it is time to look for something to drop. Only one looks at a time.
     relief_at: AtomicUsize,
     relieving: Mutex<()>,
+    /// Milliseconds since 1970: a run whose id is younger was never forgotten here. If it has no log, it never had one.
+    remembers_since: AtomicU64,
 }
 
 impl Registry {
@@ -35,6 +39,7 @@ impl Registry {
             total_bytes: Arc::new(AtomicUsize::new(0)),
             relief_at: AtomicUsize::new(options.memory_total),
             relieving: Mutex::new(()),
+            remembers_since: AtomicU64::new(millis_since_1970()),
         }
     }
 
@@ -76,7 +81,8 @@ impl Registry {
         epoch: u64,
         events: &EncodedEvents,
     ) -> Result<(), EventLogError> {
-        let mut vouched = false;
+        // A new run need not ask the store whether it is new.
+        let mut vouched = events.first_seq() == 0 && self.was_never_here(run);
         loop {
             let log = match self.get(run) {
                 Some(log) => log,
@@ -113,7 +119,11 @@ impl Registry {
         });
         match expiry {
             Expiry::Later(due) => Some(due),
-            Expiry::Forgotten | Expiry::HeldByReaders => None,
+            Expiry::HeldByReaders => None,
+            Expiry::Forgotten => {
+                self.forgot_those_silent_for(self.options.linger_after_end);
+                None
+            }
         }
     }
 
@@ -134,7 +144,7 @@ impl Registry {
         };
         let record = self.store.run(run).await.map_err(unavailable)?;
         let Some(record) = record else {
-            return Err(out_of_order(0));
+            return if found == 0 { Ok(()) } else { Err(out_of_order(0)) };
         };
         if epoch < record.epoch {
             return Err(EventLogError::Fenced);
@@ -172,7 +182,9 @@ impl Registry {
             if self.bytes() <= limit - margin {
                 break;
             }
-            if self.logs.remove_if(&run, |_, log| log.forget_ended()).is_none() {
+            if self.logs.remove_if(&run, |_, log| log.forget_ended()).is_some() {
+                self.forgot_those_silent_for(Duration::ZERO);
+            } else {
                 log.drop_durable();
             }
         }
@@ -180,9 +192,29 @@ impl Registry {
             .store(limit.max(self.bytes().saturating_add(margin)), Ordering::Release);
     }
 
+    fn forgot_those_silent_for(&self, silence: Duration) {
+        let silence = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
+        let last_append = millis_since_1970().saturating_sub(silence);
+        self.remembers_since.fetch_max(last_append, Ordering::AcqRel);
+    }
+
+    fn was_never_here(&self, run: RunId) -> bool {
+        let Some((seconds, nanos)) = run.uuid().get_timestamp().map(|time| time.to_unix()) else {
+            return false;
+        };
+        let born = seconds
+            .saturating_mul(1000)
+            .saturating_add(u64::from(nanos / 1_000_000));
+        born > self.remembers_since.load(Ordering::Acquire)
+    }
+
     fn new_log(&self) -> Arc<RunLog> {
         Arc::new(RunLog::new(Arc::clone(&self.total_bytes)))
     }
+}
+
+fn millis_since_1970() -> u64 {
+    u64::try_from(Timestamp::now().as_micros() / 1000).unwrap_or(0)
 }
 
 pub(super) fn unavailable(error: StoreError) -> EventLogError {

@@ -95,7 +95,7 @@ impl RunLog {
         self.readers.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
-    /// Adds events and wakes the readers. `vouched`: the store says that they continue the log.
+    /// Adds events and wakes the readers. `vouched`: it is known that they continue the log, whatever memory says.
     pub(super) fn append(
         &self,
         epoch: u64,
@@ -110,8 +110,7 @@ impl RunLog {
                 return Ok(Appended::Forgotten);
             }
             if state.window.is_none() {
-                // At 0 writes only who has just created the run; anyone else must show that the store knows what came before.
-                if found > 0 && !vouched {
+                if !vouched {
                     return Ok(Appended::AskStore { expected: None });
                 }
                 state.window = Some(self.counted_window(epoch, found));

@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use callboard_actors::encoding::encode;
 use callboard_actors::ids::RunId;
 use callboard_actors::ports::{EventLog, EventStream, Store};
 use callboard_actors::testing::event_log_conformance::{
-    Durability, LogFactory, ScriptedWriter, delta, expect_whole_log, next_batch, read_to_the_end,
+    Durability, LogFactory, ScriptedWriter, delta, expect_whole_log, next_batch, read_to_the_end, younger_run,
 };
 use callboard_actors::testing::memory_store::MemoryStore;
 use futures::FutureExt;
+use tokio::time::Instant;
 
+use super::run_log::{Appended, Expiry, RunLog};
 use super::{MemoryEventLog, MemoryLogOptions};
 
 const LINGER: Duration = Duration::from_secs(30);
@@ -184,4 +187,35 @@ async fn readers_that_leave_a_run_nobody_writes_leave_nothing() {
     drop(second);
     assert_eq!(memory.usage().runs, 0);
     assert_eq!(log.head(run).await, Ok(None));
+}
+
+#[tokio::test]
+async fn a_new_run_that_is_watched_from_its_start_costs_no_read() {
+    let (_, log, store) = open(MemoryLogOptions::default());
+    let run = younger_run().await;
+    let mut writer = ScriptedWriter::new(&log, &store, run, 1, 0, Durability::Strict);
+    writer.write_deltas(1).await;
+    let mut reader = log.follow(run, None);
+    writer.write_deltas(50).await;
+    writer.finish().await;
+    assert_eq!(read_to_the_end(&mut reader).await.len(), 52);
+    assert_eq!(store.reads(), 0);
+}
+
+#[test]
+fn a_log_that_was_taken_out_takes_no_append() {
+    let events = encode(RunId::new(), 0, [delta("late")]).expect("one event");
+    let log = RunLog::new(Arc::default());
+    assert!(log.forget_unused());
+    assert_eq!(log.append(1, &events, true, 1000), Ok(Appended::Forgotten));
+
+    let log = RunLog::new(Arc::default());
+    assert_eq!(
+        log.append(1, &events, true, 1000),
+        Ok(Appended::Done { schedule: true })
+    );
+    assert!(!log.forget_unused(), "it has a writer");
+    log.mark_durable(0, 1000);
+    assert_eq!(log.expire(Instant::now() + LINGER * 2, LINGER), Expiry::Forgotten);
+    assert_eq!(log.append(1, &events, true, 1000), Ok(Appended::Forgotten));
 }

@@ -24,11 +24,16 @@ pub use following::{
     unflushed_events_are_not_forgotten_under_pressure,
 };
 pub use many_runs::two_hundred_runs_with_readers_that_drop_and_resume;
-pub use racing::{readers_join_while_the_writer_ends, readers_join_while_the_writer_opens_a_log};
+pub use racing::{
+    readers_join_while_the_writer_ends, readers_join_while_the_writer_opens_a_log,
+    what_comes_during_a_look_into_the_store_is_seen,
+};
 pub use restarting::{
     a_broken_store_is_one_error, a_new_log_continues_where_the_store_ends, readers_wait_across_a_restart,
 };
-pub use script::{Durability, ScriptedWriter, delta, expect_whole_log, next_batch, read_to_the_end, read_up_to};
+pub use script::{
+    Durability, ScriptedWriter, delta, expect_whole_log, next_batch, read_to_the_end, read_up_to, younger_run,
+};
 
 /// Makes logs of the adapter under test.
 #[async_trait]
@@ -57,6 +62,7 @@ macro_rules! event_log_conformance {
             a_new_log_continues_where_the_store_ends,
             readers_wait_across_a_restart,
             a_broken_store_is_one_error,
+            what_comes_during_a_look_into_the_store_is_seen,
             readers_join_while_the_writer_opens_a_log,
             readers_join_while_the_writer_ends,
             two_hundred_runs_with_readers_that_drop_and_resume

@@ -177,6 +177,19 @@ pub async fn expect_whole_log(log: &Arc<dyn EventLog>, run: RunId, after: Option
     assert_eq!(seqs, (first..=last).collect::<Vec<u64>>());
 }
 
+/// A run whose id is of a later millisecond than everything before.
+pub async fn younger_run() -> RunId {
+    let millis = |run: RunId| run.uuid().get_timestamp().map(|time| time.to_unix().1 / 1_000_000);
+    let now = millis(RunId::new());
+    loop {
+        let run = RunId::new();
+        if millis(run) != now {
+            return run;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Numbers that look random and are the same in every test run (SplitMix64).
 #[derive(Debug)]
 pub(super) struct Dice(u64);

@@ -1,0 +1,189 @@
+//! What bad input gets: a stable code, a sentence, the field, the request id, the right status; and nothing has changed.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{Client, Server};
+
+/// A body of `POST /runs`, and what it gets: status, code, field.
+const BODIES: &[(&str, u16, &str, Option<&str>)] = &[
+    ("", 400, "empty_body", None),
+    ("{", 400, "invalid_json", None),
+    ("[1]", 400, "invalid_type", None),
+    ("{\"input\": 7}", 400, "invalid_type", Some("input")),
+    ("{}", 400, "missing_field", Some("input")),
+    ("{\"input\": \"\"}", 400, "empty_input", Some("input")),
+    ("{\"input\": []}", 400, "empty_input", Some("input")),
+    ("{\"input\": \"a\", \"inptu\": 1}", 400, "unknown_field", Some("inptu")),
+    (
+        "{\"input\": \"a\", \"input\": \"b\"}",
+        400,
+        "duplicate_field",
+        Some("input"),
+    ),
+    (
+        "{\"input\": \"a\", \"model\": \"gpt-99\"}",
+        400,
+        "unknown_model",
+        Some("model"),
+    ),
+    (
+        "{\"input\": \"a\", \"tools\": [\"now\", \"fly\"]}",
+        400,
+        "unknown_tool",
+        Some("tools[1]"),
+    ),
+    (
+        "{\"input\": \"a\", \"limits\": {\"max_steps\": 0}}",
+        400,
+        "invalid_value",
+        Some("limits.max_steps"),
+    ),
+    (
+        "{\"input\": \"a\", \"on_limit\": \"wait\"}",
+        400,
+        "invalid_value",
+        Some("on_limit"),
+    ),
+    (
+        "{\"input\": \"a\", \"stream\": \"yes\"}",
+        400,
+        "invalid_type",
+        Some("stream"),
+    ),
+    (
+        "{\"input\": \"a\", \"agent\": \"x\"}",
+        400,
+        "agents_not_available",
+        Some("agent"),
+    ),
+    (
+        "{\"input\": \"a\", \"model_options\": {\"simulate\": {\"tokens\": \"many\"}}}",
+        400,
+        "invalid_model_option",
+        Some("model_options.simulate.tokens"),
+    ),
+    (
+        "{\"input\": [{\"role\": \"king\", \"content\": \"a\"}]}",
+        400,
+        "invalid_value",
+        Some("input[0].role"),
+    ),
+];
+
+fn post(client: &Client, body: impl Into<reqwest::Body>) -> reqwest::RequestBuilder {
+    client
+        .request(Method::POST, "/api/v1/runs")
+        .header("content-type", "application/json")
+        .body(body)
+}
+
+#[tokio::test]
+async fn bad_bodies_are_refused_and_change_nothing() {
+    let server = Server::start("[server]\nmax_body = \"64KB\"\n").await;
+    let client = server.client();
+    for (body, status, code, param) in BODIES {
+        let reply = Client::send(post(&client, *body)).await.unwrap();
+        let error = reply.expect_error(*status, code);
+        assert_eq!(error["param"].as_str(), *param, "{body}: {error}");
+    }
+    let invalid_utf8 = Client::send(post(&client, b"{\"input\": \"\xff\"}".to_vec()))
+        .await
+        .unwrap();
+    invalid_utf8.expect_error(400, "invalid_utf8");
+    let huge = json!({"input": "a".repeat(100_000)}).to_string();
+    Client::send(post(&client, huge))
+        .await
+        .unwrap()
+        .expect_error(413, "body_too_large");
+    let plain = client.request(Method::POST, "/api/v1/runs").body("{\"input\": \"a\"}");
+    Client::send(plain)
+        .await
+        .unwrap()
+        .expect_error(415, "unsupported_media_type");
+    assert!(client.all_of("/api/v1/runs").await.is_empty(), "nothing was started");
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn bad_parameters_headers_and_paths_are_refused() {
+    let server = Server::start("").await;
+    let client = server.client();
+    let run = client.start_simulated(json!({"tokens": 2})).await;
+    let last = client.run_when_ended(&run).await["next_seq"].as_u64().unwrap() - 1;
+    let beyond = format!("/api/v1/runs/{run}/events?after={}", last + 1);
+    let cases: Vec<(String, u16, &str)> = vec![
+        ("/api/v1/runs?cursor=nonsense".into(), 400, "invalid_cursor"),
+        ("/api/v1/runs?limit=0".into(), 400, "invalid_parameter"),
+        ("/api/v1/runs?limit=many".into(), 400, "invalid_parameter"),
+        ("/api/v1/runs?state=stopped".into(), 400, "invalid_parameter"),
+        ("/api/v1/runs?stat=queued".into(), 400, "unknown_parameter"),
+        (format!("/api/v1/runs/{run}?wait=forever"), 400, "invalid_parameter"),
+        (
+            format!("/api/v1/runs/{run}/events?after=-1"),
+            400,
+            "invalid_last_event_id",
+        ),
+        (
+            format!("/api/v1/runs/{run}/events?after=x"),
+            400,
+            "invalid_last_event_id",
+        ),
+        (beyond, 400, "last_event_id_beyond_end"),
+        ("/api/v1/runs/nonsense".into(), 404, "run_not_found"),
+        ("/api/v1/nothing".into(), 404, "not_found"),
+    ];
+    for (path, status, code) in cases {
+        client.get(&path).await.expect_error(status, code);
+    }
+    for (value, code) in [
+        ("x", "invalid_last_event_id"),
+        ("99999999999999999999", "last_event_id_beyond_end"),
+    ] {
+        let request = client.request(Method::GET, &format!("/api/v1/runs/{run}/events"));
+        let reply = Client::send(request.header("last-event-id", value)).await.unwrap();
+        reply.expect_error(400, code);
+    }
+    let long_key = "k".repeat(256);
+    for key in ["", "a b", &long_key] {
+        let request = post(&client, "{\"input\": \"a\"}").header("idempotency-key", key);
+        Client::send(request)
+            .await
+            .unwrap()
+            .expect_error(400, "invalid_idempotency_key");
+    }
+    let wrong_method = Client::send(client.request(Method::DELETE, "/api/v1/runs"))
+        .await
+        .unwrap();
+    wrong_method.expect_error(405, "method_not_allowed");
+    assert!(wrong_method.header("allow").unwrap().contains("POST"));
+    let foreign = post(&client, "{\"input\": \"a\"}").header("origin", "https://evil.example");
+    Client::send(foreign)
+        .await
+        .unwrap()
+        .expect_error(403, "origin_not_allowed");
+    assert_eq!(client.all_of("/api/v1/runs").await.len(), 1, "nothing was started");
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn events_are_also_a_json_page() {
+    let server = Server::start("").await;
+    let client = server.client();
+    let run = client.start_simulated(json!({"tokens": 4})).await;
+    let log = client.events(&run, None).await.unwrap().rest().await;
+    let (mut pages, mut after) = (Vec::<Value>::new(), String::new());
+    loop {
+        let path = format!("/api/v1/runs/{run}/events?limit=2{after}");
+        let request = client.request(Method::GET, &path).header("accept", "application/json");
+        let page = Client::send(request).await.unwrap().expect_status(200);
+        pages.extend(page["data"].as_array().unwrap().iter().cloned());
+        match page["next_cursor"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => break assert_eq!(page["ended"], true, "{page}"),
+        }
+    }
+    let streamed: Vec<Value> = log.into_iter().map(|event| event.data).collect();
+    assert_eq!(pages, streamed);
+    server.finish().await;
+}

@@ -1,0 +1,157 @@
+//! A server and its directory.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use super::process::Process;
+use super::{Client, run_to_end, until_some};
+
+/// A directory with a configuration and a database, on which servers are started one after the other.
+#[derive(Clone)]
+pub(crate) struct Site {
+    directory: Arc<TempDir>,
+}
+
+/// A running server. End it with [`Server::finish`], [`Server::kill`] or [`Server::leave`]: one that is merely dropped fails the test.
+pub(crate) struct Server {
+    process: Option<Process>,
+    pub(crate) site: Site,
+    pub(crate) url: String,
+}
+
+impl Site {
+    /// A fresh one. `settings` is TOML, over the shipped `config.toml`; it must not set `server.bind`.
+    pub(crate) fn new(settings: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let bound = if settings.contains("[server]") {
+            settings.replace("[server]", "[server]\nbind = \"127.0.0.1:0\"")
+        } else {
+            format!("[server]\nbind = \"127.0.0.1:0\"\n{settings}")
+        };
+        std::fs::write(directory.path().join("config.toml"), bound).unwrap();
+        Self {
+            directory: Arc::new(directory),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Starts a server here.
+    pub(crate) async fn start(&self) -> Server {
+        let process = Process::start(self.path(), &[]).await;
+        let url = process.url.clone();
+        let server = Server {
+            process: Some(process),
+            site: self.clone(),
+            url,
+        };
+        let client = server.client();
+        until_some("the server to be ready", || async {
+            (client.get_raw("/readyz").await.ok()?.status == 200).then_some(())
+        })
+        .await;
+        server
+    }
+
+    /// Makes an API key and gives its secret.
+    pub(crate) async fn create_key(&self, account: &str, tier: &str) -> String {
+        let arguments = ["keys", "create", "--account", account, "--tier", tier];
+        let output = run_to_end(self.path(), &arguments).await;
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{output:?}");
+        let secret = printed
+            .split(|character: char| !(character.is_ascii_alphanumeric() || character == '_'))
+            .find(|word| word.starts_with("ck_"));
+        secret.unwrap_or_else(|| panic!("no key in {printed:?}")).to_owned()
+    }
+}
+
+impl Server {
+    /// A server on a fresh site.
+    pub(crate) async fn start(settings: &str) -> Self {
+        Site::new(settings).start().await
+    }
+
+    /// A client without a key.
+    pub(crate) fn client(&self) -> Client {
+        Client::new(&self.url, None)
+    }
+
+    /// A client with this key.
+    pub(crate) fn client_with(&self, key: &str) -> Client {
+        Client::new(&self.url, Some(key))
+    }
+
+    fn process(&self) -> &Process {
+        self.process.as_ref().expect("the server has not been ended")
+    }
+
+    /// SIGTERM; does not wait.
+    pub(crate) fn ask_to_leave(&self) {
+        self.process().ask_to_leave();
+    }
+
+    /// Waits for the end that somebody asked for, and gives the exit code.
+    pub(crate) async fn ended(mut self) -> (Site, Option<i32>) {
+        let mut process = self.process.take().unwrap();
+        let status = process.ended().await;
+        (self.site.clone(), status.code())
+    }
+
+    /// SIGTERM, and a clean exit.
+    pub(crate) async fn leave(self) -> Site {
+        self.ask_to_leave();
+        let printed = self.process().printed.clone();
+        let (site, code) = self.ended().await;
+        assert_eq!(code, Some(0), "{}", printed.text());
+        site
+    }
+
+    /// `kill -9`.
+    pub(crate) async fn kill(mut self) -> Site {
+        self.process.take().unwrap().kill().await;
+        self.site.clone()
+    }
+
+    /// The end of a test: every Permit has come back, nothing broke, and the server leaves cleanly.
+    pub(crate) async fn finish(self) {
+        let client = self.client();
+        self.finish_as(&client).await;
+    }
+
+    /// The same, for a server that asks for keys.
+    pub(crate) async fn finish_as(self, client: &Client) {
+        let printed = self.finish_after_panics(client).await;
+        let broken = printed
+            .lines()
+            .find(|line| line.contains("panicked at") || line.contains("ERROR"));
+        assert_eq!(broken, None, "the server met an error of its own");
+    }
+
+    /// The same, for a test that made things break; gives what the server printed.
+    pub(crate) async fn finish_after_panics(self, client: &Client) -> String {
+        until_some("all permits to come back", || async {
+            let capacity = client.get("/api/v1/capacity").await.expect_status(200);
+            (capacity["permits"]["in_use"] == 0).then_some(())
+        })
+        .await;
+        let printed = self.process().printed.clone();
+        self.leave().await;
+        printed.text()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.process.is_some() && !std::thread::panicking() {
+            panic!("a server was left running: end it with finish, leave or kill");
+        }
+        if let Some(process) = self.process.as_ref().filter(|_| std::thread::panicking()) {
+            eprintln!("--- the server at {} printed:\n{}", self.url, process.printed.text());
+        }
+    }
+}

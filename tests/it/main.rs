@@ -1,0 +1,20 @@
+//! The real binary, over real HTTP, with real SQLite: one module per promise. Each test starts servers of its own, on port 0 and in
+//! its own directory; the harness fails on anything left alive.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod accounts;
+mod bad_input;
+mod cancelling;
+mod capacity;
+mod endings;
+mod harness;
+mod idempotency;
+mod imports;
+mod leaving;
+mod log_under_fire;
+mod queueing;
+mod quota;
+mod recovery;
+mod startup;
+mod steps;
