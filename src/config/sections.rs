@@ -102,9 +102,6 @@ pub struct QueueConfig {
     /// How often, at most, a waiting run's log tells its position.
     #[serde(deserialize_with = "values::duration")]
     pub position_interval: Duration,
-    /// The Retry-After of a refused start.
-    #[serde(deserialize_with = "values::duration")]
-    pub retry_after: Duration,
 }
 
 /// `[runs]`: what a client may ask for.
