@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use callboard_actors::capacity::{MachineSize, RunLimit};
 use callboard_actors::ids::InstanceId;
 use callboard_actors::ports::{EventLog, Model, Store, Tool};
-use callboard_actors::services::{ModelRoute, ModelTimeouts, RunServices};
+use callboard_actors::services::{ModelRoute, RunServices};
 use callboard_actors::supervisor::{SupervisorHandle, SupervisorSettings};
 use callboard_actors::time::Timestamp;
 use secrecy::SecretString;
@@ -19,19 +19,15 @@ use tokio::sync::watch;
 
 use crate::auth::{Authenticator, RateLimiters, RequestRate};
 use crate::banner::Banner;
+use crate::blocking::BlockingPool;
 use crate::config::{Config, LOCAL_TIER, LogFormat, ModelConfig, ProviderConfig, Synchronous};
-use crate::http::{
-    self, BlockingPoolUsage, CapacityReport, Catalog, HttpOptions, HttpParts, HttpState, RunRequestLimits,
-};
+use crate::http::{self, CapacityReport, Catalog, HttpOptions, HttpParts, HttpState, RunRequestLimits};
 use crate::llm::openai::{OpenAiModel, OpenAiOptions};
 use crate::llm::simulated::SimulatedModel;
 use crate::shutdown;
 use crate::store::sqlite::{self, SqliteOptions, SqliteStore};
 use crate::stream::memory::{MemoryEventLog, MemoryLogOptions};
 use crate::telemetry;
-
-/// How long a run's position in the queue is not told again.
-const POSITION_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How often expired idempotency keys are looked for.
 const IDEMPOTENCY_SWEEP: Duration = Duration::from_secs(600);
@@ -96,7 +92,7 @@ async fn serve_on(config: &Config, machine: MachineSize, io: Handle) -> anyhow::
     spawn_idempotency_sweep(&io, store.clone(), config.server.idempotency_retention);
 
     let (close_streams, streams_closed) = watch::channel(false);
-    let blocking_threads = u64::from(config.capacity_parameters().blocking_threads(machine));
+    let blocking_threads = config.capacity_parameters().blocking_threads(machine) as usize;
     let parts = HttpParts {
         runs: Arc::new(supervisor.clone()),
         store: store.clone(),
@@ -106,11 +102,7 @@ async fn serve_on(config: &Config, machine: MachineSize, io: Handle) -> anyhow::
         rate_limiters: RateLimiters::new(request_rates(config)),
         capacity: capacity_report(config, machine, &limit),
         metrics: Some(metrics),
-        blocking_pool: Arc::new(move || BlockingPoolUsage {
-            threads_limit: blocking_threads,
-            busy: 0,
-            waiting: 0,
-        }),
+        blocking_pool: BlockingPool::new(io.clone(), blocking_threads),
         close_streams: streams_closed,
         io: io.clone(),
     };
@@ -178,7 +170,9 @@ fn sqlite_options(config: &Config) -> SqliteOptions {
         commit_batch: store.commit_batch,
         inbox: store.queue,
         acquire_timeout: store.acquire_timeout,
-        ..SqliteOptions::new(&store.path)
+        busy_timeout: store.busy_timeout,
+        lock_timeout: store.lock_timeout,
+        path: store.path.clone(),
     }
 }
 
@@ -241,14 +235,9 @@ fn model_route(config: &ModelConfig) -> anyhow::Result<ModelRoute> {
             max_event_size: calls.max_event_size,
         })?),
     };
-    let timeouts = ModelTimeouts {
-        first_byte: calls.first_byte_timeout,
-        idle: calls.idle_timeout,
-        call: calls.call_timeout,
-    };
     Ok(ModelRoute {
         model,
-        timeouts,
+        timeouts: calls.timeouts(),
         retry: calls.retry_policy(),
     })
 }
@@ -274,14 +263,14 @@ fn supervisor_settings(config: &Config, limit: &RunLimit, cpus: usize) -> Superv
         permits: limit.runs,
         queue_limit: config.queue.max_queued,
         queue_deadline: config.queue.deadline,
-        position_interval: POSITION_INTERVAL,
+        position_interval: config.queue.position_interval,
         tiers: config
             .tiers
             .iter()
             .map(|(name, tier)| (name.clone(), tier.quota()))
             .collect(),
         arbiters: or_cpus(config.capacity.arbiters, cpus),
-        mailbox: 16_384,
+        mailbox: config.capacity.supervisor_mailbox,
     }
 }
 
@@ -339,7 +328,7 @@ fn http_options(config: &Config, cpus: usize) -> HttpOptions {
     HttpOptions {
         bind: server.bind,
         workers,
-        max_connections: server.max_connections.saturating_mul(workers),
+        max_connections: server.max_connections,
         backlog: server.backlog,
         keep_alive: server.keep_alive,
         request_timeout: server.client_request_timeout,
@@ -349,7 +338,7 @@ fn http_options(config: &Config, cpus: usize) -> HttpOptions {
         heartbeat: server.heartbeat_interval,
         default_page_size: server.page_default,
         max_page_size: server.page_maximum,
-        max_event_page_bytes: server.max_body,
+        max_event_page_bytes: server.max_event_page,
         runs: RunRequestLimits {
             default_model: runs.default_model.clone(),
             max_input_items: runs.max_input_items,

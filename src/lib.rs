@@ -3,6 +3,8 @@
 pub mod app;
 pub mod auth;
 mod banner;
+pub mod blocking;
+pub mod cli;
 pub mod config;
 pub mod http;
 pub mod llm;

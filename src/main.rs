@@ -1,22 +1,62 @@
-//! The `callboard` binary.
+//! The `callboard` binary: reads the command line and hands on.
 
-use callboard::config::{Sources, load, this_machine};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use callboard::cli::{self, Cli, KeysCommand, SimulateLlmArguments, Task};
+use callboard::config::{Config, this_machine};
+use callboard::llm::simulate_server::{self, SimulateServerOptions};
+use clap::Parser;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() -> anyhow::Result<()> {
-    let loaded = load(Sources::of_this_process(None))?;
-    if std::env::args().nth(1).as_deref() == Some("simulate-llm") {
-        let options = callboard::llm::simulate_server::SimulateServerOptions {
-            bind: "127.0.0.1:8701".parse()?,
-            workers: 1,
-            defaults: Default::default(),
-        };
-        let (server, address) =
-            actix_rt::System::new().block_on(async { callboard::llm::simulate_server::start(options) })?;
-        println!("{address}");
-        return Ok(actix_rt::System::new().block_on(server)?);
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if cli::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("callboard: {error:#}");
+            ExitCode::from(cli::exit_code(&error))
+        }
     }
-    callboard::app::serve(&loaded.config, this_machine())
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli::run(cli, &mut std::io::stdout().lock())? {
+        Task::Nothing => Ok(()),
+        Task::Serve(loaded) => callboard::app::serve(&loaded.config, this_machine()),
+        Task::Keys(config, command) => work_on_keys(&config, command),
+        Task::SimulateLlm(arguments) => simulate_llm(&arguments),
+    }
+}
+
+fn work_on_keys(config: &Config, command: KeysCommand) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let store = callboard::app::open_store_shared(config).await?;
+        let done = cli::keys::run(command, config, &store, &mut std::io::stdout()).await;
+        store.close().await;
+        Ok(done?)
+    })
+}
+
+fn simulate_llm(arguments: &SimulateLlmArguments) -> anyhow::Result<()> {
+    let workers = match arguments.workers {
+        0 => this_machine().cpus as usize,
+        workers => workers,
+    };
+    let options = SimulateServerOptions {
+        bind: SocketAddr::new(arguments.host, arguments.port),
+        workers,
+        defaults: Default::default(),
+    };
+    actix_rt::System::new().block_on(async {
+        let (server, address) = simulate_server::start(options)?;
+        println!("simulated models on http://{address}/v1");
+        Ok(server.await?)
+    })
 }

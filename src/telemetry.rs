@@ -80,20 +80,21 @@ fn describe() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
     describe_counter!("callboard_runs_total", "runs that ended, by state");
     describe_counter!("callboard_tokens_total", "tokens of model calls, by direction");
-    describe_counter!("callboard_tool_calls_total", "tool calls, by tool and outcome");
+    describe_counter!("callboard_tool_calls_total", "tool calls, by outcome");
     describe_counter!("callboard_db_statements_total", "statements sent to the store");
     describe_counter!("callboard_db_commits_total", "commits of the store");
     describe_histogram!("callboard_run_start_seconds", "from the request to a durable run");
     describe_histogram!("callboard_run_queue_wait_seconds", "time a run waited in the queue");
     describe_histogram!(
         "callboard_run_first_token_seconds",
-        "from a model call to its first token"
+        "from a run's creation to its first text"
     );
     describe_gauge!("callboard_runs", "runs of this instance, by state");
     describe_gauge!("callboard_permits_limit", "runs that may run here at once");
     describe_gauge!("callboard_permits_in_use", "runs that do");
     describe_gauge!("callboard_queue_limit", "runs that may wait");
     describe_gauge!("callboard_queue_length", "runs that wait, by tier");
+    describe_gauge!("callboard_mailbox_length", "messages that wait, by actor");
     describe_gauge!("callboard_arbiter_runs", "live runs, by arbiter");
     describe_gauge!(
         "callboard_draining",

@@ -29,6 +29,7 @@ pub use sections::{
     CapacityConfig, EventDurability, EventsConfig, LogConfig, LogFormat, QueueConfig, RunsConfig, ServerConfig,
     StoreConfig, Synchronous, TierConfig, ToolsConfig,
 };
+pub(crate) use values::parse_size;
 
 /// `config.toml` as it was when this was compiled: the default of every value.
 pub const DEFAULT_TEXT: &str = include_str!("../../config.toml");

@@ -102,11 +102,6 @@ fn check_pairs(written: &WrittenConfig, wrong: &mut Contradictions) {
             server.page_default > server.page_maximum,
         ),
         (
-            "events.page_default",
-            "events.page_maximum",
-            events.page_default > events.page_maximum,
-        ),
-        (
             "runs.max_steps_default",
             "runs.max_steps_maximum",
             runs.max_steps_default > runs.max_steps_maximum,
@@ -142,14 +137,6 @@ fn check_pairs(written: &WrittenConfig, wrong: &mut Contradictions) {
     if defaults.backoff_initial > defaults.backoff_maximum {
         let keys = ["model_defaults.backoff_initial", "model_defaults.backoff_maximum"];
         refuse(wrong, &keys, "backoff_initial must not be more than backoff_maximum");
-    }
-    if runs.max_input.max(runs.max_instructions) > server.max_body {
-        let keys = ["server.max_body", "runs.max_input", "runs.max_instructions"];
-        refuse(
-            wrong,
-            &keys,
-            "server.max_body must not be less than runs.max_input or runs.max_instructions, which have to fit in",
-        );
     }
 }
 

@@ -20,18 +20,15 @@ pub struct ServerConfig {
     pub workers: usize,
     /// Connections that wait to be accepted.
     pub backlog: u32,
-    /// Open connections per worker.
+    /// Open connections, of all workers together.
     pub max_connections: usize,
     /// Bytes of a request's body.
     #[serde(deserialize_with = "values::memory_size")]
     pub max_body: usize,
-    /// Bytes of a request's header names and values together.
-    #[serde(deserialize_with = "values::memory_size")]
-    pub max_headers: usize,
     /// How long an idle connection is kept.
     #[serde(deserialize_with = "values::duration")]
     pub keep_alive: Duration,
-    /// How long a client may take to send its request's head.
+    /// How long a client may take to send its request's head, and again its body.
     #[serde(deserialize_with = "values::duration")]
     pub client_request_timeout: Duration,
     /// Silence after which an event stream carries a comment.
@@ -46,13 +43,13 @@ pub struct ServerConfig {
     /// How long an Idempotency-Key is remembered.
     #[serde(deserialize_with = "values::duration")]
     pub idempotency_retention: Duration,
-    /// Bytes of an Idempotency-Key.
-    #[serde(deserialize_with = "values::memory_size")]
-    pub max_idempotency_key: usize,
-    /// Entries of a list's page when the client does not say.
+    /// Entries of a page when the client does not say.
     pub page_default: u32,
-    /// Entries of a list's page at most.
+    /// Entries of a page at most.
     pub page_maximum: u32,
+    /// Bytes beyond which a page of events ends.
+    #[serde(deserialize_with = "values::memory_size")]
+    pub max_event_page: usize,
 }
 
 impl ServerConfig {
@@ -86,6 +83,8 @@ pub struct CapacityConfig {
     pub arbiters: usize,
     /// Threads of the I/O runtime; 0 is one per CPU.
     pub io_threads: usize,
+    /// Messages that wait for the supervisor.
+    pub supervisor_mailbox: usize,
 }
 
 /// `[queue]`: runs that wait.
@@ -97,6 +96,9 @@ pub struct QueueConfig {
     /// How long a run may wait for its first start; `None` is for ever.
     #[serde(deserialize_with = "values::duration_or_none")]
     pub deadline: Option<Duration>,
+    /// How often, at most, a waiting run's log tells its position.
+    #[serde(deserialize_with = "values::duration")]
+    pub position_interval: Duration,
     /// The Retry-After of a refused start.
     #[serde(deserialize_with = "values::duration")]
     pub retry_after: Duration,
@@ -108,17 +110,8 @@ pub struct QueueConfig {
 pub struct RunsConfig {
     /// The model of a run that names none; it exists in [`super::Config::models`].
     pub default_model: String,
-    /// Bytes of the input, all items together.
-    #[serde(deserialize_with = "values::memory_size")]
-    pub max_input: usize,
     /// Items of the input.
     pub max_input_items: usize,
-    /// Bytes of the instructions.
-    #[serde(deserialize_with = "values::memory_size")]
-    pub max_instructions: usize,
-    /// Bytes of the model options as JSON.
-    #[serde(deserialize_with = "values::memory_size")]
-    pub max_model_options: usize,
     /// Tools that a run may name.
     pub max_tools: usize,
     /// Pairs of metadata.
@@ -164,9 +157,15 @@ pub struct StoreConfig {
     pub commit_batch: usize,
     /// Writes that wait for their commit, at most.
     pub queue: usize,
-    /// How long to wait for a free connection.
+    /// How long a read waits for a free connection.
     #[serde(deserialize_with = "values::duration")]
     pub acquire_timeout: Duration,
+    /// How long a write waits for another process that writes.
+    #[serde(deserialize_with = "values::duration")]
+    pub busy_timeout: Duration,
+    /// How long a start waits for another server to let go of the file.
+    #[serde(deserialize_with = "values::duration")]
+    pub lock_timeout: Duration,
     /// Connections per concurrent run.
     pub connections_per_run: u32,
     /// What the product of runs and connections per run is multiplied with.
@@ -212,10 +211,6 @@ pub struct EventsConfig {
     /// Bytes that a reader takes from the store at a time.
     #[serde(deserialize_with = "values::memory_size")]
     pub read_chunk: usize,
-    /// Events of a JSON page when the client does not say.
-    pub page_default: u32,
-    /// Events of a JSON page at most.
-    pub page_maximum: u32,
 }
 
 /// What a crash can take from a run's event log.

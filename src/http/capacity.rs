@@ -31,8 +31,8 @@ pub(super) async fn get_capacity(
     let runs = state.parts.runs.clone();
     let snapshot = state.on_io(async move { runs.snapshot().await }).await?;
     let store = state.parts.store.usage();
-    let blocking = (state.parts.blocking_pool)();
-    let process = state.process.sample();
+    let process = state.process_sample().await?;
+    let blocking = state.parts.blocking_pool.usage();
     let report = &state.parts.capacity;
     let queued: u64 = snapshot.queued_by_tier.values().sum();
     let body = json!({

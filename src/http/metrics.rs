@@ -8,7 +8,8 @@ use metrics::gauge;
 
 use super::error::{ApiError, ErrorCode};
 use super::process_usage::ProcessSample;
-use super::state::{BlockingPoolUsage, HttpState};
+use super::state::HttpState;
+use crate::blocking::BlockingPoolUsage;
 
 /// Renders everything in the text format of Prometheus.
 pub(super) async fn get_metrics(state: web::Data<HttpState>) -> Result<HttpResponse, ApiError> {
@@ -19,7 +20,8 @@ pub(super) async fn get_metrics(state: web::Data<HttpState>) -> Result<HttpRespo
     let snapshot = state.on_io(async move { runs.snapshot().await }).await?;
     set_run_gauges(&snapshot);
     set_store_gauges(state.parts.store.usage());
-    set_process_gauges((state.parts.blocking_pool)(), state.process.sample());
+    let process = state.process_sample().await?;
+    set_process_gauges(state.parts.blocking_pool.usage(), process);
     Ok(HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, "text/plain; version=0.0.4"))
         .insert_header((header::CACHE_CONTROL, "no-store"))

@@ -23,4 +23,4 @@ pub use error::{ApiError, ErrorCode, ErrorKind};
 pub use options::{HttpOptions, RunRequestLimits};
 pub use process_usage::{ProcessSample, ProcessUsage};
 pub use server::server;
-pub use state::{BlockingPoolUsage, Catalog, HttpParts, HttpState, Runs};
+pub use state::{Catalog, HttpParts, HttpState, Runs};

@@ -15,9 +15,10 @@ use tokio::sync::watch;
 use super::capacity::CapacityReport;
 use super::error::ApiError;
 use super::options::HttpOptions;
-use super::process_usage::ProcessUsage;
+use super::process_usage::{ProcessSample, ProcessUsage};
 use super::readiness::Readiness;
 use crate::auth::{Authenticator, RateLimiters};
+use crate::blocking::BlockingPool;
 use crate::telemetry::MetricsHandle;
 
 /// What this surface asks of the supervisor: a seam, so that its tests can script the answers.
@@ -104,23 +105,12 @@ pub struct HttpParts {
     pub capacity: CapacityReport,
     /// Renders `/metrics`; `None` answers 404 there.
     pub metrics: Option<MetricsHandle>,
-    /// How busy the blocking pool is.
-    pub blocking_pool: Arc<dyn Fn() -> BlockingPoolUsage + Send + Sync>,
+    /// For what blocks, such as reading `/proc`.
+    pub blocking_pool: BlockingPool,
     /// Turns true when open event streams and long polls must end.
     pub close_streams: watch::Receiver<bool>,
     /// The shared I/O runtime.
     pub io: tokio::runtime::Handle,
-}
-
-/// How busy the blocking pool is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct BlockingPoolUsage {
-    /// Threads it may have.
-    pub threads_limit: u64,
-    /// Jobs that run.
-    pub busy: u64,
-    /// Jobs that wait for a thread.
-    pub waiting: u64,
 }
 
 /// What every handler shares; cheap to clone.
@@ -131,7 +121,7 @@ pub struct HttpState(Arc<Shared>);
 pub struct Shared {
     pub(super) parts: HttpParts,
     pub(super) options: HttpOptions,
-    pub(super) process: ProcessUsage,
+    pub(super) process: Arc<ProcessUsage>,
     pub(super) readiness: Readiness,
 }
 
@@ -149,9 +139,19 @@ impl HttpState {
         Self(Arc::new(Shared {
             parts,
             options,
-            process: ProcessUsage::new(),
+            process: Arc::new(ProcessUsage::new()),
             readiness: Readiness::default(),
         }))
+    }
+
+    /// What this process uses of the machine. Read on the blocking pool: the kernel takes its time over `/proc`.
+    pub(super) async fn process_sample(&self) -> Result<ProcessSample, ApiError> {
+        let process = self.process.clone();
+        let sampled = self.parts.blocking_pool.run(move || process.sample()).await;
+        sampled.map_err(|error| {
+            tracing::error!(%error, "the process could not be measured");
+            ApiError::internal()
+        })
     }
 
     /// Runs a piece of work on the shared I/O runtime and waits for it. The work goes on when the client goes away, so that

@@ -80,7 +80,9 @@ fn post(client: &Client, body: impl Into<reqwest::Body>) -> reqwest::RequestBuil
 
 #[tokio::test]
 async fn bad_bodies_are_refused_and_change_nothing() {
-    let server = Server::start("[server]\nmax_body = \"64KB\"\n").await;
+    let server =
+        Server::start("[server]\nmax_body = \"64KB\"\n[runs]\nmax_input = \"32KB\"\nmax_instructions = \"32KB\"\n")
+            .await;
     let client = server.client();
     for (body, status, code, param) in BODIES {
         let reply = Client::send(post(&client, *body)).await.unwrap();

@@ -10,6 +10,7 @@ mod capacity;
 mod endings;
 mod harness;
 mod idempotency;
+mod imports;
 mod leaving;
 mod log_under_fire;
 mod queueing;

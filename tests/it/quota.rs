@@ -1,12 +1,10 @@
 //! Rule 1: however many parallel starts, an account never has more runs in `running` than its tier allows.
 
-use std::collections::HashSet;
-
 use futures::StreamExt;
 use futures::stream;
 use serde_json::{Value, json};
 
-use crate::harness::Server;
+use crate::harness::{SeenEvent, Server, check_whole_log};
 
 const LIMIT: usize = 7;
 
@@ -57,20 +55,24 @@ async fn a_thousand_parallel_starts_at_limit_seven_start_seven() {
 }
 
 #[tokio::test]
-async fn queued_runs_start_as_others_end_and_never_too_many_at_once() {
+async fn queued_runs_start_as_others_end_never_too_many_at_once_and_their_readers_miss_nothing() {
     let server = Server::start(&settings()).await;
     let client = server.client();
-    let body = json!({"input": "Go.", "model_options": {"simulate": {"tokens": 5, "tokens_per_second": 500}}});
-    let runs: HashSet<String> = stream::iter(0..300)
-        .map(|_| client.start_run(&body))
-        .buffer_unordered(100)
+    let body = json!({"input": "Go.", "model_options": {"simulate": {"tokens": 20, "tokens_per_second": 80}}});
+    let followed: Vec<(String, Vec<SeenEvent>)> = stream::iter(0..300)
+        .map(|_| async {
+            let id = client.start_run(&body).await;
+            let log = client.events(&id, None).await.unwrap().rest().await;
+            (id, log)
+        })
+        .buffer_unordered(300)
         .collect()
         .await;
-    assert_eq!(runs.len(), 300);
     let mut spans = Vec::new();
-    for run in &runs {
-        let run = client.run_when_ended(run).await;
+    for (id, log) in &followed {
+        let run = client.run(id).await;
         assert_eq!(run["state"], "completed", "{run}");
+        check_whole_log(log, &run);
         let time = |name: &str| run[name].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
         spans.push((time("started_at"), 1));
         spans.push((time("ended_at"), -1));

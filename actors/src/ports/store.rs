@@ -5,7 +5,9 @@
 //! - A Slot is taken in the transaction that moves a run to `running` and given back in the one that moves it out; an account never
 //!   has more runs in `running` than the limit that each taking names.
 //! - A write for a running run carries its epoch and is refused (`Fenced`) unless the run is `running` under exactly that epoch and
-//!   the events begin at its `next_seq`.
+//!   the events begin at its `next_seq`, or at its `reserved_seq` if that is above (after a crash, seqs that may have been seen but were
+//!   not written are left out).
+//! - The last event of a run without its ending, an ending without its event, or one that tells of another state is refused (`Damaged`).
 //! - State moves obey [`RunState::may_become`].
 //! - Terminal state and terminal event are written together, once.
 
@@ -204,7 +206,7 @@ pub struct RunCommit {
     pub account: AccountId,
     /// Who writes.
     pub epoch: u64,
-    /// Events from the run's `next_seq` on.
+    /// Events from the run's `next_seq` on (or from its `reserved_seq`, if that is above).
     pub events: Option<EncodedEvents>,
     /// As in [`NewRun::reserved_seq`].
     pub reserved_seq: u64,

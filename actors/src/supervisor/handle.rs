@@ -1,6 +1,6 @@
 //! A cheap handle on the supervisor, for whoever has requests to bring.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use tokio::sync::oneshot;
@@ -33,13 +33,20 @@ impl SupervisorHandle {
 
     /// Starts a run or queues it; answers when its row is durable. Dropping the future takes nothing back.
     pub async fn start(&self, request: StartRun) -> Result<Started, StartError> {
+        let began = Instant::now();
         let (reply, answer) = oneshot::channel();
         let gone = || StartError::Store(StoreError::Unavailable("the supervisor is gone".into()));
+        let in_mailbox = InMailbox::enter();
         self.supervisor
             .send(Admit { request, reply })
             .await
             .map_err(|_| gone())?;
-        answer.await.unwrap_or_else(|_| Err(gone()))
+        drop(in_mailbox);
+        let answer = answer.await.unwrap_or_else(|_| Err(gone()));
+        if answer.is_ok() {
+            metrics::histogram!("callboard_run_start_seconds").record(began.elapsed());
+        }
+        answer
     }
 
     /// Stops a run for good and gives it back as it is then; one that is over is given back as it is. `None`: no such run. Whoever
@@ -71,5 +78,22 @@ impl SupervisorHandle {
             // A supervisor that is gone has nothing left to wait for.
             let _ = drained.await;
         }
+    }
+}
+
+/// A start that waits in the supervisor's mailbox: the gauge that tells first when the supervisor falls behind.
+struct InMailbox(metrics::Gauge);
+
+impl InMailbox {
+    fn enter() -> Self {
+        let gauge = metrics::gauge!("callboard_mailbox_length", "actor" => "supervisor");
+        gauge.increment(1);
+        Self(gauge)
+    }
+}
+
+impl Drop for InMailbox {
+    fn drop(&mut self) {
+        self.0.decrement(1);
     }
 }

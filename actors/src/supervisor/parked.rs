@@ -37,12 +37,14 @@ struct GivenBack {
     outcome: Result<(), StoreError>,
 }
 
-/// Appends what the store numbered. Readers that were told of it by a faster writer already lose nothing.
+/// Appends what the store numbered. If the run's next writer was faster, under this epoch or a later one, readers get these events from
+/// the store and lose nothing.
 pub(super) async fn show(services: &RunServices, run: RunId, epoch: u64, events: EncodedEvents) {
     let last_seq = events.last_seq();
     match services.log.append(run, epoch, events).await {
         Ok(()) => services.log.mark_durable(run, last_seq),
         Err(EventLogError::OutOfOrder { expected, found }) if expected > found => {}
+        Err(EventLogError::Fenced) => {}
         Err(error) => tracing::error!(run_id = %run, %error, "the event log refused an append"),
     }
 }

@@ -56,6 +56,8 @@ pub fn start(options: SimulateServerOptions) -> std::io::Result<(Server, SocketA
     .client_request_timeout(std::time::Duration::ZERO)
     .shutdown_timeout(1)
     .tcp_nodelay(true)
+    // A caller that closes its side has hung up: its call ends at once, also one that has nothing to send.
+    .h1_allow_half_closed(false)
     .bind(options.bind)?;
     let address = server.addrs().first().copied().unwrap_or(options.bind);
     Ok((server.run(), address))

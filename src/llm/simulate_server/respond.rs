@@ -135,8 +135,7 @@ fn streamed(performance: Performance, include_usage: bool, call: OpenCall) -> Ht
 }
 
 fn write_piece(text: &mut String, id: &str, piece: &ModelDelta, first: bool, include_usage: bool) {
-    let delta = match piece {
-        ModelDelta::Text(content) if first => json!({"role": "assistant", "content": content}),
+    let mut delta = match piece {
         ModelDelta::Text(content) => json!({"content": content}),
         ModelDelta::Reasoning(content) => json!({"reasoning_content": content}),
         ModelDelta::ToolCallStarted { index, call_id, name } => json!({"tool_calls": [
@@ -145,16 +144,20 @@ fn write_piece(text: &mut String, id: &str, piece: &ModelDelta, first: bool, inc
         ModelDelta::ToolCallArguments { index, delta } => {
             json!({"tool_calls": [{"index": index, "function": {"arguments": delta}}]})
         }
-        ModelDelta::Finished { reason, usage, .. } => {
-            write_choice(text, id, json!({}), Some(reason_name(*reason)));
-            if include_usage {
-                write_chunk(text, id, json!([]), usage_json(usage));
-            }
-            text.push_str("data: [DONE]\n\n");
-            return;
-        }
+        ModelDelta::Finished { .. } => json!({}),
     };
-    write_choice(text, id, delta, None);
+    if first {
+        // Clients that put the answer together want to hear once whose it is, whatever it begins with.
+        delta["role"] = "assistant".into();
+    }
+    let ModelDelta::Finished { reason, usage, .. } = piece else {
+        return write_choice(text, id, delta, None);
+    };
+    write_choice(text, id, delta, Some(reason_name(*reason)));
+    if include_usage {
+        write_chunk(text, id, json!([]), usage_json(usage));
+    }
+    text.push_str("data: [DONE]\n\n");
 }
 
 fn write_choice(text: &mut String, id: &str, delta: Value, finish_reason: Option<&str>) {

@@ -1,0 +1,183 @@
+//! The command line.
+//!
+//! What needs no server (`plan`, `config`) is done here. What needs one is read, checked and handed back as a [`Task`] for the
+//! composition root, which alone knows the adapters.
+
+mod config;
+pub mod keys;
+mod plan;
+mod text;
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigErrors, LoadedConfig, Sources, load};
+pub use keys::{KeysCommand, KeysError};
+
+/// Exit code for a wrong configuration; clap has the same for a wrong command line.
+pub const EXIT_WRONG_INPUT: u8 = 2;
+
+/// A self-hosted agent-run server: post a run, watch it to its last event, lose nothing.
+#[derive(Debug, Parser)]
+#[command(name = "callboard", version, propagate_version = true)]
+pub struct Cli {
+    /// Read this file over the built-in defaults [default: ./config.toml, if there is one]
+    #[arg(long, global = true, value_name = "PATH")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server (the default)
+    Serve,
+    /// Show how much an instance takes on, how that comes about, and what a fleet does in an hour
+    Plan(plan::PlanArguments),
+    /// Show or check the configuration
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Make, list and revoke API keys
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Serve the simulated model as an OpenAI-compatible provider, for tests under load
+    SimulateLlm(SimulateLlmArguments),
+}
+
+/// How to serve the simulated model.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct SimulateLlmArguments {
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
+    pub host: std::net::IpAddr,
+    /// Port to listen on; 0 takes any free one
+    #[arg(long, default_value_t = 8701)]
+    pub port: u16,
+    /// Threads that serve; 0 is one per CPU
+    #[arg(long, default_value_t = 0, value_name = "COUNT")]
+    pub workers: usize,
+}
+
+/// What is left to do.
+#[derive(Debug)]
+pub enum Task {
+    /// Nothing: it was done here.
+    Nothing,
+    /// Run the server.
+    Serve(Box<LoadedConfig>),
+    /// Work on the keys in the configured store.
+    Keys(Box<Config>, KeysCommand),
+    /// Serve the simulated model.
+    SimulateLlm(SimulateLlmArguments),
+}
+
+/// Why a command was not done. `Display` is for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The configuration has mistakes.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// Nobody reads what we print.
+    #[error("cannot write the output")]
+    Output(#[from] std::io::Error),
+}
+
+/// Whether the only thing that went wrong is that nobody reads on, as with `callboard plan | head -1`.
+pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let of_the_output = match (error.downcast_ref(), error.downcast_ref()) {
+        (Some(CliError::Output(cause)), _) | (_, Some(KeysError::Output(cause))) => cause,
+        _ => return false,
+    };
+    of_the_output.kind() == std::io::ErrorKind::BrokenPipe
+}
+
+/// What the process ends with: 2 for what the operator can put right in the configuration or on the command line, else 1.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    let is_wrong_input = matches!(error.downcast_ref(), Some(CliError::Config(_)))
+        || matches!(
+            error.downcast_ref(),
+            Some(KeysError::UnknownTier { .. } | KeysError::UnknownKey(_))
+        );
+    if is_wrong_input { EXIT_WRONG_INPUT } else { 1 }
+}
+
+/// Does what can be done without a server, printing to `output`, and says what is left.
+///
+/// # Errors
+/// A wrong configuration, or an `output` that is gone.
+pub fn run(cli: Cli, output: &mut impl Write) -> Result<Task, CliError> {
+    let load_config = || load(Sources::of_this_process(cli.config.as_deref()));
+    match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => Ok(Task::Serve(Box::new(load_config()?))),
+        Command::Keys(command) => Ok(Task::Keys(Box::new(load_config()?.config), command)),
+        Command::SimulateLlm(arguments) => Ok(Task::SimulateLlm(arguments)),
+        Command::Plan(arguments) => {
+            let config = load_config()?.config;
+            plan::run(&arguments, &config, crate::config::this_machine(), output)?;
+            Ok(Task::Nothing)
+        }
+        Command::Config(config::ConfigCommand::Print(arguments)) if arguments.default => {
+            output.write_all(crate::config::DEFAULT_TEXT.as_bytes())?;
+            Ok(Task::Nothing)
+        }
+        Command::Config(command) => {
+            config::run(&command, &load_config()?, output)?;
+            Ok(Task::Nothing)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_command_means_serve_and_options_go_anywhere() {
+        let cli = Cli::try_parse_from(["callboard", "plan", "--config", "x.toml"]).expect("it parses");
+        assert_eq!(cli.config, Some("x.toml".into()));
+        let cli = Cli::try_parse_from(["callboard"]).expect("it parses");
+        assert!(cli.command.is_none());
+    }
+
+    #[test]
+    fn a_wrong_file_is_exit_code_2_and_the_defaults_can_be_seen_all_the_same() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("wrong.toml");
+        std::fs::write(&path, "[server]\nworkers = \"x\"\nbnid = 1\n").expect("written");
+        let path = path.to_str().expect("UTF-8");
+        for command in [["config", "check"], ["config", "print"], ["keys", "list"]] {
+            let cli =
+                Cli::try_parse_from([&["callboard", "--config", path], &command[..]].concat()).expect("it parses");
+            let error = run(cli, &mut Vec::new()).expect_err("it is wrong");
+            let text = error.to_string();
+            assert_eq!(exit_code(&error.into()), EXIT_WRONG_INPUT);
+            assert!(
+                text.contains("server.workers") && text.contains("server.bnid"),
+                "{text}"
+            );
+        }
+        let cli =
+            Cli::try_parse_from(["callboard", "--config", path, "config", "print", "--default"]).expect("it parses");
+        let mut output = Vec::new();
+        assert!(matches!(run(cli, &mut output), Ok(Task::Nothing)));
+        assert_eq!(output, crate::config::DEFAULT_TEXT.as_bytes());
+    }
+
+    #[test]
+    fn simulate_llm_has_its_port() {
+        let cli = Cli::try_parse_from(["callboard", "simulate-llm", "--port", "0"]).expect("it parses");
+        let Ok(Task::SimulateLlm(arguments)) = run(cli, &mut Vec::new()) else {
+            panic!("another task");
+        };
+        assert_eq!(arguments.port, 0);
+        assert!(arguments.host.is_loopback());
+    }
+}
