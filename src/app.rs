@@ -335,7 +335,6 @@ fn http_options(config: &Config, cpus: usize) -> HttpOptions {
         shutdown_timeout: CLOSING_TIME,
         max_body_bytes: server.max_body,
         max_header_bytes: server.max_headers,
-        retry_after: config.queue.retry_after,
         max_long_poll: server.max_long_poll,
         heartbeat: server.heartbeat_interval,
         default_page_size: server.page_default,

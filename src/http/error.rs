@@ -75,15 +75,6 @@ impl ApiError {
         self
     }
 
-    /// Advice on when to ask again, in place of the code's own, if its code has any.
-    pub fn with_usual_retry_after(mut self, wait: std::time::Duration) -> Self {
-        let advised = self.0.retry_after_seconds.is_some();
-        if advised {
-            self.0.retry_after_seconds = Some((wait.as_secs_f64().ceil() as u64).max(1));
-        }
-        self
-    }
-
     /// Says when to come back, in seconds, rounded up by the caller.
     pub fn with_retry_after(mut self, seconds: u64) -> Self {
         self.0.retry_after_seconds = Some(seconds.max(1));

@@ -24,8 +24,6 @@ pub struct HttpOptions {
     pub max_body_bytes: usize,
     /// Largest request head: names and values of all headers, bytes.
     pub max_header_bytes: usize,
-    /// The `Retry-After` of a start that was refused for want of room.
-    pub retry_after: Duration,
     /// Longest accepted `?wait=`.
     pub max_long_poll: Duration,
     /// Silence on an event stream after which a comment is sent.
@@ -82,7 +80,6 @@ impl Default for HttpOptions {
             shutdown_timeout: Duration::from_secs(5),
             max_body_bytes: 1024 * 1024,
             max_header_bytes: 32 * 1024,
-            retry_after: Duration::from_secs(5),
             max_long_poll: Duration::from_secs(60),
             heartbeat: Duration::from_secs(15),
             default_page_size: 50,

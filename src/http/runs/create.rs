@@ -47,8 +47,7 @@ pub(super) async fn create_run(
     };
     let runs = state.parts.runs.clone();
     // On the I/O runtime: a client that goes away now must not take its start half back.
-    let started = state.on_io(async move { runs.start(start).await }).await?;
-    let started = started.map_err(|error| ApiError::from(error).with_usual_retry_after(options.retry_after))?;
+    let started = state.on_io(async move { runs.start(start).await }).await??;
     if asked.stream {
         return Ok(stream_of(&state, &started));
     }
