@@ -172,12 +172,12 @@ impl Head {
 }
 
 /// Renders a request that posts this JSON.
-pub(crate) fn post(path: &str, key: Option<&str>, body: &Value) -> Vec<u8> {
+pub(crate) fn post(address: SocketAddr, path: &str, key: Option<&str>, body: &Value) -> Vec<u8> {
     let body = body.to_string();
     let length = body.len();
     let authorization = authorization(key);
     format!(
-        "POST {path} HTTP/1.1\r\nhost: callboard\r\n{authorization}content-type: application/json\r\n\
+        "POST {path} HTTP/1.1\r\nhost: {address}\r\n{authorization}content-type: application/json\r\n\
          content-length: {length}\r\n\r\n{body}"
     )
     .into_bytes()
@@ -186,7 +186,7 @@ pub(crate) fn post(path: &str, key: Option<&str>, body: &Value) -> Vec<u8> {
 /// Gets a JSON document over a connection of its own.
 pub(crate) async fn get_json(address: SocketAddr, key: Option<&str>, path: &str) -> anyhow::Result<Value> {
     let authorization = authorization(key);
-    let request = format!("GET {path} HTTP/1.1\r\nhost: callboard\r\n{authorization}\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n{authorization}\r\n");
     let mut connection = Connection::open(address)
         .await
         .with_context(|| format!("nothing answers at {address}"))?;

@@ -145,10 +145,11 @@ async fn start(binary: &Path, directory: &Path, arguments: &[&str]) -> anyhow::R
     Ok((child, address))
 }
 
+/// The host and port of the first address in a line.
 fn address_in(line: &str) -> Option<SocketAddr> {
-    let words = line.split_whitespace();
-    let mut addresses = words.filter_map(|word| word.trim_start_matches("http://").parse().ok());
-    addresses.next()
+    let (_, rest) = line.split_once("http://")?;
+    let end = rest.find(|character: char| character == '/' || character.is_whitespace());
+    rest[..end.unwrap_or(rest.len())].parse().ok()
 }
 
 /// Makes an API key and returns its secret.

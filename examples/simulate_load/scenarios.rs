@@ -190,6 +190,7 @@ impl Site {
     /// A request for each account.
     fn requests(&self, body: &Value) -> Vec<Arc<[u8]>> {
         let keys = self.keys.iter().map(Option::as_deref);
-        keys.map(|key| post("/api/v1/runs", key, body).into()).collect()
+        keys.map(|key| post(self.target.address, "/api/v1/runs", key, body).into())
+            .collect()
     }
 }

@@ -42,7 +42,7 @@ pub(crate) async fn waiting(arguments: &Arguments) -> anyhow::Result<Report> {
     let finished = Arc::default();
     let sampler = Sampler::start(site.target.clone(), Duration::from_millis(200), finished);
     let body = run_request(&json!({"first_token_ms": FIRST_TOKEN_MS, "tokens": 1}));
-    let request: Arc<[u8]> = post("/api/v1/runs", site.keys[0].as_deref(), &body).into();
+    let request: Arc<[u8]> = post(site.target.address, "/api/v1/runs", site.keys[0].as_deref(), &body).into();
     // The clients are gone, and their connections closed, when this set is.
     let _clients = open_clients(&site, request, runs).await?;
     until_all_wait(&site, runs).await?;
