@@ -343,6 +343,8 @@ fn http_options(config: &Config, cpus: usize) -> HttpOptions {
         runs: RunRequestLimits {
             default_model: runs.default_model.clone(),
             max_input_items: runs.max_input_items,
+            max_input_bytes: runs.max_input,
+            max_instructions_bytes: runs.max_instructions,
             max_tools: runs.max_tools,
             max_metadata_entries: runs.max_metadata_entries,
             max_metadata_key_bytes: runs.max_metadata_key,

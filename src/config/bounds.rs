@@ -54,6 +54,8 @@ const BOUNDS: &[(&str, Bound)] = &[
     ("queue.max_queued", Number(0, ANY)),
     ("queue.deadline", ZeroOrTime("10ms", "366d")),
     ("queue.position_interval", Time("10ms", "1h")),
+    ("runs.max_input", Size("1KB", "1GB")),
+    ("runs.max_instructions", Size("0", "1GB")),
     ("runs.max_input_items", Number(1, 1_000_000)),
     ("runs.max_tools", Number(0, 10_000)),
     ("runs.max_metadata_entries", Number(0, 10_000)),

@@ -10,6 +10,7 @@ mod error_code;
 mod events;
 mod extract;
 mod metrics;
+mod openapi;
 mod options;
 mod process_usage;
 mod readiness;

@@ -10,7 +10,7 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Resource};
 
 use super::error::{ApiError, ErrorCode};
 use super::state::HttpState;
-use super::{authenticate, capacity, metrics, readiness, request_id, runs};
+use super::{authenticate, capacity, metrics, openapi, readiness, request_id, runs};
 
 /// Binds the address of the options and gives the server, to be awaited, and where it listens.
 ///
@@ -48,6 +48,7 @@ pub fn server(state: HttpState) -> std::io::Result<(Server, SocketAddr)> {
 }
 
 fn configure(config: &mut ServiceConfig) {
+    openapi::configure(config);
     config
         .service(
             resource("/healthz", "GET, HEAD")
