@@ -4,7 +4,6 @@ use std::path::Path;
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::distribution::Distribution;
 use crate::report::{Finding, Report, Target, figure};
@@ -69,10 +68,7 @@ fn draw_row(row: &Canvas<'_>, report: &Report) -> anyhow::Result<()> {
         return draw_memory(&charts, report);
     }
     draw_durations(&left, &drawn)?;
-    match report.scenario {
-        "waiting" => draw_memory(&right, report),
-        _ => draw_throughput(&right, report),
-    }
+    draw_throughput(&right, report)
 }
 
 fn verdict(finding: &Finding) -> (String, RGBColor) {
@@ -184,12 +180,5 @@ fn draw_course(area: &Canvas<'_>, points: Vec<(f64, f64)>, unit: &str, color: RG
     outline.push((end, 0.0));
     chart.draw_series([Polygon::new(outline, color.mix(0.12))])?;
     chart.draw_series(LineSeries::new(points.iter().copied(), color.stroke_width(2)))?;
-    if let Some(last) = points.last() {
-        let style = (FONT, 12)
-            .into_font()
-            .color(&color)
-            .pos(Pos::new(HPos::Right, VPos::Bottom));
-        chart.draw_series([Text::new(format!("{} {unit}", figure(last.1)), *last, style)])?;
-    }
     Ok(())
 }
