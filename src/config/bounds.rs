@@ -78,6 +78,7 @@ const BOUNDS: &[(&str, Bound)] = &[
     ("store.connection_headroom", Fraction(0.01, 100.0)),
     ("store.connections_ceiling", Number(1, 100_000)),
     ("store.max_connections", Number(0, 100_000)),
+    ("events.strict_delta_interval", ZeroOrTime("1ms", "10s")),
     ("events.relaxed_flush_interval", Time("1ms", "1m")),
     ("events.max_unwritten", Size("1KB", "1GB")),
     ("events.memory_per_run", Size("1KB", "1GB")),

@@ -199,6 +199,9 @@ pub enum Synchronous {
 pub struct EventsConfig {
     /// What a crash can take.
     pub durability: EventDurability,
+    /// The least time between two commits of a run's text with [`EventDurability::Strict`]; zero commits each piece at once.
+    #[serde(deserialize_with = "values::duration")]
+    pub strict_delta_interval: Duration,
     /// How long shown text may be unwritten with [`EventDurability::Relaxed`].
     #[serde(deserialize_with = "values::duration")]
     pub relaxed_flush_interval: Duration,
