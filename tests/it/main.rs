@@ -5,7 +5,7 @@
 
 mod accounts;
 mod bad_input;
-mod broken_store;
+mod broken_parts;
 mod cancelling;
 mod capacity;
 mod endings;
