@@ -77,7 +77,7 @@ async fn serve_on(config: &Config, machine: MachineSize, io: Handle) -> anyhow::
     if !has_keys && !config.server.is_loopback() {
         bail!(
             "server.bind is {}, which other machines can reach, and there are no API keys: create one with \
-             `callboard keys create --account NAME --tier TIER`, or bind to 127.0.0.1",
+             `callboard keys create --account NAME --tier TIER`, or bind to loopback (127.0.0.1)",
             config.server.bind
         );
     }
@@ -334,6 +334,7 @@ fn http_options(config: &Config, cpus: usize) -> HttpOptions {
         request_timeout: server.client_request_timeout,
         shutdown_timeout: CLOSING_TIME,
         max_body_bytes: server.max_body,
+        max_header_bytes: server.max_headers,
         max_long_poll: server.max_long_poll,
         heartbeat: server.heartbeat_interval,
         default_page_size: server.page_default,

@@ -25,6 +25,9 @@ pub struct ServerConfig {
     /// Bytes of a request's body.
     #[serde(deserialize_with = "values::memory_size")]
     pub max_body: usize,
+    /// Bytes of a request's header names and values together.
+    #[serde(deserialize_with = "values::memory_size")]
+    pub max_headers: usize,
     /// How long an idle connection is kept.
     #[serde(deserialize_with = "values::duration")]
     pub keep_alive: Duration,
@@ -99,9 +102,6 @@ pub struct QueueConfig {
     /// How often, at most, a waiting run's log tells its position.
     #[serde(deserialize_with = "values::duration")]
     pub position_interval: Duration,
-    /// The Retry-After of a refused start.
-    #[serde(deserialize_with = "values::duration")]
-    pub retry_after: Duration,
 }
 
 /// `[runs]`: what a client may ask for.

@@ -100,6 +100,8 @@ error_codes! {
     IdempotencyConflict = "idempotency_conflict", CONFLICT, Conflict, None;
     /// The body is larger than the limit.
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, InvalidRequest, None;
+    /// The headers are larger than the limit.
+    HeadersTooLarge = "headers_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE, InvalidRequest, None;
     /// The body is not `application/json`, or is compressed.
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, InvalidRequest, None;
     /// More requests a second than the account's tier allows.

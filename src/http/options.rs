@@ -22,6 +22,8 @@ pub struct HttpOptions {
     pub shutdown_timeout: Duration,
     /// Largest request body, bytes.
     pub max_body_bytes: usize,
+    /// Largest request head: names and values of all headers, bytes.
+    pub max_header_bytes: usize,
     /// Longest accepted `?wait=`.
     pub max_long_poll: Duration,
     /// Silence on an event stream after which a comment is sent.
@@ -77,6 +79,7 @@ impl Default for HttpOptions {
             request_timeout: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(5),
             max_body_bytes: 1024 * 1024,
+            max_header_bytes: 32 * 1024,
             max_long_poll: Duration::from_secs(60),
             heartbeat: Duration::from_secs(15),
             default_page_size: 50,

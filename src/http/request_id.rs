@@ -7,10 +7,11 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage, HttpResponse};
+use actix_web::{Error, HttpMessage, HttpResponse, web};
 use uuid::Uuid;
 
 use super::error::{ApiError, ErrorCode};
+use super::state::HttpState;
 
 /// The header with a request's name, in both directions.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -48,8 +49,11 @@ pub(super) async fn name_and_log(
     request.extensions_mut().insert(id.clone());
     let method = request.method().clone();
     let path = request.path().to_owned();
-    let response = next.call(request).await?;
-    let mut response = with_error_body(response.map_into_boxed_body(), &id);
+    let response = match check_head(&request) {
+        Ok(()) => next.call(request).await?.map_into_boxed_body(),
+        Err(error) => request.error_response(error),
+    };
+    let mut response = with_error_body(response, &id);
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
@@ -57,6 +61,24 @@ pub(super) async fn name_and_log(
     let duration_ms = started.elapsed().as_micros() as f64 / 1000.0;
     tracing::debug!(request_id = %id.0, %method, path, status, duration_ms, "request answered");
     Ok(response)
+}
+
+/// Refuses a head that is larger than the configuration allows.
+fn check_head(request: &ServiceRequest) -> Result<(), ApiError> {
+    let Some(state) = request.app_data::<web::Data<HttpState>>() else {
+        return Ok(());
+    };
+    let limit = state.options.max_header_bytes;
+    let bytes: usize = request
+        .headers()
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    if bytes <= limit {
+        return Ok(());
+    }
+    let message = format!("the request's headers have {bytes} bytes; this server takes at most {limit}");
+    Err(ApiError::new(ErrorCode::HeadersTooLarge, message))
 }
 
 /// Gives every error answer the one body, also those that the framework made.

@@ -56,7 +56,7 @@ async fn another_accounts_run_does_not_exist() {
 
 #[tokio::test]
 async fn missing_wrong_and_revoked_keys_are_refused() {
-    let site = Site::new("");
+    let site = Site::new("[tiers.free]\nrequests_per_second = 0\n");
     let (good, gone) = (
         site.create_key("acme", "free").await,
         site.create_key("acme", "free").await,

@@ -14,7 +14,11 @@ fn sources(folder: &str) -> Vec<(PathBuf, Vec<String>)> {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = std::fs::read_to_string(&path).expect("it is text");
+                // What follows is the file's own tests, which may put real parts together.
                 let code = text
+                    .split("#[cfg(test)]")
+                    .next()
+                    .expect("there is a first part")
                     .lines()
                     .filter(|line| !line.trim_start().starts_with("//"))
                     .map(str::to_owned);
