@@ -5,11 +5,13 @@
 
 mod authenticate;
 mod capacity;
+mod docs_page;
 mod error;
 mod error_code;
 mod events;
 mod extract;
 mod metrics;
+mod openapi;
 mod options;
 mod process_usage;
 mod readiness;
