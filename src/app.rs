@@ -37,6 +37,11 @@ const CLOSING_TIME: Duration = Duration::from_secs(5);
 
 /// Runs a server until it is told to stop.
 pub fn serve(config: &Config, machine: MachineSize) -> anyhow::Result<()> {
+    serve_with_tools(config, machine, Vec::new())
+}
+
+/// Runs a server that has these tools beside the built-in ones, until it is told to stop. An error if two tools have one name.
+pub fn serve_with_tools(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool>>) -> anyhow::Result<()> {
     let format = match config.log.format {
         LogFormat::Text => telemetry::LogFormat::Text,
         LogFormat::Json => telemetry::LogFormat::Json,
@@ -53,7 +58,7 @@ pub fn serve(config: &Config, machine: MachineSize) -> anyhow::Result<()> {
         .thread_name("callboard-io")
         .enable_all()
         .build()?;
-    let served = actix_rt::System::new().block_on(serve_on(config, machine, io.handle().clone()));
+    let served = actix_rt::System::new().block_on(serve_on(config, machine, extra, io.handle().clone()));
     io.shutdown_timeout(CLOSING_TIME);
     served
 }
@@ -63,7 +68,7 @@ pub async fn open_store_shared(config: &Config) -> anyhow::Result<SqliteStore> {
     Ok(SqliteStore::open_shared(sqlite_options(config), &Handle::current()).await?)
 }
 
-async fn serve_on(config: &Config, machine: MachineSize, io: Handle) -> anyhow::Result<()> {
+async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool>>, io: Handle) -> anyhow::Result<()> {
     let metrics = telemetry::install_metrics()?;
     metrics.spawn_upkeep(&io);
     let options = sqlite_options(config);
@@ -83,7 +88,7 @@ async fn serve_on(config: &Config, machine: MachineSize, io: Handle) -> anyhow::
     }
     let log: Arc<dyn EventLog> = Arc::new(MemoryEventLog::new(store.clone(), log_options(config)));
     let limit = config.capacity_parameters().concurrent_runs(machine);
-    let services = run_services(config, store.clone(), log.clone(), io.clone())?;
+    let services = run_services(config, extra, store.clone(), log.clone(), io.clone())?;
     let catalog = catalog(&services);
     let instance = services.instance;
     let recovered = on(&io, &store, move |store| async move { store.recover(instance).await }).await?;
@@ -188,6 +193,7 @@ fn log_options(config: &Config) -> MemoryLogOptions {
 
 fn run_services(
     config: &Config,
+    extra: Vec<Arc<dyn Tool>>,
     store: Arc<dyn Store>,
     log: Arc<dyn EventLog>,
     io: Handle,
@@ -206,6 +212,12 @@ fn run_services(
             );
         };
         tools.insert(name.clone(), tool);
+    }
+    for tool in extra {
+        let name = tool.definition().name;
+        if tools.insert(name.clone(), tool).is_some() {
+            bail!("there are two tools named {name:?}");
+        }
     }
     Ok(RunServices {
         instance: InstanceId::new(),
@@ -343,6 +355,8 @@ fn http_options(config: &Config, cpus: usize) -> HttpOptions {
         runs: RunRequestLimits {
             default_model: runs.default_model.clone(),
             max_input_items: runs.max_input_items,
+            max_input_bytes: runs.max_input,
+            max_instructions_bytes: runs.max_instructions,
             max_tools: runs.max_tools,
             max_metadata_entries: runs.max_metadata_entries,
             max_metadata_key_bytes: runs.max_metadata_key,

@@ -72,7 +72,10 @@ pub struct RunSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
     /// Everything a client saw replays: an event is shown after its commit.
-    Strict,
+    Strict {
+        /// The least time between two commits of a run's deltas. The first delta, and whatever is no delta, commits at once.
+        delta_interval: Duration,
+    },
     /// Deltas of the unfinished item may be missing, but no seq is ever used twice: deltas are shown at once and written
     /// at the latest after this time.
     Relaxed {
@@ -85,7 +88,7 @@ impl Durability {
     /// How many seqs are reserved at a time, so that they can be shown before they are written.
     pub(crate) const fn reservation(self) -> u64 {
         match self {
-            Self::Strict => 0,
+            Self::Strict { .. } => 0,
             Self::Relaxed { .. } => 4096,
         }
     }

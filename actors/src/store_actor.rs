@@ -1,13 +1,13 @@
 //! A run's ordered, bounded share of the store: numbers its events, gathers what comes while a write is under way, and shows
 //! events when they may be shown.
 //!
-//! One write at a time, in order. `Strict`: commit, then append to the log. `Relaxed`: deltas are appended first and committed
+//! One write at a time, in order. `Strict`: commit, then append to the log; deltas alone commit now and then, not one by one. `Relaxed`: deltas are appended first and committed
 //! within the flush interval; everything else as in `Strict`. A store that does not answer holds the run up and loses nothing:
 //! the write is tried again until it succeeds or is refused.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use futures::FutureExt;
@@ -134,6 +134,8 @@ pub(crate) struct StoreActor {
     busy: bool,
     flush_scheduled: bool,
     lost: bool,
+    /// When the last commit began.
+    committed_at: Option<Instant>,
     backlog: Arc<Backlog>,
 }
 
@@ -204,6 +206,7 @@ impl StoreActor {
             busy: false,
             flush_scheduled: false,
             lost: false,
+            committed_at: None,
             backlog,
         }
     }
@@ -225,9 +228,13 @@ impl StoreActor {
             return;
         }
         if !self.gathered.must_commit {
-            self.show_deltas(ctx);
+            match self.services.settings.durability {
+                Durability::Strict { delta_interval } => self.commit_deltas(delta_interval, ctx),
+                Durability::Relaxed { flush_interval } => self.show_deltas(flush_interval, ctx),
+            }
             return;
         }
+        self.committed_at = Some(Instant::now());
         let fresh = self.encoder.take();
         let shown = std::mem::take(&mut self.shown);
         let all = EncodedEvents::join_all(shown.iter().chain(fresh.as_ref()));
@@ -247,32 +254,49 @@ impl StoreActor {
         if let Some((change, held)) = gathered.leave {
             commit.change = Some(change);
             slot = held;
-        } else if self.services.settings.durability != Durability::Strict {
+        } else if matches!(self.services.settings.durability, Durability::Relaxed { .. }) {
             commit.reserved_seq = self.encoder.next_seq() + self.services.settings.durability.reservation();
             self.reserved_seq = commit.reserved_seq;
         }
         self.spawn(ctx, write(self.services.clone(), commit, slot, fresh, gathered.notices));
     }
 
-    /// `Relaxed` only: shows deltas now, and sees to it that they are committed soon.
-    fn show_deltas(&mut self, ctx: &mut Context<Self>) {
-        let Durability::Relaxed { flush_interval } = self.services.settings.durability else {
+    /// `Strict` only: commits deltas, a while after the commit before.
+    fn commit_deltas(&mut self, interval: Duration, ctx: &mut Context<Self>) {
+        let buffered = self.encoder.buffered_bytes();
+        if buffered == 0 {
             return;
-        };
+        }
+        let since_last = self.committed_at.map_or(interval, |at| at.elapsed());
+        if since_last >= interval || buffered >= self.services.settings.max_unwritten_bytes {
+            self.gathered.must_commit = true;
+            self.write_next(ctx);
+            return;
+        }
+        self.schedule_flush(interval - since_last, ctx);
+    }
+
+    /// Commits what there is after this time, whatever it is.
+    fn schedule_flush(&mut self, after: Duration, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.flush_scheduled, true) {
+            return;
+        }
+        ctx.run_later(after, |actor, ctx| {
+            actor.flush_scheduled = false;
+            actor.gathered.must_commit |= !actor.shown.is_empty() || actor.encoder.buffered_bytes() > 0;
+            actor.write_next(ctx);
+        });
+    }
+
+    /// `Relaxed` only: shows deltas now, and sees to it that they are committed soon.
+    fn show_deltas(&mut self, flush_interval: Duration, ctx: &mut Context<Self>) {
         if self.encoder.next_seq() > self.reserved_seq {
             self.gathered.must_commit = true;
             self.write_next(ctx);
             return;
         }
         let Some(events) = self.encoder.take() else { return };
-        if !self.flush_scheduled {
-            self.flush_scheduled = true;
-            ctx.run_later(flush_interval, |actor, ctx| {
-                actor.flush_scheduled = false;
-                actor.gathered.must_commit |= !actor.shown.is_empty();
-                actor.write_next(ctx);
-            });
-        }
+        self.schedule_flush(flush_interval, ctx);
         let (services, run, epoch) = (self.services.clone(), self.run, self.epoch);
         self.spawn(ctx, async move {
             let appended = services.log.append(run, epoch, events.clone()).await;
@@ -320,7 +344,7 @@ impl Handler<Record> for StoreActor {
             && record.leave.is_none()
             && !record.notify
             && record.events.iter().all(EventBody::is_delta);
-        gathered.must_commit |= !deltas_only || self.services.settings.durability == Durability::Strict;
+        gathered.must_commit |= !deltas_only;
         for event in record.events {
             self.encoder.push(event);
         }

@@ -90,7 +90,9 @@ impl Config {
     pub fn run_settings(&self) -> RunSettings {
         RunSettings {
             durability: match self.events.durability {
-                EventDurability::Strict => Durability::Strict,
+                EventDurability::Strict => Durability::Strict {
+                    delta_interval: self.events.strict_delta_interval,
+                },
                 EventDurability::Relaxed => Durability::Relaxed {
                     flush_interval: self.events.relaxed_flush_interval,
                 },

@@ -110,6 +110,12 @@ pub struct QueueConfig {
 pub struct RunsConfig {
     /// The model of a run that names none; it exists in [`super::Config::models`].
     pub default_model: String,
+    /// Bytes of text in the input, all items together.
+    #[serde(deserialize_with = "values::memory_size")]
+    pub max_input: usize,
+    /// Bytes of the instructions.
+    #[serde(deserialize_with = "values::memory_size")]
+    pub max_instructions: usize,
     /// Items of the input.
     pub max_input_items: usize,
     /// Tools that a run may name.
@@ -193,6 +199,9 @@ pub enum Synchronous {
 pub struct EventsConfig {
     /// What a crash can take.
     pub durability: EventDurability,
+    /// The least time between two commits of a run's text with [`EventDurability::Strict`]; zero commits each piece at once.
+    #[serde(deserialize_with = "values::duration")]
+    pub strict_delta_interval: Duration,
     /// How long shown text may be unwritten with [`EventDurability::Relaxed`].
     #[serde(deserialize_with = "values::duration")]
     pub relaxed_flush_interval: Duration,

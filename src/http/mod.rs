@@ -5,7 +5,6 @@
 
 mod authenticate;
 mod capacity;
-mod docs_page;
 mod error;
 mod error_code;
 mod events;

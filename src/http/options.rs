@@ -45,6 +45,10 @@ pub struct RunRequestLimits {
     pub default_model: String,
     /// Items of `input`.
     pub max_input_items: usize,
+    /// Bytes of text in `input`, all items together.
+    pub max_input_bytes: usize,
+    /// Bytes of `instructions`.
+    pub max_instructions_bytes: usize,
     /// Tools of one run.
     pub max_tools: usize,
     /// Entries of `metadata`.
@@ -95,6 +99,8 @@ impl Default for RunRequestLimits {
         Self {
             default_model: "simulated".to_owned(),
             max_input_items: 1000,
+            max_input_bytes: 1_000_000,
+            max_instructions_bytes: 100_000,
             max_tools: 128,
             max_metadata_entries: 32,
             max_metadata_key_bytes: 64,

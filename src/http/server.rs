@@ -10,7 +10,7 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Resource};
 
 use super::error::{ApiError, ErrorCode};
 use super::state::HttpState;
-use super::{authenticate, capacity, docs_page, metrics, openapi, readiness, request_id, runs};
+use super::{authenticate, capacity, metrics, openapi, readiness, request_id, runs};
 
 /// Binds the address of the options and gives the server, to be awaited, and where it listens.
 ///
@@ -48,11 +48,8 @@ pub fn server(state: HttpState) -> std::io::Result<(Server, SocketAddr)> {
 }
 
 fn configure(config: &mut ServiceConfig) {
+    openapi::configure(config);
     config
-        .service(resource("/", "GET").route(web::get().to(docs_page::to_page)))
-        .service(resource("/docs", "GET").route(web::get().to(docs_page::to_page)))
-        .service(resource("/docs/{file:.*}", "GET").route(web::get().to(docs_page::get_file)))
-        .service(resource("/openapi.json", "GET").route(web::get().to(openapi::get_document)))
         .service(
             resource("/healthz", "GET, HEAD")
                 .route(web::get().to(readiness::healthz))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use callboard_actors::item::ItemContent;
+use callboard_actors::item::{ContentPart, ItemContent};
 use callboard_actors::spec::{RunLimits, RunSpec};
 use callboard_actors::supervisor::messages::OnLimit;
 use serde::Serialize;
@@ -66,10 +66,18 @@ impl RunRequest {
             )
             .with_param("agent"));
         }
+        let input = read_input(fields.required("input")?, bounds.max_input_items)?;
+        at_most("input", input.iter().map(text_bytes).sum(), bounds.max_input_bytes)?;
+        let instructions = fields.optional_text("instructions")?;
+        at_most(
+            "instructions",
+            instructions.map_or(0, str::len),
+            bounds.max_instructions_bytes,
+        )?;
         Ok(Self {
-            input: read_input(fields.required("input")?, bounds.max_input_items)?,
+            input,
             model: fields.optional_text("model")?.map(str::to_owned),
-            instructions: fields.optional_text("instructions")?.map(str::to_owned),
+            instructions: instructions.map(str::to_owned),
             tools: read_tools(&fields, bounds)?,
             metadata: read_metadata(&fields, bounds)?,
             model_options: fields.optional_object("model_options")?.cloned().unwrap_or_default(),
@@ -133,6 +141,30 @@ impl RunRequest {
             metadata: self.metadata.clone(),
             limits,
         })
+    }
+}
+
+fn at_most(field: &str, bytes: usize, limit: usize) -> Result<(), ApiError> {
+    if bytes <= limit {
+        return Ok(());
+    }
+    Err(invalid_value(
+        field,
+        &format!("`{field}` has {bytes} bytes; this server takes at most {limit}"),
+    ))
+}
+
+/// Bytes of what an item says.
+fn text_bytes(content: &ItemContent) -> usize {
+    match content {
+        ItemContent::Message { content, .. } => content.iter().map(|ContentPart::Text { text }| text.len()).sum(),
+        ItemContent::Reasoning { text } => text.len(),
+        ItemContent::ToolCall {
+            call_id,
+            name,
+            arguments,
+        } => call_id.len() + name.len() + arguments.len(),
+        ItemContent::ToolResult { call_id, output, .. } => call_id.len() + output.len(),
     }
 }
 

@@ -73,14 +73,18 @@ pub struct OpenAiModel {
 impl OpenAiModel {
     /// Fails on a base URL that is none, or a key that cannot be a header.
     pub fn new(options: OpenAiOptions) -> anyhow::Result<Self> {
-        let url = format!("{}/chat/completions", options.base_url.trim_end_matches('/')).parse()?;
-        let client = reqwest::Client::builder()
+        let url: reqwest::Url = format!("{}/chat/completions", options.base_url.trim_end_matches('/')).parse()?;
+        let mut client = reqwest::Client::builder()
             .connect_timeout(options.connect_timeout)
             .pool_max_idle_per_host(options.max_idle_connections)
             .redirect(reqwest::redirect::Policy::none())
             .tcp_nodelay(true)
-            .http1_only()
-            .build()?;
+            .http1_only();
+        // A proxy of the environment is for the world outside, not for a provider on this machine.
+        if is_loopback(&url) {
+            client = client.no_proxy();
+        }
+        let client = client.build()?;
         let authorization = options.api_key.map(|key| {
             HeaderValue::from_str(&format!("Bearer {}", key.expose_secret())).map(|mut value| {
                 value.set_sensitive(true);
@@ -146,6 +150,14 @@ impl Model for OpenAiModel {
             None => Ok(()),
         }
     }
+}
+
+fn is_loopback(url: &reqwest::Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 /// A response being read.

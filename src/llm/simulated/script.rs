@@ -155,6 +155,10 @@ impl Performance {
                 pieces.extend((0..count).map(|index| ModelDelta::Text(format!("{} ", word(seed, index)))));
             }
         }
+        // Stamped text begins with a stamp, so that whoever measures need not look for it.
+        if said > 0 && options.stamp {
+            pieces.push_back(ModelDelta::Text(MARK.to_owned()));
+        }
         let reason = if said < whole {
             FinishReason::Length
         } else {
@@ -214,7 +218,7 @@ impl Stage {
             }
             self.tokens_said += u32::from(is_token);
             match self.pieces.pop_front() {
-                Some(ModelDelta::Text(_)) if self.stamp => {
+                Some(ModelDelta::Text(text)) if self.stamp && text != MARK => {
                     said.push(ModelDelta::Text(format!("t={} ", Timestamp::now().as_micros())));
                 }
                 piece => said.extend(piece),
