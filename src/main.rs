@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use callboard::cli::{self, Cli, KeysCommand, SimulateLlmArguments, Task};
 use callboard::config::{Config, this_machine};
 use callboard::llm::simulate_server::{self, SimulateServerOptions};
+use callboard::llm::simulated::options::SimulateOptions;
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -49,7 +50,12 @@ fn simulate_llm(arguments: &SimulateLlmArguments) -> anyhow::Result<()> {
     let options = SimulateServerOptions {
         bind: SocketAddr::new(arguments.host, arguments.port),
         workers,
-        defaults: Default::default(),
+        defaults: SimulateOptions {
+            first_token_ms: arguments.first_token_ms,
+            tokens: arguments.tokens,
+            tokens_per_second: arguments.tokens_per_second,
+            ..SimulateOptions::default()
+        },
     };
     actix_rt::System::new().block_on(async {
         let (server, address) = simulate_server::start(options)?;

@@ -58,6 +58,15 @@ pub struct SimulateLlmArguments {
     /// Threads that serve; 0 is one per CPU
     #[arg(long, default_value_t = 0, value_name = "COUNT")]
     pub workers: usize,
+    /// Milliseconds before the first token, where a request has no `simulate` of its own
+    #[arg(long, default_value_t = 0, value_name = "MS")]
+    pub first_token_ms: u64,
+    /// Tokens of an answer, likewise
+    #[arg(long, default_value_t = 24, value_name = "COUNT")]
+    pub tokens: u32,
+    /// Tokens per second, likewise; 0 is as fast as possible
+    #[arg(long, default_value_t = 0, value_name = "COUNT")]
+    pub tokens_per_second: u32,
 }
 
 /// What is left to do.

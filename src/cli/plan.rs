@@ -274,19 +274,19 @@ an instance: 32 CPUs, 128 GB of memory
 │ runs per hour, 5 minutes each                  3,840        19,200 │
 │ database connections, if it is a server          500         2,500 │
 │ threads for blocking work                         32           160 │
-│ runs that the memory holds, as measured    2,000,000    10,000,000 │
+│ runs that the memory holds, as measured    2,976,744    14,883,720 │
 └────────────────────────────────────────────────────────────────────┘
 
 ┌────────────────────────────────────────────────────────────────────┐
 │ size     CPUs   memory   recommended runs   formula   memory holds │
 ╞════════════════════════════════════════════════════════════════════╡
-│ small       1     2 GB               5–10        10         31,250 │
-│ medium      2     4 GB              10–20        20         62,500 │
-│ large       4     8 GB              20–50        40        125,000 │
-│ xlarge      8    16 GB             50–100        80        250,000 │
+│ small       1     2 GB               5–10        10         46,511 │
+│ medium      2     4 GB              10–20        20         93,023 │
+│ large       4     8 GB              20–50        40        186,046 │
+│ xlarge      8    16 GB             50–100        80        372,093 │
 └────────────────────────────────────────────────────────────────────┘
 formula: min(CPUs × 10, memory / 200 MB, 2000), from [capacity] in config.toml
-memory holds: runs of Callboard itself, 64 KB each (docs/performance.md);
+memory holds: runs of Callboard itself, 43 KB each (docs/performance.md);
   CPU time, quotas and providers bound them first
 ";
         assert_eq!(text, expected);
@@ -325,7 +325,7 @@ memory holds: runs of Callboard itself, 64 KB each (docs/performance.md);
             .map(|size| &size["formula_runs"])
             .collect();
         assert_eq!(formula, [10, 20, 40, 80]);
-        assert_eq!(json["sizes"][0]["memory_holds_runs"], 31_250);
+        assert_eq!(json["sizes"][0]["memory_holds_runs"], 46_511);
     }
 
     #[test]

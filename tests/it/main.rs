@@ -5,6 +5,7 @@
 
 mod accounts;
 mod bad_input;
+mod broken_store;
 mod cancelling;
 mod capacity;
 mod endings;

@@ -5,6 +5,8 @@
 //! within the flush interval; everything else as in `Strict`. A store that does not answer holds the run up and loses nothing:
 //! the write is tried again until it succeeds or is refused.
 
+mod writes;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -19,8 +21,8 @@ use crate::event::EventBody;
 use crate::ids::{AccountId, RunId};
 use crate::item::Item;
 use crate::ledger::SlotHold;
-use crate::ports::store::{Claim, ClaimRun, Creation, NewRun, RunCommit, RunProgress, StateChange};
-use crate::ports::{EventLogError, StoreError};
+use crate::ports::StoreError;
+use crate::ports::store::{ClaimRun, NewRun, RunCommit, RunProgress, StateChange};
 use crate::run::RunActor;
 use crate::services::{Durability, RunServices};
 
@@ -224,7 +226,7 @@ impl StoreActor {
             return;
         }
         if let Some(opening) = self.opening.take() {
-            self.spawn(ctx, open(self.services.clone(), self.run, opening));
+            self.spawn(ctx, writes::open(self.services.clone(), self.run, opening));
             return;
         }
         if !self.gathered.must_commit {
@@ -258,7 +260,10 @@ impl StoreActor {
             commit.reserved_seq = self.encoder.next_seq() + self.services.settings.durability.reservation();
             self.reserved_seq = commit.reserved_seq;
         }
-        self.spawn(ctx, write(self.services.clone(), commit, slot, fresh, gathered.notices));
+        self.spawn(
+            ctx,
+            writes::write(self.services.clone(), commit, slot, fresh, gathered.notices),
+        );
     }
 
     /// `Strict` only: commits deltas, a while after the commit before.
@@ -300,7 +305,7 @@ impl StoreActor {
         let (services, run, epoch) = (self.services.clone(), self.run, self.epoch);
         self.spawn(ctx, async move {
             let appended = services.log.append(run, epoch, events.clone()).await;
-            appended.map_err(|error| log_loss(run, &error))?;
+            appended.map_err(|error| writes::log_loss(run, &error))?;
             Ok(WriteDone::Shown(events))
         });
     }
@@ -394,105 +399,5 @@ impl Handler<WriteEnded> for StoreActor {
             }
         }
         self.write_next(ctx);
-    }
-}
-
-async fn open(services: Arc<RunServices>, run: RunId, opening: Opening) -> Result<WriteDone, WriteLoss> {
-    let opened = match opening {
-        Opening::Adopt { .. } => Ok((OpenedRun::Adopted, None)),
-        Opening::Create(new_run) => {
-            let events = new_run.events.clone();
-            match services.store.create_run(*new_run).await {
-                Ok(Creation::Created) => {
-                    append(&services, run, 1, events).await?;
-                    Ok((OpenedRun::Created, None))
-                }
-                Ok(Creation::Existing(record)) => Err(OpenFailure::Existing(record)),
-                Ok(Creation::IdempotencyConflict) => Err(OpenFailure::IdempotencyConflict),
-                Ok(Creation::QuotaExceeded { running }) => Err(OpenFailure::QuotaExceeded { running }),
-                Err(error) => Err(OpenFailure::Store(error)),
-            }
-        }
-        Opening::Claim(claim) => match services.store.claim_run(*claim).await {
-            Ok(Claim::Claimed { record, events }) => {
-                let log = Log {
-                    epoch: record.epoch,
-                    next_seq: record.next_seq,
-                    reserved_seq: record.reserved_seq,
-                };
-                append(&services, run, record.epoch, events).await?;
-                Ok((OpenedRun::Claimed(record), Some(log)))
-            }
-            Ok(Claim::NotQueued) => Err(OpenFailure::NotQueued),
-            Ok(Claim::QuotaExceeded { running }) => Err(OpenFailure::QuotaExceeded { running }),
-            Err(error) => Err(OpenFailure::Store(error)),
-        },
-    };
-    Ok(WriteDone::Opened(opened))
-}
-
-async fn write(
-    services: Arc<RunServices>,
-    commit: RunCommit,
-    slot: Option<SlotHold>,
-    fresh: Option<EncodedEvents>,
-    notices: u64,
-) -> Result<WriteDone, WriteLoss> {
-    let (run, epoch) = (commit.run, commit.epoch);
-    let shown_before = commit
-        .events
-        .as_ref()
-        .map(EncodedEvents::last_seq)
-        .filter(|_| fresh.is_none());
-    commit_until_answered(&services, commit).await?;
-    // Before anyone can see that the run has ended: whoever sees it may start the next one.
-    drop(slot);
-    if let Some(events) = fresh {
-        append(&services, run, epoch, events).await?;
-    }
-    if let Some(seq) = shown_before {
-        services.log.mark_durable(run, seq);
-    }
-    Ok(WriteDone::Committed { notices })
-}
-
-/// Shows events that are durable.
-async fn append(services: &RunServices, run: RunId, epoch: u64, events: EncodedEvents) -> Result<(), WriteLoss> {
-    let last_seq = events.last_seq();
-    services
-        .log
-        .append(run, epoch, events)
-        .await
-        .map_err(|error| log_loss(run, &error))?;
-    services.log.mark_durable(run, last_seq);
-    Ok(())
-}
-
-fn log_loss(run: RunId, error: &EventLogError) -> WriteLoss {
-    if *error == EventLogError::Fenced {
-        return WriteLoss::Fenced;
-    }
-    tracing::error!(run_id = %run, %error, "the event log refused an append");
-    WriteLoss::Broken
-}
-
-/// Commits; while the store does not answer, again and again.
-async fn commit_until_answered(services: &RunServices, commit: RunCommit) -> Result<(), WriteLoss> {
-    let run = commit.run;
-    let mut delay = Duration::from_millis(50);
-    loop {
-        match services.store.commit(commit.clone()).await {
-            Ok(()) => return Ok(()),
-            Err(StoreError::Unavailable(reason)) => {
-                tracing::warn!(run_id = %run, reason, ?delay, "the store is unavailable; the run waits for it");
-                tokio::time::sleep(delay).await;
-                delay = (delay * 2).min(Duration::from_secs(2));
-            }
-            Err(StoreError::Fenced) => return Err(WriteLoss::Fenced),
-            Err(error) => {
-                tracing::error!(run_id = %run, %error, "the store refused a commit");
-                return Err(WriteLoss::Broken);
-            }
-        }
     }
 }
