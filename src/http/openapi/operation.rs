@@ -52,7 +52,8 @@ pub(super) fn open_operation(name: &str, tag: &str, summary: &str) -> OperationB
         .securities(Some(Vec::<SecurityRequirement>::new()))
 }
 
-fn error_response(codes: &[ErrorCode]) -> Response {
+/// The answer with any of these codes, which share a status.
+pub(super) fn error_response(codes: &[ErrorCode]) -> Response {
     let names: Vec<String> = codes.iter().map(|code| format!("`{}`", code.as_str())).collect();
     let mut response = ResponseBuilder::new()
         .description(names.join(", "))

@@ -9,8 +9,8 @@ use utoipa::openapi::{Required, ResponseBuilder};
 
 use super::event_schemas::EventPage;
 use super::operation::{
-    api_operation, count, header_of, json_of, json_response, open_operation, query_of, query_text, request_header,
-    run_id, text,
+    api_operation, count, error_response, header_of, json_of, json_response, open_operation, query_of, query_text,
+    request_header, run_id, text,
 };
 use super::request_schemas::RunRequest;
 use super::run_schemas::{ItemPage, Run, RunPage, RunState};
@@ -216,7 +216,10 @@ fn metrics() -> OperationBuilder {
     let answer = ResponseBuilder::new()
         .description("The text format of Prometheus")
         .content("text/plain", text());
-    open_operation("getMetrics", SERVER, "Shows the metrics").response("200", answer)
+    let guarded = error_response(&[ErrorCode::HostNotAllowed, ErrorCode::OriginNotAllowed]);
+    open_operation("getMetrics", SERVER, "Shows the metrics")
+        .response("200", answer)
+        .response("403", guarded)
 }
 
 fn document() -> OperationBuilder {
