@@ -69,6 +69,72 @@ const BODIES: &[(&str, u16, &str, Option<&str>)] = &[
         "invalid_value",
         Some("input[0].role"),
     ),
+    ("{\"input\": \"a\"} x", 400, "invalid_json", None),
+    ("nul", 400, "invalid_json", None),
+    ("\u{feff}{\"input\": \"a\"}", 400, "invalid_json", None),
+    ("{\"input\": null}", 400, "missing_field", Some("input")),
+    ("{\"input\": \" \\n\"}", 400, "empty_input", Some("input")),
+    (
+        "{\"input\": \"a\", \"tools\": \"now\"}",
+        400,
+        "invalid_type",
+        Some("tools"),
+    ),
+    (
+        "{\"input\": \"a\", \"tools\": [7]}",
+        400,
+        "invalid_type",
+        Some("tools[0]"),
+    ),
+    (
+        "{\"input\": \"a\", \"tools\": [\"now\", \"now\"]}",
+        400,
+        "invalid_value",
+        Some("tools[1]"),
+    ),
+    (
+        "{\"input\": \"a\", \"limits\": {\"max_stepz\": 1}}",
+        400,
+        "unknown_field",
+        Some("limits.max_stepz"),
+    ),
+    (
+        "{\"input\": \"a\", \"limits\": {\"max_steps\": 1.5}}",
+        400,
+        "invalid_value",
+        Some("limits.max_steps"),
+    ),
+    (
+        "{\"input\": \"a\", \"limits\": {\"max_steps\": 1, \"max_steps\": 2}}",
+        400,
+        "duplicate_field",
+        Some("limits.max_steps"),
+    ),
+    (
+        "{\"input\": \"a\", \"metadata\": {\"k\": 1}}",
+        400,
+        "invalid_type",
+        Some("metadata.k"),
+    ),
+    ("{\"input\": \"a\\u0000b\"}", 400, "invalid_value", Some("input")),
+    (
+        "{\"input\": [{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"txet\": \"a\"}]}]}",
+        400,
+        "unknown_field",
+        Some("input[0].content[0].txet"),
+    ),
+    (
+        "{\"input\": [{\"type\": \"tool_call\", \"call_id\": \"c\", \"name\": \"now\", \"arguments\": \"{}\"}]}",
+        400,
+        "invalid_value",
+        Some("input[0].call_id"),
+    ),
+    (
+        "{\"input\": [{\"type\": \"tool_result\", \"call_id\": \"c\", \"output\": \"a\"}]}",
+        400,
+        "invalid_value",
+        Some("input[0].call_id"),
+    ),
 ];
 
 fn post(client: &Client, body: impl Into<reqwest::Body>) -> reqwest::RequestBuilder {
@@ -93,6 +159,16 @@ async fn bad_bodies_are_refused_and_change_nothing() {
         .await
         .unwrap();
     invalid_utf8.expect_error(400, "invalid_utf8");
+    let deep = format!("{{\"input\": {}1{}}}", "[".repeat(5_000), "]".repeat(5_000));
+    Client::send(post(&client, deep))
+        .await
+        .unwrap()
+        .expect_error(400, "invalid_json");
+    let compressed = post(&client, "{\"input\": \"a\"}").header("content-encoding", "gzip");
+    Client::send(compressed)
+        .await
+        .unwrap()
+        .expect_error(415, "unsupported_media_type");
     let huge = json!({"input": "a".repeat(100_000)}).to_string();
     Client::send(post(&client, huge))
         .await
@@ -132,6 +208,24 @@ async fn bad_parameters_headers_and_paths_are_refused() {
             "invalid_last_event_id",
         ),
         (beyond, 400, "last_event_id_beyond_end"),
+        ("/api/v1/runs?limit=1&limit=2".into(), 400, "invalid_parameter"),
+        ("/api/v1/runs?limit=1000000".into(), 400, "invalid_parameter"),
+        ("/api/v1/capacity?a=1".into(), 400, "unknown_parameter"),
+        (format!("/api/v1/runs/{run}?wiat=3"), 400, "unknown_parameter"),
+        (format!("/api/v1/runs/{run}/items?cursor=cur_"), 400, "invalid_cursor"),
+        (format!("/api/v1/runs/{run}/events?limit=3"), 400, "unknown_parameter"),
+        (
+            format!("/api/v1/runs/{run}/events?after="),
+            400,
+            "invalid_last_event_id",
+        ),
+        (
+            format!("/api/v1/runs/{run}/events?after=1.0"),
+            400,
+            "invalid_last_event_id",
+        ),
+        (format!("/api/v1/runs/{run}/nothing"), 404, "not_found"),
+        ("/api/v1/runs/".into(), 404, "not_found"),
         ("/api/v1/runs/nonsense".into(), 404, "run_not_found"),
         ("/api/v1/nothing".into(), 404, "not_found"),
     ];
@@ -153,6 +247,28 @@ async fn bad_parameters_headers_and_paths_are_refused() {
             .await
             .unwrap()
             .expect_error(400, "invalid_idempotency_key");
+    }
+    let twice = post(&client, "{\"input\": \"a\"}")
+        .header("idempotency-key", "a")
+        .header("idempotency-key", "b");
+    Client::send(twice)
+        .await
+        .unwrap()
+        .expect_error(400, "invalid_idempotency_key");
+    for (path, allowed) in [
+        ("/api/v1/runs".to_owned(), "GET, POST"),
+        (format!("/api/v1/runs/{run}"), "GET"),
+        (format!("/api/v1/runs/{run}/events"), "GET"),
+        (format!("/api/v1/runs/{run}/items"), "GET"),
+        (format!("/api/v1/runs/{run}/cancel"), "POST"),
+        ("/api/v1/capacity".to_owned(), "GET"),
+        ("/openapi.json".to_owned(), "GET"),
+        ("/healthz".to_owned(), "GET, HEAD"),
+        ("/metrics".to_owned(), "GET"),
+    ] {
+        let reply = Client::send(client.request(Method::PUT, &path)).await.unwrap();
+        reply.expect_error(405, "method_not_allowed");
+        assert_eq!(reply.header("allow"), Some(allowed), "{path}");
     }
     let wrong_method = Client::send(client.request(Method::DELETE, "/api/v1/runs"))
         .await

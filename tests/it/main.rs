@@ -14,6 +14,7 @@ mod idempotency;
 mod imports;
 mod leaving;
 mod log_under_fire;
+mod openapi;
 mod queueing;
 mod quota;
 mod recovery;

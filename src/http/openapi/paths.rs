@@ -1,0 +1,232 @@
+//! Every path, with what it takes and what it answers.
+
+use serde_json::json;
+use utoipa::openapi::path::{HttpMethod, OperationBuilder, PathItem, Paths, PathsBuilder};
+use utoipa::openapi::request_body::RequestBodyBuilder;
+use utoipa::openapi::schema::Type;
+use utoipa::openapi::tag::{Tag, TagBuilder};
+use utoipa::openapi::{Required, ResponseBuilder};
+
+use super::event_schemas::EventPage;
+use super::operation::{
+    api_operation, count, error_response, header_of, json_of, json_response, open_operation, query_of, query_text,
+    request_header, run_id, text,
+};
+use super::request_schemas::RunRequest;
+use super::run_schemas::{ItemPage, Run, RunPage, RunState};
+use super::server_schemas::{Capacity, Health, ReadinessAnswer};
+use crate::http::error::ErrorCode;
+
+const RUNS: &str = "runs";
+const SERVER: &str = "server";
+
+const LIMIT: &str = "Entries of the page; within `server.page_maximum`";
+const CURSOR: &str = "`next_cursor` of the page before";
+
+/// What the operations are grouped by.
+pub(super) fn tags() -> Vec<Tag> {
+    let tag = |name: &str, description: &str| TagBuilder::new().name(name).description(Some(description)).build();
+    vec![
+        tag(RUNS, "Start runs, watch them, read them, end them"),
+        tag(SERVER, "How the server is"),
+    ]
+}
+
+/// All paths.
+pub(super) fn paths() -> Paths {
+    let get = |operation: OperationBuilder| PathItem::new(HttpMethod::Get, operation.build());
+    let mut runs = get(list_runs());
+    runs.merge_operations(PathItem::new(HttpMethod::Post, create_run().build()));
+    PathsBuilder::new()
+        .path("/api/v1/runs", runs)
+        .path("/api/v1/runs/{id}", get(get_run()))
+        .path("/api/v1/runs/{id}/events", get(get_events()))
+        .path("/api/v1/runs/{id}/items", get(list_items()))
+        .path(
+            "/api/v1/runs/{id}/cancel",
+            PathItem::new(HttpMethod::Post, cancel_run().build()),
+        )
+        .path("/api/v1/capacity", get(get_capacity()))
+        .path("/healthz", get(healthz()))
+        .path("/readyz", get(readyz()))
+        .path("/metrics", get(metrics()))
+        .path("/openapi.json", get(document()))
+        .build()
+}
+
+fn create_run() -> OperationBuilder {
+    let errors = [
+        ErrorCode::InvalidJson,
+        ErrorCode::InvalidUtf8,
+        ErrorCode::EmptyBody,
+        ErrorCode::InvalidType,
+        ErrorCode::UnknownField,
+        ErrorCode::MissingField,
+        ErrorCode::DuplicateField,
+        ErrorCode::InvalidValue,
+        ErrorCode::EmptyInput,
+        ErrorCode::UnknownModel,
+        ErrorCode::UnknownTool,
+        ErrorCode::InvalidModelOption,
+        ErrorCode::AgentsNotAvailable,
+        ErrorCode::InvalidIdempotencyKey,
+        ErrorCode::TierNotConfigured,
+        ErrorCode::RequestTimeout,
+        ErrorCode::IdempotencyConflict,
+        ErrorCode::BodyTooLarge,
+        ErrorCode::UnsupportedMediaType,
+        ErrorCode::QuotaExceeded,
+        ErrorCode::AtCapacity,
+        ErrorCode::QueueFull,
+        ErrorCode::ShuttingDown,
+    ];
+    let body = RequestBodyBuilder::new()
+        .content("application/json", json_of::<RunRequest>())
+        .required(Some(Required::True))
+        .build();
+    let location = || header_of("The run's path", Type::String);
+    let replayed = || header_of("`true` if the run was there before", Type::String);
+    let created = json_response::<Run>(
+        "The run is durable: running, or queued. With `stream: true`, its events from the first one on",
+    )
+    .content("text/event-stream", text())
+    .header("Location", location())
+    .header("x-run-id", header_of("The run's id; with `stream: true`", Type::String))
+    .header("idempotent-replayed", replayed());
+    let replay = json_response::<Run>("The run that this `Idempotency-Key` started before, as it is now")
+        .header("Location", location())
+        .header("idempotent-replayed", replayed());
+    api_operation("createRun", RUNS, "Starts a run, or queues it", &errors)
+        .parameter(request_header(
+            "Idempotency-Key",
+            Type::String,
+            "1 to 255 visible ASCII characters. The same key with the same body is the same run; with another body it is a conflict",
+        ))
+        .request_body(Some(body))
+        .response("201", created)
+        .response("200", replay)
+}
+
+fn list_runs() -> OperationBuilder {
+    api_operation(
+        "listRuns",
+        RUNS,
+        "Lists runs, newest first",
+        &[ErrorCode::InvalidCursor],
+    )
+    .parameter(query_of::<RunState>("state", "Only runs in this state"))
+    .parameter(count("limit", 1, LIMIT))
+    .parameter(query_text("cursor", CURSOR))
+    .response("200", json_response::<RunPage>("Runs, without `output`"))
+}
+
+fn get_run() -> OperationBuilder {
+    let wait = "Seconds to wait for the run's end; within `server.max_long_poll`";
+    api_operation("getRun", RUNS, "Shows a run", &[ErrorCode::RunNotFound])
+        .parameter(run_id())
+        .parameter(count("wait", 0, wait))
+        .response("200", json_response::<Run>("The run; after `wait`, ended or not"))
+}
+
+fn get_events() -> OperationBuilder {
+    let errors = [
+        ErrorCode::InvalidLastEventId,
+        ErrorCode::LastEventIdBeyondEnd,
+        ErrorCode::RunNotFound,
+    ];
+    let example = "id: 3\nevent: text.delta\ndata: {\"seq\":3,\"run_id\":\"run_01…\",\"at\":\"2026-11-23T09:00:00.000000Z\",\
+        \"type\":\"text.delta\",\"item_id\":\"item_01…\",\"delta\":\"Hello \"}\n\n";
+    let mut stream = text();
+    stream.example = Some(json!(example));
+    let answer = ResponseBuilder::new()
+        .description(
+            "The events above the named one: as a stream (`id` is the event's `seq`, `event` its `type`, `data` an `Event`), or with \
+             `Accept: application/json` as a page of what there is now",
+        )
+        .content("text/event-stream", stream)
+        .content("application/json", json_of::<EventPage>());
+    api_operation(
+        "getEvents",
+        RUNS,
+        "Streams a run's events, or shows a page of them",
+        &errors,
+    )
+    .parameter(run_id())
+    .parameter(request_header(
+        "Last-Event-ID",
+        Type::Integer,
+        "The last `seq` that was seen; wins over `after`",
+    ))
+    .parameter(count("after", 0, "The last `seq` that was seen"))
+    .parameter(count(
+        "limit",
+        1,
+        "Events of a page; only with `Accept: application/json`",
+    ))
+    .response("200", answer)
+    .response(
+        "204",
+        ResponseBuilder::new().description("The run has ended and all its events were seen: nothing more will come"),
+    )
+}
+
+fn list_items() -> OperationBuilder {
+    let errors = [ErrorCode::InvalidCursor, ErrorCode::RunNotFound];
+    api_operation(
+        "listItems",
+        RUNS,
+        "Lists a run's durable steps, its input first",
+        &errors,
+    )
+    .parameter(run_id())
+    .parameter(count("limit", 1, LIMIT))
+    .parameter(query_text("cursor", CURSOR))
+    .response(
+        "200",
+        json_response::<ItemPage>("Items in the order of the conversation"),
+    )
+}
+
+fn cancel_run() -> OperationBuilder {
+    api_operation("cancelRun", RUNS, "Ends a run for good", &[ErrorCode::RunNotFound])
+        .parameter(run_id())
+        .response(
+            "200",
+            json_response::<Run>("The run, ended. One that had ended before is shown as it is"),
+        )
+}
+
+fn get_capacity() -> OperationBuilder {
+    let summary = "Shows the limits, how they came about, and how much of them is used";
+    api_operation("getCapacity", SERVER, summary, &[]).response("200", json_response::<Capacity>("Limits and use"))
+}
+
+fn healthz() -> OperationBuilder {
+    open_operation("getHealth", SERVER, "Whether the process answers")
+        .response("200", json_response::<Health>("It does"))
+}
+
+fn readyz() -> OperationBuilder {
+    open_operation("getReadiness", SERVER, "Whether new runs would be taken")
+        .response("200", json_response::<ReadinessAnswer>("They would"))
+        .response("503", json_response::<ReadinessAnswer>("They would not"))
+}
+
+fn metrics() -> OperationBuilder {
+    let answer = ResponseBuilder::new()
+        .description("The text format of Prometheus")
+        .content("text/plain", text());
+    let guarded = error_response(&[ErrorCode::HostNotAllowed, ErrorCode::OriginNotAllowed]);
+    open_operation("getMetrics", SERVER, "Shows the metrics")
+        .response("200", answer)
+        .response("403", guarded)
+}
+
+fn document() -> OperationBuilder {
+    let mut content = text();
+    content.schema = None;
+    let answer = ResponseBuilder::new()
+        .description("An OpenAPI 3.1 document")
+        .content("application/json", content);
+    open_operation("getDocument", SERVER, "Shows this document").response("200", answer)
+}

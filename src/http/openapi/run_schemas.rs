@@ -1,0 +1,263 @@
+//! Runs, items, pages and errors as the document describes them. These mirror what the handlers read and write; a test on a real
+//! server compares the two.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::http::error::ErrorCode;
+
+/// A run.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct Run {
+    /// Sorts by the time the run was created.
+    #[schema(example = "run_01a20970c5dd71cbbba32a24347add9d")]
+    id: String,
+    /// Always `run`.
+    object: String,
+    state: RunState,
+    model: String,
+    /// True if no real model is asked.
+    simulated: bool,
+    #[schema(required)]
+    instructions: Option<String>,
+    tools: Vec<String>,
+    metadata: BTreeMap<String, String>,
+    model_options: Map<String, Value>,
+    limits: RunLimits,
+    /// Why it failed, if it did.
+    #[schema(required)]
+    error: Option<RunError>,
+    /// What it waits for, if it does.
+    #[schema(required)]
+    waiting: Option<WaitingReason>,
+    /// Its place in its account's line while it is queued; 1 is next.
+    #[schema(required)]
+    queue_position: Option<u64>,
+    /// When it gives up waiting.
+    #[schema(required, format = DateTime)]
+    queue_deadline: Option<String>,
+    /// The final answer: the messages of the assistant after the last tool result. `null` unless completed; not there in lists.
+    output: Option<String>,
+    usage: Usage,
+    /// Model calls that ended.
+    steps: u32,
+    /// How many events are written so far; the next one will have this `seq`.
+    next_seq: u64,
+    #[schema(format = DateTime)]
+    created_at: String,
+    #[schema(required, format = DateTime)]
+    started_at: Option<String>,
+    #[schema(required, format = DateTime)]
+    ended_at: Option<String>,
+    links: RunLinks,
+}
+
+/// Where to read on: paths on this server.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct RunLinks {
+    #[serde(rename = "self")]
+    run: String,
+    events: String,
+    items: String,
+    cancel: String,
+}
+
+/// The state of a run. `completed`, `failed` and `cancelled` are ends.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RunState {
+    Queued,
+    Running,
+    Waiting,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+/// What a waiting run waits for.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum WaitingReason {
+    NeedsReview,
+}
+
+/// When the run will be stopped.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct RunLimits {
+    max_steps: u32,
+    /// Not there if it is left to the model.
+    max_output_tokens: Option<u64>,
+    deadline_seconds: u64,
+}
+
+/// Why a run failed.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct RunError {
+    code: RunErrorCode,
+    /// A sentence for people.
+    message: String,
+}
+
+/// Why a run failed, for programs. A code never changes its meaning.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RunErrorCode {
+    Internal,
+    QueueDeadline,
+    DeadlineExceeded,
+    StepLimit,
+    OutputLimit,
+    ModelRejected,
+    ModelUnavailable,
+    ModelTimeout,
+    ModelProtocol,
+    ContentFilter,
+}
+
+/// Tokens that model calls have cost.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct Usage {
+    /// Tokens read by the model.
+    input_tokens: u64,
+    /// Tokens written by the model.
+    output_tokens: u64,
+}
+
+/// A durable step of a run.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct Item {
+    #[schema(example = "item_01a20970c5e072d19ddcbc3a2152b76d")]
+    id: String,
+    status: ItemStatus,
+    #[schema(format = DateTime)]
+    created_at: String,
+    #[serde(flatten)]
+    content: ItemContent,
+}
+
+/// `incomplete` items were cut off: they are kept and shown, but no model sees them.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ItemStatus {
+    Completed,
+    Incomplete,
+}
+
+/// What an item says.
+#[derive(Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum ItemContent {
+    /// Somebody said something.
+    Message { role: Role, content: Vec<ContentPart> },
+    /// The model thought aloud.
+    Reasoning { text: String },
+    /// The model asks for a tool; `arguments` is JSON text as it wrote it.
+    ToolCall {
+        call_id: String,
+        name: String,
+        arguments: String,
+    },
+    /// What the tool answered.
+    ToolResult {
+        call_id: String,
+        output: String,
+        /// True if the tool failed; else not there.
+        #[serde(default)]
+        is_error: bool,
+        /// True if the output was cut; else not there.
+        #[serde(default)]
+        truncated: bool,
+    },
+}
+
+/// Who speaks.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Role {
+    System,
+    User,
+    Assistant,
+}
+
+/// A piece of a message.
+#[derive(Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum ContentPart {
+    /// Text.
+    Text { text: String },
+}
+
+/// A part of the list of runs.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct RunPage {
+    data: Vec<Run>,
+    has_more: bool,
+    /// For `?cursor=`; `null` at the end of the list.
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
+/// A part of the list of a run's items.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct ItemPage {
+    data: Vec<Item>,
+    has_more: bool,
+    /// For `?cursor=`; `null` at the end of the list.
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
+/// Every error has this form.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct ErrorAnswer {
+    error: ErrorBody,
+}
+
+/// An error.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct ErrorBody {
+    #[schema(value_type = ErrorCodeName)]
+    code: String,
+    /// The code's family.
+    r#type: String,
+    /// A sentence for people.
+    message: String,
+    /// The field (as a path, such as `tools[1]`), query parameter or header that is wrong.
+    #[schema(required)]
+    param: Option<String>,
+    /// As in the header `x-request-id`.
+    #[schema(required)]
+    request_id: Option<String>,
+    /// The limit that was reached.
+    limit: Option<u64>,
+    /// The account's running runs (`quota_exceeded`).
+    running: Option<u64>,
+    /// The account's queued runs (`quota_exceeded`).
+    queued: Option<u64>,
+    /// Whether it is the queue that is full (`quota_exceeded`).
+    queue_full: Option<bool>,
+    /// The names there are (`unknown_model`, `unknown_tool`).
+    available: Option<Vec<String>>,
+    /// The last event there is (`last_event_id_beyond_end`).
+    last_seq: Option<u64>,
+}
+
+/// The codes of [`ErrorCode`], so that the document cannot know others than the server.
+pub(super) struct ErrorCodeName;
+
+impl PartialSchema for ErrorCodeName {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(SchemaType::new(Type::String))
+            .description(Some("What is wrong, for programs. A code never changes its meaning."))
+            .enum_values(Some(ErrorCode::ALL.iter().map(|code| code.as_str())))
+            .into()
+    }
+}
+
+impl ToSchema for ErrorCodeName {}
