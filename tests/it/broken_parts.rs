@@ -1,4 +1,5 @@
-//! A store that panics in the middle of a run: that run ends as `failed{internal}`, once, and nothing else notices.
+//! A store or a tool that breaks in the middle of a run: that run ends as `failed{internal}`, once, and nothing else notices. A store
+//! that does not take a run: nothing was admitted.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -15,33 +16,72 @@ use callboard_actors::ids::{AccountId, InstanceId, KeyId, RunId};
 use callboard_actors::item::{Item, Role};
 use callboard_actors::ledger::TierQuota;
 use callboard_actors::ports::store::*;
-use callboard_actors::ports::{EventLog, StoreError};
+use callboard_actors::ports::{EventLog, StoreError, Tool, ToolCall, ToolDefinition, ToolError};
 use callboard_actors::retry::RetryPolicy;
 use callboard_actors::run_state::RunState;
 use callboard_actors::services::{Durability, ModelRoute, ModelTimeouts, RunServices, RunSettings};
 use callboard_actors::spec::{RunLimits, RunSpec};
-use callboard_actors::supervisor::messages::{OnLimit, StartRun};
+use callboard_actors::supervisor::messages::{OnLimit, StartError, StartRun};
 use callboard_actors::supervisor::{SupervisorHandle, SupervisorSettings};
 use callboard_actors::time::Timestamp;
 use futures::StreamExt;
 
-/// SQLite, but for one commit.
+/// What breaks, once.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fault {
+    Nothing,
+    /// This commit panics, counted from 0.
+    CommitPanics(u32),
+    /// The first run is not taken.
+    CreateUnavailable,
+    /// The first call of the tool panics.
+    ToolPanics,
+}
+
+/// SQLite, but for the fault.
 struct BreakingStore {
     inner: SqliteStore,
     commits: AtomicU32,
-    /// This commit panics, counted from 0.
-    breaks_at: u32,
+    creations: AtomicU32,
+    fault: Fault,
+}
+
+/// A tool that does nothing, but for the fault.
+struct BreakingTool {
+    calls: AtomicU32,
+    fault: Fault,
+}
+
+#[async_trait]
+impl Tool for BreakingTool {
+    fn definition(&self) -> ToolDefinition {
+        ToolDefinition {
+            name: "nothing".into(),
+            description: "Does nothing.".into(),
+            parameters: serde_json::json!({"type": "object"}),
+        }
+    }
+
+    async fn call(&self, _call: ToolCall) -> Result<String, ToolError> {
+        let number = self.calls.fetch_add(1, Ordering::SeqCst);
+        assert!(number != 0 || self.fault != Fault::ToolPanics, "told to break");
+        Ok("done".into())
+    }
 }
 
 #[async_trait]
 impl Store for BreakingStore {
     async fn commit(&self, commit: RunCommit) -> Result<(), StoreError> {
         let number = self.commits.fetch_add(1, Ordering::SeqCst);
-        assert!(number != self.breaks_at, "told to break");
+        assert!(self.fault != Fault::CommitPanics(number), "told to break");
         self.inner.commit(commit).await
     }
 
     async fn create_run(&self, run: NewRun) -> Result<Creation, StoreError> {
+        let number = self.creations.fetch_add(1, Ordering::SeqCst);
+        if number == 0 && self.fault == Fault::CreateUnavailable {
+            return Err(StoreError::Unavailable("told to be away".into()));
+        }
         self.inner.create_run(run).await
     }
 
@@ -119,7 +159,7 @@ impl Store for BreakingStore {
     }
 }
 
-fn services(store: Arc<dyn Store>, log: Arc<dyn EventLog>, io: tokio::runtime::Handle) -> RunServices {
+fn services(store: Arc<dyn Store>, log: Arc<dyn EventLog>, io: tokio::runtime::Handle, fault: Fault) -> RunServices {
     let second = Duration::from_secs(1);
     let route = ModelRoute {
         model: Arc::new(SimulatedModel::default()),
@@ -134,13 +174,16 @@ fn services(store: Arc<dyn Store>, log: Arc<dyn EventLog>, io: tokio::runtime::H
             maximum_backoff: second,
         },
     };
-    let tool = callboard::tools::builtin("now").expect("a built-in tool");
+    let tool: Arc<dyn Tool> = Arc::new(BreakingTool {
+        calls: AtomicU32::new(0),
+        fault,
+    });
     RunServices {
         instance: InstanceId::new(),
         store,
         log,
         models: HashMap::from([("simulated".to_owned(), Arc::new(route))]),
-        tools: BTreeMap::from([("now".to_owned(), tool)]),
+        tools: BTreeMap::from([("nothing".to_owned(), tool)]),
         io,
         settings: RunSettings {
             durability: Durability::Strict {
@@ -157,14 +200,14 @@ fn services(store: Arc<dyn Store>, log: Arc<dyn EventLog>, io: tokio::runtime::H
 }
 
 fn start() -> StartRun {
-    let options = serde_json::json!({"simulate": {"tokens": 3, "tool_calls": [{"name": "now"}]}});
+    let options = serde_json::json!({"simulate": {"tokens": 3, "tool_calls": [{"name": "nothing"}]}});
     StartRun {
         account: AccountId::local(),
         tier: "one".into(),
         spec: RunSpec {
             model: "simulated".into(),
             instructions: None,
-            tools: vec!["now".into()],
+            tools: vec!["nothing".into()],
             model_options: options.as_object().expect("an object").clone(),
             metadata: BTreeMap::new(),
             limits: RunLimits {
@@ -179,8 +222,9 @@ fn start() -> StartRun {
     }
 }
 
-/// Starts a run on a store that breaks at this commit, then a second one, which must find the Slot and the Permit free.
-async fn break_at(commit: u32) -> RunState {
+/// Starts a run that meets the fault, then a second one, which must find the Slot and the Permit free. Says how the first one ended,
+/// `None` if it was not taken.
+async fn first_run_with(fault: Fault) -> Option<RunState> {
     let io = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -194,7 +238,8 @@ async fn break_at(commit: u32) -> RunState {
     let store: Arc<dyn Store> = Arc::new(BreakingStore {
         inner,
         commits: AtomicU32::new(0),
-        breaks_at: commit,
+        creations: AtomicU32::new(0),
+        fault,
     });
     let log: Arc<dyn EventLog> = Arc::new(MemoryEventLog::new(store.clone(), MemoryLogOptions::default()));
     let settings = SupervisorSettings {
@@ -212,15 +257,24 @@ async fn break_at(commit: u32) -> RunState {
         arbiters: 1,
         mailbox: 64,
     };
-    let services = services(store.clone(), log.clone(), io.handle().clone());
+    let services = services(store.clone(), log.clone(), io.handle().clone(), fault);
     let supervisor = SupervisorHandle::start_supervisor(services, settings, Recovered::default());
     let scenario = {
         let supervisor = supervisor.clone();
         async move {
-            let broken = supervisor.start(start()).await.expect("it starts").run.id;
+            let first = match supervisor.start(start()).await {
+                Ok(started) => Some(started.run.id),
+                Err(error) => {
+                    assert!(
+                        matches!(error, StartError::Store(StoreError::Unavailable(_))),
+                        "{error}"
+                    );
+                    None
+                }
+            };
             let healthy = supervisor.start(start()).await.expect("it waits or starts").run.id;
             let mut endings = Vec::new();
-            for run in [broken, healthy] {
+            for run in first.into_iter().chain([healthy]) {
                 let batches: Vec<_> = log.follow(run, None).collect().await;
                 let kinds: Vec<String> = batches
                     .iter()
@@ -238,12 +292,11 @@ async fn break_at(commit: u32) -> RunState {
                 assert_eq!(kinds.last().expect("events"), &format!("run.{}", record.state));
                 endings.push(record);
             }
-            assert_eq!(endings[1].state, RunState::Completed, "the second run found its room");
-            if endings[0].state == RunState::Failed {
-                assert_eq!(
-                    endings[0].error.as_ref().expect("an error").code,
-                    RunErrorCode::Internal
-                );
+            let healthy = endings.pop().expect("it ended");
+            assert_eq!(healthy.state, RunState::Completed, "the second run found its room");
+            let first = endings.pop();
+            if let Some(error) = first.as_ref().and_then(|run| run.error.as_ref()) {
+                assert_eq!(error.code, RunErrorCode::Internal);
             }
             let recovered = store.recover(InstanceId::new()).await.expect("it recovers");
             assert!(
@@ -251,7 +304,7 @@ async fn break_at(commit: u32) -> RunState {
                 "no Slot is lost: {:?}",
                 recovered.slots
             );
-            endings[0].state
+            first.map(|run| run.state)
         }
     };
     let state = io.spawn(scenario).await.expect("no panic");
@@ -263,9 +316,19 @@ async fn break_at(commit: u32) -> RunState {
 
 #[actix_rt::test]
 async fn a_panic_in_any_commit_ends_that_run_only() {
-    // A run of two steps with a tool makes at least three commits; the last one here is the second run's or nobody's.
     for commit in 0..3 {
-        assert_eq!(break_at(commit).await, RunState::Failed, "commit {commit}");
+        let ended = first_run_with(Fault::CommitPanics(commit)).await;
+        assert_eq!(ended, Some(RunState::Failed), "commit {commit}");
     }
-    assert_eq!(break_at(u32::MAX).await, RunState::Completed);
+    assert_eq!(first_run_with(Fault::Nothing).await, Some(RunState::Completed));
+}
+
+#[actix_rt::test]
+async fn a_tool_that_panics_ends_its_run_only() {
+    assert_eq!(first_run_with(Fault::ToolPanics).await, Some(RunState::Failed));
+}
+
+#[actix_rt::test]
+async fn a_run_that_the_store_does_not_take_was_never_admitted() {
+    assert_eq!(first_run_with(Fault::CreateUnavailable).await, None);
 }

@@ -2,7 +2,7 @@
 //!
 //! An adapter's tests call [`store_conformance!`](crate::store_conformance) with an async function that makes an empty store:
 //!
-//! ```ignore
+//! ```text
 //! async fn fresh_store() -> FreshStore { … }
 //! callboard_actors::store_conformance!(fresh_store);
 //! ```
