@@ -158,6 +158,19 @@ fn bearer_secret(header: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use callboard_actors::testing::memory_store::MemoryStore;
+
+    #[tokio::test]
+    async fn a_store_that_does_not_answer_lets_nobody_in() {
+        // This store knows events only: it refuses every question about keys.
+        let store = Arc::new(MemoryStore::new());
+        let authenticator = Authenticator::new(store, tokio::runtime::Handle::current(), "local");
+        for authorization in [None, Some(&b"Bearer ck_abc"[..])] {
+            let answer = authenticator.authenticate(authorization).await;
+            assert!(matches!(answer, Err(AuthError::Store(_))), "{answer:?}");
+        }
+        assert!(authenticator.is_keyless().await.is_err());
+    }
 
     #[test]
     fn only_bearer_credentials_are_secrets() {

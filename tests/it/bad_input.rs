@@ -280,6 +280,14 @@ async fn bad_parameters_headers_and_paths_are_refused() {
         .await
         .unwrap()
         .expect_error(403, "origin_not_allowed");
+    for path in ["/api/v1/runs", "/metrics"] {
+        // A page whose name was made to point here (DNS rebinding) comes with the name of its own.
+        let rebound = client.request(Method::GET, path).header("host", "evil.example:8700");
+        Client::send(rebound)
+            .await
+            .unwrap()
+            .expect_error(403, "host_not_allowed");
+    }
     assert_eq!(client.all_of("/api/v1/runs").await.len(), 1, "nothing was started");
     server.finish().await;
 }
@@ -301,6 +309,14 @@ async fn events_are_also_a_json_page() {
             None => break assert_eq!(page["ended"], true, "{page}"),
         }
     }
+    let path = format!("/api/v1/runs/{run}/events?after={}", pages.len() - 1);
+    let request = client.request(Method::GET, &path).header("accept", "application/json");
+    let nothing_more = Client::send(request).await.unwrap().expect_status(200);
+    assert_eq!(
+        (&nothing_more["data"], &nothing_more["ended"]),
+        (&json!([]), &json!(true)),
+        "who asks again at the end is told that it is one"
+    );
     let streamed: Vec<Value> = log.into_iter().map(|event| event.data).collect();
     assert_eq!(pages, streamed);
     server.finish().await;

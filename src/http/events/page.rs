@@ -27,8 +27,11 @@ pub(super) async fn page_of(
     let most_bytes = options.max_event_page_bytes;
     let event_log = state.parts.event_log.clone();
     let run_id = run.id;
+    // A client that has seen the last event asks for what follows it: nothing, and nothing ever will.
+    let has_seen_the_end = run.state.is_terminal() && after.map_or(0, |seq| seq + 1) >= run.next_seq;
     let reading = async move {
         let mut page = PageWriter::new(after, limit, most_bytes);
+        page.ended = has_seen_the_end;
         loop {
             let batches = event_log.read(run_id, page.last_seq, EVENTS_AT_ONCE).await?;
             let read_all = batches.iter().map(EncodedEvents::count).sum::<u64>() < EVENTS_AT_ONCE;
@@ -54,6 +57,7 @@ struct PageWriter {
     left: u64,
     most_bytes: usize,
     is_empty: bool,
+    /// Nothing will ever follow this page.
     ended: bool,
 }
 
