@@ -12,6 +12,7 @@
 //!   accounts take turns.
 //! - A cancel that was asked for is never forgotten: it is told to whoever owns the run, now and after any take-over.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -143,8 +144,8 @@ pub struct Beat {
     pub live_instances: u32,
     /// Until the first of the other instances' leases is over, if it has runs: when to look again.
     pub next_lease_end: Option<Duration>,
-    /// Runs in the queue, of the whole fleet.
-    pub queued: u64,
+    /// Runs in the queue, of the whole fleet, by the tier of their account; tiers without any may be missing.
+    pub queued_by_tier: BTreeMap<String, u64>,
     /// Whether some queued run could start now if an instance has a Permit.
     pub claimable: bool,
     /// Whether the queue deadline of some run is over.
