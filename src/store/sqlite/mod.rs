@@ -9,6 +9,7 @@
 //! Not here: Permits, queues, retries. Whoever is answered `Unavailable` decides when to come again.
 
 mod activity;
+mod checkpoint;
 mod claim;
 mod commit;
 mod create;
@@ -41,6 +42,7 @@ use callboard_actors::time::Timestamp;
 use tokio::runtime::Handle;
 
 use activity::Activity;
+use checkpoint::Checkpointer;
 use keys::{ForgetIdempotencyKeys, Ping, RevokeKey};
 use open::DatabaseLock;
 pub use open::{SqliteOptions, StoreOpenError, Synchronous};
@@ -58,6 +60,8 @@ pub struct SqliteStore {
     writer: Writer,
     readers: Readers,
     activity: Arc<Activity>,
+    /// A server has one; a command that works beside it has none.
+    checkpointer: Option<Arc<Checkpointer>>,
 }
 
 impl SqliteStore {
@@ -84,6 +88,9 @@ impl SqliteStore {
         let activity = Arc::new(Activity::default());
         let writer_options = open::writer_options(&options);
         let connection = open::connect_writer(&options, &writer_options).await?;
+        let checkpointer = lock
+            .is_some()
+            .then(|| Arc::new(Checkpointer::start(writer_options.clone(), activity.clone(), runtime)));
         let parts = WriterParts {
             connection,
             options: writer_options,
@@ -100,12 +107,16 @@ impl SqliteStore {
             writer,
             readers,
             activity,
+            checkpointer,
         })
     }
 
     /// Writes what was submitted before, closes all connections and lets go of the file. Later writes are `Unavailable`.
     pub async fn close(&self) {
         self.readers.pool().close().await;
+        if let Some(checkpointer) = &self.checkpointer {
+            checkpointer.close().await;
+        }
         self.writer.close().await;
     }
 }

@@ -11,9 +11,9 @@ use sqlx::{ConnectOptions, SqliteConnection};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
-/// Pages of 4 KiB in the write-ahead log before they are moved into the database: large enough that a commit rarely pays for it, small
-/// enough that the log stays in the page cache.
-const WAL_PAGES: &str = "4000";
+/// Pages of 4 KiB in the write-ahead log before the writer itself moves them into the database: so many that the checkpointer has moved
+/// most of them before, so few that the log stays in the page cache.
+const WAL_PAGES: &str = "16000";
 /// Bytes that the write-ahead log keeps once it has been emptied.
 const WAL_BYTES_KEPT: &str = "67108864";
 /// How often a lock that someone else holds is tried, until the time is over.
