@@ -21,7 +21,7 @@ use crate::event::{EventBody, LostEvents};
 use crate::item::{Item, ItemStatus};
 use crate::llm_actor::LlmActor;
 use crate::ports::ToolDefinition;
-use crate::ports::store::{ClaimRun, NewRun, RunProgress, RunRecord};
+use crate::ports::store::{ClaimRun, Idempotency, NewRun, RunProgress, RunRecord};
 use crate::run::answer::{Answer, end_item};
 use crate::run::history::HistoryLoaded;
 use crate::run::leaving::Leave;
@@ -64,6 +64,15 @@ pub(crate) enum Origin {
     Recovered(Box<RunRecord>),
 }
 
+/// A new run whose row is not durable yet: whom to answer, and what it takes to let it wait instead.
+struct Starting {
+    reply: StartReply,
+    on_limit: OnLimit,
+    /// How many items at the beginning of the conversation are the client's; the rest is the model's.
+    input_items: usize,
+    idempotency: Option<Idempotency>,
+}
+
 /// What the run does next, once everything recorded is durable; or what it waits for.
 #[derive(Debug)]
 enum Phase {
@@ -86,8 +95,7 @@ pub(crate) struct RunActor {
     ticket: RunTicket,
     _placement: Placement,
     origin: Option<Origin>,
-    on_limit: OnLimit,
-    start_reply: Option<StartReply>,
+    starting: Option<Starting>,
     store: Option<Addr<StoreActor>>,
     llm: Option<Addr<LlmActor>>,
     backlog: Arc<Backlog>,
@@ -122,8 +130,7 @@ impl RunActor {
             ticket,
             _placement: placement,
             origin: Some(origin),
-            on_limit: OnLimit::Refuse,
-            start_reply: None,
+            starting: None,
             store: None,
             llm: None,
             backlog: Arc::default(),
@@ -186,7 +193,7 @@ impl RunActor {
 
     /// The store has refused or could not do the first write.
     fn not_opened(&mut self, failure: OpenFailure, ctx: &mut Context<Self>) {
-        let reply = self.start_reply.take();
+        let starting = self.starting.take();
         let (answer, outcome) = match failure {
             OpenFailure::Existing(run) => {
                 let started = Started {
@@ -198,43 +205,44 @@ impl RunActor {
             }
             OpenFailure::IdempotencyConflict => (Some(Err(StartError::IdempotencyConflict)), Outcome::NotStarted),
             OpenFailure::NotQueued => (None, Outcome::NotStarted),
-            OpenFailure::QuotaExceeded { running } => match reply {
-                Some(reply) => return self.queue_instead(running, reply, ctx),
+            OpenFailure::QuotaExceeded { running } => match starting {
+                Some(starting) => return self.queue_instead(running, starting, ctx),
                 None => (None, Outcome::StillQueued),
             },
-            OpenFailure::Store(error) if reply.is_some() => (Some(Err(error.into())), Outcome::NotStarted),
+            OpenFailure::Store(error) if starting.is_some() => (Some(Err(error.into())), Outcome::NotStarted),
             OpenFailure::Store(error) => {
                 tracing::warn!(run_id = %self.ticket.run, %error, "a queued run could not be claimed");
                 (None, Outcome::StillQueued)
             }
         };
-        if let (Some(reply), Some(answer)) = (reply, answer) {
+        if let (Some(starting), Some(answer)) = (starting, answer) {
             // A client that went away has lost nothing: its run is as the answer says.
-            let _ = reply.send(answer);
+            let _ = starting.reply.send(answer);
         }
         self.stop(outcome, ctx);
     }
 
-    /// The ledger had a Slot but the store had none: a run that was lost still counts there. The new one waits, if it may.
-    fn queue_instead(&mut self, running: u32, reply: StartReply, ctx: &mut Context<Self>) {
+    /// The ledger had a Slot but the store had none: a run that was lost still counts there. The new one waits, if it may. What the
+    /// model has said to it meanwhile was shown to nobody and is forgotten.
+    fn queue_instead(&mut self, running: u32, starting: Starting, ctx: &mut Context<Self>) {
         let Some(record) = self.record.take() else {
             return self.stop(Outcome::NotStarted, ctx);
         };
-        let input = self.conversation.iter().map(|item| Item::clone(item)).collect();
+        let input = self.conversation.iter().take(starting.input_items);
         let request = StartRun {
             account: record.account,
             tier: record.tier,
             spec: record.spec,
-            input,
-            on_limit: self.on_limit,
-            idempotency: None,
+            input: input.map(|item| Item::clone(item)).collect(),
+            on_limit: starting.on_limit,
+            idempotency: starting.idempotency,
         };
         self.stop(
             Outcome::QueueInstead(Box::new(QueueInstead {
                 run: record.id,
                 request,
                 running,
-                reply,
+                reply: starting.reply,
             })),
             ctx,
         );
@@ -253,8 +261,12 @@ impl Actor for RunActor {
                 on_limit,
                 reply,
             } => {
-                self.start_reply = Some(reply);
-                self.on_limit = on_limit;
+                self.starting = Some(Starting {
+                    reply,
+                    on_limit,
+                    input_items: new_run.input.len(),
+                    idempotency: new_run.idempotency.clone(),
+                });
                 self.ready = true;
                 self.conversation = new_run.input.iter().cloned().map(Arc::new).collect();
                 // What might turn out to be a run that exists must not call the model twice.
@@ -317,9 +329,9 @@ impl Handler<StoreReport> for RunActor {
     fn handle(&mut self, report: StoreReport, ctx: &mut Self::Context) {
         match report {
             StoreReport::Opened(Ok(OpenedRun::Created)) => {
-                if let (Some(reply), Some(record)) = (self.start_reply.take(), &self.record) {
+                if let (Some(starting), Some(record)) = (self.starting.take(), &self.record) {
                     // A client that went away finds its run in the list.
-                    let _ = reply.send(Ok(Started {
+                    let _ = starting.reply.send(Ok(Started {
                         run: record.clone(),
                         queue_position: None,
                         replayed: false,
