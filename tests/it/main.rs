@@ -21,3 +21,4 @@ mod recovery;
 mod second_thoughts;
 mod startup;
 mod steps;
+mod unknown_outcomes;

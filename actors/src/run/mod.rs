@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use serde_json::{Map, Value};
+use tokio::task::JoinSet;
 
 use crate::event::{EventBody, LostEvents};
 use crate::item::{Item, ItemStatus};
@@ -110,7 +111,8 @@ pub(crate) struct RunActor {
     /// Tells reports of the step under way from those of steps that were aborted.
     generation: u64,
     phase: Phase,
-    tool_tasks: Vec<tokio::task::AbortHandle>,
+    /// Calls under way. Dropping them aborts them, so none outlives the actor, whatever became of it.
+    tool_calls: JoinSet<()>,
     /// Records that asked to be told, and how many of them are durable.
     recorded: u64,
     durable: u64,
@@ -143,7 +145,7 @@ impl RunActor {
             progress: RunProgress::default(),
             generation: 0,
             phase: Phase::Opening,
-            tool_tasks: Vec::new(),
+            tool_calls: JoinSet::new(),
             recorded: 0,
             durable: 0,
             ready: false,
