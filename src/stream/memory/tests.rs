@@ -219,3 +219,15 @@ fn a_log_that_was_taken_out_takes_no_append() {
     assert_eq!(log.expire(Instant::now() + LINGER * 2, LINGER), Expiry::Forgotten);
     assert_eq!(log.append(1, &events, true, 1000), Ok(Appended::Forgotten));
 }
+
+#[test]
+fn a_log_that_does_not_linger_is_not_looked_at_all_the_time_until_it_is_durable() {
+    let events = encode(RunId::new(), 0, [delta("new")]).expect("one event");
+    let log = RunLog::new(Arc::default());
+    log.append(1, &events, true, 1000).expect("it continues");
+    let now = Instant::now();
+    let looked = log.expire(now, Duration::ZERO);
+    assert!(matches!(looked, Expiry::Later(due) if due > now), "{looked:?}");
+    log.mark_durable(0, 1000);
+    assert_eq!(log.expire(now, Duration::ZERO), Expiry::Forgotten);
+}
