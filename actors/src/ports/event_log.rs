@@ -42,8 +42,24 @@ pub trait EventLog: Send + Sync + 'static {
     /// What is there now above `after` (from the beginning if `None`): at most `limit` events (≥ 1), in order. Does not wait.
     async fn read(&self, run: RunId, after: Option<u64>, limit: u64) -> Result<Vec<EncodedEvents>, EventLogError>;
 
+    /// This instance does not write the run any more: it ended, or another instance has it. Readers of it here go on with what the
+    /// others write. Appending again takes the run back.
+    fn release(&self, run: RunId);
+
+    /// Whether events reach the readers of other instances now. `None`: they are not meant to; readers of other instances see nothing.
+    fn reach(&self) -> Option<Reach>;
+
     /// What is there above `after` and then what comes, until the terminal event.
     fn follow(&self, run: RunId, after: Option<u64>) -> EventStream;
+}
+
+/// How far events reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Every instance.
+    Everywhere,
+    /// Only this instance: what connects them is away. They will be delivered when it is back.
+    OnlyHere,
 }
 
 /// Why a log could not be written or read.

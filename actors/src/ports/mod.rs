@@ -3,11 +3,13 @@
 //! All futures run on the shared I/O runtime, never on an arbiter. A panic in an adapter is caught by whoever called it.
 
 pub mod event_log;
+pub mod fleet;
 pub mod model;
 pub mod store;
 pub mod tool;
 
-pub use event_log::{EventLog, EventLogError, EventStream, LogHead};
+pub use event_log::{EventLog, EventLogError, EventStream, LogHead, Reach};
+pub use fleet::Fleet;
 pub use model::{Model, ModelDelta, ModelError, ModelErrorKind, ModelRequest, ModelStream};
 pub use store::{Store, StoreError};
 pub use tool::{RetryClass, Tool, ToolCall, ToolDefinition, ToolError};

@@ -30,7 +30,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use callboard_actors::encoding::EncodedEvents;
 use callboard_actors::ids::RunId;
-use callboard_actors::ports::{EventLog, EventLogError, EventStream, LogHead, Store};
+use callboard_actors::ports::{EventLog, EventLogError, EventStream, LogHead, Reach, Store};
 use futures::StreamExt;
 
 use self::cursor::{Cursor, Found};
@@ -128,6 +128,13 @@ impl EventLog for MemoryEventLog {
             batches.push(events);
         }
         Ok(batches)
+    }
+
+    /// Nothing to do: nobody else writes what readers here could go on with.
+    fn release(&self, _run: RunId) {}
+
+    fn reach(&self) -> Option<Reach> {
+        None
     }
 
     fn follow(&self, run: RunId, after: Option<u64>) -> EventStream {
