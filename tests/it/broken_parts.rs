@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use callboard::llm::simulated::SimulatedModel;
 use callboard_actors::error::RunErrorCode;
 use callboard_actors::ports::store::{Creation, NewRun, RunCommit};
-use callboard_actors::ports::{StoreError, Tool, ToolCall, ToolDefinition, ToolError};
+use callboard_actors::ports::{EventLogError, StoreError, Tool, ToolCall, ToolDefinition, ToolError};
 use callboard_actors::run_state::RunState;
 use callboard_actors::supervisor::messages::{StartError, StartRun};
 use serde_json::json;
@@ -25,12 +25,15 @@ enum Fault {
     CreateUnavailable,
     /// The first call of the tool panics.
     ToolPanics,
+    /// The event log does not answer this append, counted from 0.
+    AppendUnavailable(u32),
 }
 
-/// A store that does nothing wrong, but for the fault.
+/// A store and a log that do nothing wrong, but for the fault.
 struct BreakingStore {
     commits: AtomicU32,
     creations: AtomicU32,
+    appends: AtomicU32,
     fault: Fault,
 }
 
@@ -39,6 +42,7 @@ impl BreakingStore {
         Arc::new(Self {
             commits: AtomicU32::new(0),
             creations: AtomicU32::new(0),
+            appends: AtomicU32::new(0),
             fault,
         })
     }
@@ -55,6 +59,12 @@ impl Script for BreakingStore {
     async fn before_commit(&self, _commit: &RunCommit) {
         let number = self.commits.fetch_add(1, Ordering::SeqCst);
         assert!(self.fault != Fault::CommitPanics(number), "told to break");
+    }
+
+    async fn before_append(&self) -> Option<EventLogError> {
+        let number = self.appends.fetch_add(1, Ordering::SeqCst);
+        let breaks = self.fault == Fault::AppendUnavailable(number);
+        breaks.then(|| EventLogError::Unavailable("told to be away".into()))
     }
 }
 
@@ -136,4 +146,12 @@ async fn a_tool_that_panics_ends_its_run_only() {
 #[actix_rt::test]
 async fn a_run_that_the_store_does_not_take_was_never_admitted() {
     assert_eq!(first_run_with(Fault::CreateUnavailable).await, None);
+}
+
+#[actix_rt::test]
+async fn a_log_that_does_not_answer_holds_a_run_up_and_loses_nothing() {
+    for append in 0..3 {
+        let ended = first_run_with(Fault::AppendUnavailable(append)).await;
+        assert_eq!(ended, Some(RunState::Completed), "append {append}");
+    }
 }

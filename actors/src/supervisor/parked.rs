@@ -9,12 +9,13 @@ use crate::error::{RunError, RunErrorCode};
 use crate::event::{EventBody, QueuedReason};
 use crate::ids::{AccountId, RunId};
 use crate::ledger::SlotHold;
+use crate::ports::StoreError;
 use crate::ports::store::{ParkedOutcome, ParkedUpdate, RunCommit, RunRecord, StateChange};
-use crate::ports::{EventLogError, StoreError};
 use crate::queue::WaitingRun;
 use crate::run::CancelNow;
 use crate::run_state::RunState;
 use crate::services::RunServices;
+use crate::store_actor::append_until_answered;
 use crate::supervisor::Supervisor;
 use crate::supervisor::messages::{CancelReply, CancelRun};
 use crate::time::Timestamp;
@@ -37,15 +38,13 @@ struct GivenBack {
     outcome: Result<(), StoreError>,
 }
 
-/// Appends what the store numbered. If the run's next writer was faster, under this epoch or a later one, readers get these events from
-/// the store and lose nothing.
+/// Appends what the store numbered. If another writer of the run was faster, under this epoch or a later one, readers get these events
+/// from the store and lose nothing: what was committed last is always appended.
 pub(super) async fn show(services: &RunServices, run: RunId, epoch: u64, events: EncodedEvents) {
     let last_seq = events.last_seq();
-    match services.log.append(run, epoch, events).await {
+    match append_until_answered(services, run, epoch, events).await {
         Ok(()) => services.log.mark_durable(run, last_seq),
-        Err(EventLogError::OutOfOrder { expected, found }) if expected > found => {}
-        Err(EventLogError::Fenced) => {}
-        Err(error) => tracing::error!(run_id = %run, %error, "the event log refused an append"),
+        Err(refusal) => tracing::debug!(run_id = %run, %refusal, "somebody else was faster"),
     }
 }
 

@@ -13,8 +13,9 @@ use callboard_actors::error::RunError;
 use callboard_actors::ids::{AccountId, InstanceId, KeyId, RunId};
 use callboard_actors::item::{Item, Role};
 use callboard_actors::ledger::TierQuota;
+use callboard_actors::ports::event_log::Reach;
 use callboard_actors::ports::store::*;
-use callboard_actors::ports::{EventLog, Model, StoreError, Tool};
+use callboard_actors::ports::{EventLog, EventLogError, EventStream, LogHead, Model, StoreError, Tool};
 use callboard_actors::retry::RetryPolicy;
 use callboard_actors::services::{Durability, ModelRoute, ModelTimeouts, RunServices, RunSettings};
 use callboard_actors::spec::{RunLimits, RunSpec};
@@ -34,11 +35,22 @@ pub(crate) trait Script: Send + Sync + 'static {
     }
 
     async fn before_commit(&self, _commit: &RunCommit) {}
+
+    /// `Some` is the answer, and nothing is appended.
+    async fn before_append(&self) -> Option<EventLogError> {
+        None
+    }
 }
 
 /// SQLite behind a script.
 struct ScriptedStore {
     inner: SqliteStore,
+    script: Arc<dyn Script>,
+}
+
+/// The log of one instance behind a script.
+struct ScriptedLog {
+    inner: MemoryEventLog,
     script: Arc<dyn Script>,
 }
 
@@ -62,8 +74,12 @@ impl InProcess {
         let handle = io.handle().clone();
         let opened = io.spawn(async move { SqliteStore::open(options, &handle).await });
         let inner = opened.await.expect("no panic").expect("it opens");
-        let store: Arc<dyn Store> = Arc::new(ScriptedStore { inner, script });
-        let log = Arc::new(MemoryEventLog::new(store.clone(), MemoryLogOptions::default()));
+        let store: Arc<dyn Store> = Arc::new(ScriptedStore {
+            inner,
+            script: script.clone(),
+        });
+        let inner = MemoryEventLog::new(store.clone(), MemoryLogOptions::default());
+        let log = Arc::new(ScriptedLog { inner, script });
         Self {
             io,
             store,
@@ -296,5 +312,39 @@ impl Store for ScriptedStore {
 
     fn usage(&self) -> StoreUsage {
         self.inner.usage()
+    }
+}
+
+#[async_trait]
+impl EventLog for ScriptedLog {
+    async fn append(&self, run: RunId, epoch: u64, events: EncodedEvents) -> Result<(), EventLogError> {
+        match self.script.before_append().await {
+            Some(error) => Err(error),
+            None => self.inner.append(run, epoch, events).await,
+        }
+    }
+
+    fn mark_durable(&self, run: RunId, seq: u64) {
+        self.inner.mark_durable(run, seq);
+    }
+
+    async fn head(&self, run: RunId) -> Result<Option<LogHead>, EventLogError> {
+        self.inner.head(run).await
+    }
+
+    async fn read(&self, run: RunId, after: Option<u64>, limit: u64) -> Result<Vec<EncodedEvents>, EventLogError> {
+        self.inner.read(run, after, limit).await
+    }
+
+    fn release(&self, run: RunId) {
+        self.inner.release(run);
+    }
+
+    fn reach(&self) -> Option<Reach> {
+        self.inner.reach()
+    }
+
+    fn follow(&self, run: RunId, after: Option<u64>) -> EventStream {
+        self.inner.follow(run, after)
     }
 }
