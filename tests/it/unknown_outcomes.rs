@@ -1,4 +1,5 @@
-//! Rules 5 and 6: what becomes of tool calls whose result is not known, and of an actor that has lost its run.
+//! Rules 5, 6 and 7: what becomes of tool calls whose result is not known, of an actor that has lost its run, and of a cancel whose run
+//! goes on while the store is asked.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use callboard::llm::simulated::SimulatedModel;
 use callboard_actors::error::RunErrorCode;
 use callboard_actors::event::WaitingReason;
 use callboard_actors::item::ItemContent;
-use callboard_actors::ports::store::RunCommit;
+use callboard_actors::ports::store::{ParkedUpdate, RunCommit};
 use callboard_actors::ports::{RetryClass, Tool, ToolCall, ToolDefinition, ToolError};
 use callboard_actors::run_state::RunState;
 use serde_json::json;
@@ -187,4 +188,64 @@ async fn a_call_without_a_result_is_made_again_only_if_its_tool_says_that_is_saf
         lost_while_a_tool_works(RetryClass::Unsafe).await,
         (RunState::Waiting, 1)
     );
+}
+
+/// The store is asked when the test allows it, and its answer is heard when the test allows that.
+struct HeldUpdates {
+    asking: Semaphore,
+    may_ask: Semaphore,
+    asked: Semaphore,
+    may_answer: Semaphore,
+}
+
+#[async_trait]
+impl Script for HeldUpdates {
+    async fn before_parked_update(&self, _update: &ParkedUpdate) {
+        self.asking.add_permits(1);
+        self.may_ask.acquire().await.unwrap().forget();
+    }
+
+    async fn after_parked_update(&self) {
+        self.asked.add_permits(1);
+        self.may_answer.acquire().await.unwrap().forget();
+    }
+}
+
+#[actix_rt::test]
+async fn a_cancel_that_comes_as_its_run_starts_and_ends_is_answered_with_the_end() {
+    let none = || Semaphore::new(0);
+    let updates = Arc::new(HeldUpdates {
+        asking: none(),
+        may_ask: none(),
+        asked: none(),
+        may_answer: none(),
+    });
+    let server = InProcess::new(updates.clone()).await;
+    let signals = Signals::new();
+    let tool = HeldTool {
+        signals: signals.clone(),
+        retry_class: RetryClass::Safe,
+    };
+    let model = Arc::new(SimulatedModel::default());
+    let supervisor = server.supervisor(model, vec![Arc::new(tool)]).await;
+    let request = || start_of(json!({"tokens": 3, "tool_calls": [{"name": "held"}]}), &["held"]);
+    let ahead = supervisor.start(request()).await.unwrap().run.id;
+    let run = supervisor.start(request()).await.unwrap().run;
+    assert_eq!(run.state, RunState::Queued);
+
+    let asked = supervisor.clone();
+    let cancelling = server.io.spawn(async move { asked.cancel(run.id).await });
+    wait_for(&updates.asking, "the cancel to come to the store").await;
+    wait_for(&signals.begun, "the run ahead").await;
+    signals.go_on.add_permits(1);
+    server.ended(ahead).await;
+    wait_for(&signals.begun, "the run to start").await;
+    updates.may_ask.add_permits(1);
+    wait_for(&updates.asked, "the store to say that it runs").await;
+    signals.go_on.add_permits(1);
+    let ended = server.ended(run.id).await;
+    updates.may_answer.add_permits(1);
+    let answer = patiently("the answer to the cancel", cancelling).await.unwrap();
+    assert_eq!(answer, Ok(Some(ended)));
+    server.finish(supervisor).await;
 }

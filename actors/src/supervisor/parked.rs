@@ -152,6 +152,7 @@ impl Supervisor {
 
     /// A run that was taken over finds no Permit here: it goes back into the queue, its Slot with it.
     pub(super) fn give_back_to_queue(&mut self, record: RunRecord, slot: SlotHold, ctx: &mut Context<Self>) {
+        self.resolving.insert(record.id);
         let services = self.services.clone();
         self.io_task(ctx, async move {
             let outcome = give_back(&services, &record).await;
@@ -159,6 +160,25 @@ impl Supervisor {
                 record: Box::new(record),
                 slot,
                 outcome,
+            }
+        });
+    }
+
+    /// Answers a cancel with the run as the store has it, now that no actor here has it. One that went back into the queue before it heard of
+    /// the cancel is cancelled there.
+    pub(super) fn answer_cancel(&self, run: RunId, reply: CancelReply, ctx: &mut Context<Self>) {
+        let services = self.services.clone();
+        let address = ctx.address();
+        self.services.io.spawn(async move {
+            match services.store.run(run).await {
+                Ok(Some(record)) if matches!(record.state, RunState::Queued | RunState::Waiting) => {
+                    // A supervisor that is gone answers nobody.
+                    let _ = address.send(CancelRun { run, reply }).await;
+                }
+                answer => {
+                    // A client that went away does not need it.
+                    let _ = reply.send(answer);
+                }
             }
         });
     }
@@ -259,7 +279,8 @@ impl Handler<CancelTried> for Supervisor {
                 if self.registry.contains_key(&tried.run) || self.resolving.contains(&tried.run) {
                     return self.cancel(tried.run, tried.reply, ctx);
                 }
-                Ok(Some(*record))
+                // It is gone again since the store was asked.
+                return self.answer_cancel(tried.run, tried.reply, ctx);
             }
             Ok(ParkedOutcome::NotParked(record)) => Ok(Some(*record)),
             Ok(ParkedOutcome::NotFound) => Ok(None),
@@ -291,7 +312,7 @@ impl Handler<GivenBack> for Supervisor {
             deadline: None,
             told_at: Timestamp::now(),
         });
-        self.queue.slot_freed(&record.account);
-        self.pump(ctx);
+        self.resolving.remove(&record.id);
+        self.gone(record.id, &record.account, ctx);
     }
 }

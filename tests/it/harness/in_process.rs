@@ -36,6 +36,11 @@ pub(crate) trait Script: Send + Sync + 'static {
 
     async fn before_commit(&self, _commit: &RunCommit) {}
 
+    async fn before_parked_update(&self, _update: &ParkedUpdate) {}
+
+    /// When the store has answered, before anyone hears of it.
+    async fn after_parked_update(&self) {}
+
     /// `Some` is the answer, and nothing is appended.
     async fn before_append(&self) -> Option<EventLogError> {
         None
@@ -250,7 +255,10 @@ impl Store for ScriptedStore {
     }
 
     async fn update_parked_run(&self, update: ParkedUpdate) -> Result<ParkedOutcome, StoreError> {
-        self.inner.update_parked_run(update).await
+        self.script.before_parked_update(&update).await;
+        let answer = self.inner.update_parked_run(update).await;
+        self.script.after_parked_update().await;
+        answer
     }
 
     async fn fail_abandoned_run(
