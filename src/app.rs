@@ -86,7 +86,11 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
             config.server.bind
         );
     }
-    let log: Arc<dyn EventLog> = Arc::new(MemoryEventLog::new(store.clone(), log_options(config)));
+    let log: Arc<dyn EventLog> = Arc::new(MemoryEventLog::asking_on(
+        store.clone(),
+        log_options(config),
+        io.clone(),
+    ));
     let limit = config.capacity_parameters().concurrent_runs(machine);
     let services = run_services(config, extra, store.clone(), log.clone(), io.clone())?;
     let catalog = catalog(&services);

@@ -46,7 +46,7 @@ pub enum EventBody {
         /// Why it is (again) in the queue.
         reason: QueuedReason,
     },
-    /// The run has moved up; logged when the position has at least halved since it was last told.
+    /// The run has moved up. Told about once each time its place halves, and no more often than the configured interval.
     #[serde(rename = "run.queue_position")]
     RunQueuePosition {
         /// 1 is next in the account's line.

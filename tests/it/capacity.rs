@@ -82,3 +82,22 @@ async fn a_full_server_queues_or_refuses_as_asked() {
     client.cancel(&second).await;
     server.finish().await;
 }
+
+#[tokio::test]
+async fn a_refusal_names_the_limit_that_is_in_the_way() {
+    let settings = "[capacity]\nmax_concurrent_runs = 1\n[tiers.local]\nconcurrent_runs = 5\n";
+    let server = Server::start(settings).await;
+    let client = server.client();
+    let stall = json!({"fail": {"kind": "stall"}});
+    let running = client.start_simulated(stall.clone()).await;
+    let waiting = client.start_simulated(stall.clone()).await;
+    let refused = client.try_start(&json!({"input": "Go.", "on_limit": "refuse"})).await;
+    refused.expect_error(503, "at_capacity");
+    let behind = client.start_simulated(stall).await;
+    let queued = client.events(&behind, None).await.unwrap().until("run.queued").await;
+    assert_eq!(queued.last().unwrap().data["reason"], "capacity");
+    for run in [behind, waiting, running] {
+        client.cancel(&run).await;
+    }
+    server.finish().await;
+}

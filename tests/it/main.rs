@@ -18,5 +18,7 @@ mod openapi;
 mod queueing;
 mod quota;
 mod recovery;
+mod second_thoughts;
 mod startup;
 mod steps;
+mod unknown_outcomes;

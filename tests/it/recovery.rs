@@ -90,3 +90,32 @@ async fn killed_again_and_again_a_run_still_ends_once() {
     assert_eq!(results, 2, "each tool call has one result");
     server.finish().await;
 }
+
+#[tokio::test]
+async fn a_server_that_has_become_smaller_takes_up_what_fits_and_a_cancel_of_the_rest_sticks() {
+    let server = Server::start("[capacity]\nmax_concurrent_runs = 4\n").await;
+    let client = server.client();
+    let mut runs = Vec::new();
+    for _ in 0..4 {
+        runs.push(client.start_simulated(json!({"fail": {"kind": "stall"}})).await);
+    }
+    let site = server.kill().await;
+    let file = site.path().join("config.toml");
+    let settings = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(
+        &file,
+        settings.replace("max_concurrent_runs = 4", "max_concurrent_runs = 1"),
+    )
+    .unwrap();
+    let server = site.start().await;
+    let client = server.client();
+    // At once: some may still be on their way back into the queue.
+    for run in runs.iter().rev() {
+        assert_eq!(client.cancel(run).await["state"], "cancelled");
+    }
+    for run in &runs {
+        let log = client.events(run, None).await.unwrap().rest().await;
+        check_whole_log(&log, &client.run(run).await);
+    }
+    server.finish().await;
+}

@@ -8,6 +8,10 @@ use crate::item::{ContentPart, Item, ItemContent, ItemStatus, Role, Usage};
 use crate::ports::ModelDelta;
 use crate::time::Timestamp;
 
+/// What an item counts for beside its text, in bytes: about what its events and its row take. Without it, items that say nothing would be
+/// free, and an answer of them without end.
+const ITEM_OVERHEAD: usize = 256;
+
 /// The answer of one model call, as far as it has come.
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
@@ -84,22 +88,24 @@ impl Answer {
         events: &mut Vec<EventBody>,
     ) -> Result<Option<Finish>, AnswerError> {
         match piece {
+            // What says nothing begins nothing.
+            ModelDelta::Text(delta) | ModelDelta::Reasoning(delta) if delta.is_empty() => {}
             ModelDelta::Text(delta) => {
                 let seed = ItemSeed::Message { role: Role::Assistant };
-                let place = self.growing(seed, next_index, events);
+                let place = self.growing(seed, max_bytes, next_index, events)?;
                 self.grow(place, delta, max_bytes, events, |item_id, delta| EventBody::TextDelta {
                     item_id,
                     delta,
                 })?;
             }
             ModelDelta::Reasoning(delta) => {
-                let place = self.growing(ItemSeed::Reasoning, next_index, events);
+                let place = self.growing(ItemSeed::Reasoning, max_bytes, next_index, events)?;
                 let event = |item_id, delta| EventBody::ReasoningDelta { item_id, delta };
                 self.grow(place, delta, max_bytes, events, event)?;
             }
             ModelDelta::ToolCallStarted { index, call_id, name } => {
                 self.count(call_id.len() + name.len(), max_bytes)?;
-                let place = self.add(ItemSeed::ToolCall { call_id, name }, next_index, events);
+                let place = self.add(ItemSeed::ToolCall { call_id, name }, max_bytes, next_index, events)?;
                 self.tool_calls.insert(index, place);
             }
             ModelDelta::ToolCallArguments { index, delta } => {
@@ -121,14 +127,27 @@ impl Answer {
     }
 
     /// The place of the last item, if it is of this kind, or of a new one.
-    fn growing(&mut self, seed: ItemSeed, next_index: &mut u32, events: &mut Vec<EventBody>) -> usize {
+    fn growing(
+        &mut self,
+        seed: ItemSeed,
+        max_bytes: usize,
+        next_index: &mut u32,
+        events: &mut Vec<EventBody>,
+    ) -> Result<usize, AnswerError> {
         match self.items.last() {
-            Some(last) if last.seed == seed => self.items.len() - 1,
-            _ => self.add(seed, next_index, events),
+            Some(last) if last.seed == seed => Ok(self.items.len() - 1),
+            _ => self.add(seed, max_bytes, next_index, events),
         }
     }
 
-    fn add(&mut self, seed: ItemSeed, next_index: &mut u32, events: &mut Vec<EventBody>) -> usize {
+    fn add(
+        &mut self,
+        seed: ItemSeed,
+        max_bytes: usize,
+        next_index: &mut u32,
+        events: &mut Vec<EventBody>,
+    ) -> Result<usize, AnswerError> {
+        self.count(ITEM_OVERHEAD, max_bytes)?;
         let item = GrowingItem {
             id: ItemId::new(),
             index: *next_index,
@@ -143,7 +162,7 @@ impl Answer {
             item: seed,
         });
         self.items.push(item);
-        self.items.len() - 1
+        Ok(self.items.len() - 1)
     }
 
     fn grow(
@@ -278,7 +297,7 @@ mod tests {
     #[test]
     fn answers_are_bounded_and_must_make_sense() {
         let (mut answer, mut index, mut events) = (Answer::default(), 0, Vec::new());
-        let mut take = |piece| answer.take_in(piece, 8, &mut index, &mut events);
+        let mut take = |piece| answer.take_in(piece, ITEM_OVERHEAD + 8, &mut index, &mut events);
         assert!(take(ModelDelta::Text("12345678".into())).is_ok());
         assert_eq!(
             take(ModelDelta::Text("9".into())).expect_err("too long"),
@@ -289,5 +308,27 @@ mod tests {
             delta: String::new(),
         };
         assert_eq!(take(orphan).expect_err("unknown"), AnswerError::UnknownToolCall);
+    }
+
+    #[test]
+    fn an_answer_of_items_that_say_nothing_has_an_end() {
+        let (mut answer, mut index, mut events) = (Answer::default(), 0, Vec::new());
+        let limit = 10 * ITEM_OVERHEAD;
+        for _ in 0..1000 {
+            for silence in [ModelDelta::Text(String::new()), ModelDelta::Reasoning(String::new())] {
+                answer
+                    .take_in(silence, limit, &mut index, &mut events)
+                    .expect("it says nothing");
+            }
+        }
+        assert_eq!((index, events.len()), (0, 0), "what says nothing begins nothing");
+        let nameless = |index| ModelDelta::ToolCallStarted {
+            index,
+            call_id: String::new(),
+            name: String::new(),
+        };
+        let taken =
+            (0..1000).take_while(|call| answer.take_in(nameless(*call), limit, &mut index, &mut events).is_ok());
+        assert_eq!(taken.count(), 10);
     }
 }

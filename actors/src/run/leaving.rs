@@ -130,8 +130,6 @@ impl RunActor {
             // If its mailbox is gone, so is the call.
             let _ = llm.try_send(AbortCall);
         }
-        for task in self.tool_tasks.drain(..) {
-            task.abort();
-        }
+        self.tool_calls.abort_all();
     }
 }

@@ -2,39 +2,35 @@
 //! reached or someone cancels. Every item is durable before the next step begins.
 //!
 //! It only decides. Writing is its [`StoreActor`]'s, calling the model its [`LlmActor`]'s, calling tools a task's on the I/O
-//! runtime; all of them answer by message. It leaves `running` exactly once, by [`RunActor::leave`].
+//! runtime; all of them answer by message. It comes in by [`RunActor::begin`] and leaves `running` exactly once, by [`RunActor::leave`].
 
 pub(crate) mod answer;
 mod history;
 mod leaving;
+mod opening;
 mod steps;
 pub(crate) mod ticket;
 pub(crate) mod tools;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix::prelude::*;
 use serde_json::{Map, Value};
+use tokio::task::JoinSet;
 
-use crate::event::{EventBody, LostEvents};
-use crate::item::{Item, ItemStatus};
+use crate::item::Item;
 use crate::llm_actor::LlmActor;
 use crate::ports::ToolDefinition;
-use crate::ports::store::{ClaimRun, NewRun, RunProgress, RunRecord};
-use crate::run::answer::{Answer, end_item};
-use crate::run::history::HistoryLoaded;
+use crate::ports::store::{RunProgress, RunRecord};
+use crate::run::answer::Answer;
 use crate::run::leaving::Leave;
+pub(crate) use crate::run::opening::Origin;
+use crate::run::opening::Starting;
 use crate::run::ticket::{Outcome, RunTicket};
 use crate::run::tools::WantedCall;
-use crate::run_state::RunState;
 use crate::services::RunServices;
-use crate::spec::RunSpec;
-use crate::store_actor::{Backlog, OpenFailure, OpenedRun, Opening, Record, StoreActor, StoreReport, WriteLoss};
+use crate::store_actor::{Backlog, Record, StoreActor, StoreReport, WriteLoss};
 use crate::supervisor::arbiters::Placement;
-use crate::supervisor::messages::{OnLimit, StartError, StartRun, Started};
-use crate::supervisor::{QueueInstead, StartReply};
-use crate::time::Timestamp;
 
 /// Messages that the actors of one run may have in each other's mailboxes. Each task of a run awaits the answer to its last
 /// message before it sends the next, so this is more than there can be.
@@ -49,20 +45,6 @@ pub(crate) struct CancelNow;
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct HandOver;
-
-/// How a run came to its actor.
-pub(crate) enum Origin {
-    /// A client just posted it.
-    New {
-        new_run: Box<NewRun>,
-        on_limit: OnLimit,
-        reply: StartReply,
-    },
-    /// Its turn in the queue came.
-    Queued(Box<ClaimRun>),
-    /// It was running when the instance before this one was lost.
-    Recovered(Box<RunRecord>),
-}
 
 /// What the run does next, once everything recorded is durable; or what it waits for.
 #[derive(Debug)]
@@ -86,8 +68,7 @@ pub(crate) struct RunActor {
     ticket: RunTicket,
     _placement: Placement,
     origin: Option<Origin>,
-    on_limit: OnLimit,
-    start_reply: Option<StartReply>,
+    starting: Option<Starting>,
     store: Option<Addr<StoreActor>>,
     llm: Option<Addr<LlmActor>>,
     backlog: Arc<Backlog>,
@@ -102,7 +83,8 @@ pub(crate) struct RunActor {
     /// Tells reports of the step under way from those of steps that were aborted.
     generation: u64,
     phase: Phase,
-    tool_tasks: Vec<tokio::task::AbortHandle>,
+    /// Calls under way. Dropping them aborts them, so none outlives the actor, whatever became of it.
+    tool_calls: JoinSet<()>,
     /// Records that asked to be told, and how many of them are durable.
     recorded: u64,
     durable: u64,
@@ -122,8 +104,7 @@ impl RunActor {
             ticket,
             _placement: placement,
             origin: Some(origin),
-            on_limit: OnLimit::Refuse,
-            start_reply: None,
+            starting: None,
             store: None,
             llm: None,
             backlog: Arc::default(),
@@ -136,7 +117,7 @@ impl RunActor {
             progress: RunProgress::default(),
             generation: 0,
             phase: Phase::Opening,
-            tool_tasks: Vec::new(),
+            tool_calls: JoinSet::new(),
             recorded: 0,
             durable: 0,
             ready: false,
@@ -144,21 +125,6 @@ impl RunActor {
             first_text_seen: false,
             recovered: false,
         }
-    }
-
-    /// Takes what the run was asked to do.
-    fn adopt(&mut self, record: RunRecord, ctx: &mut Context<Self>) {
-        let spec: &RunSpec = &record.spec;
-        let offered = spec.tools.iter().filter_map(|name| self.services.tools.get(name));
-        self.tool_definitions = offered.map(|tool| tool.definition()).collect();
-        self.options = Arc::new(spec.model_options.clone());
-        self.progress = record.progress;
-        let started_at = record.started_at.unwrap_or(record.created_at);
-        let deadline = started_at.after(Duration::from_secs(spec.limits.deadline_seconds));
-        ctx.run_later(deadline.since(Timestamp::now()), |actor, ctx| {
-            actor.leave(Leave::deadline(), ctx)
-        });
-        self.record = Some(record);
     }
 
     /// Hands a record to the store actor. If it is gone the run cannot go on: the supervisor will fail it.
@@ -175,70 +141,6 @@ impl RunActor {
         self.ticket.outcome.get_or_insert(outcome);
         ctx.stop();
     }
-
-    fn load_history(&self, ctx: &mut Context<Self>) {
-        let (services, run, address) = (self.services.clone(), self.ticket.run, ctx.address());
-        self.services.io.spawn(async move {
-            // A run that was stopped meanwhile needs no past.
-            let _ = address.send(history::load(services, run).await).await;
-        });
-    }
-
-    /// The store has refused or could not do the first write.
-    fn not_opened(&mut self, failure: OpenFailure, ctx: &mut Context<Self>) {
-        let reply = self.start_reply.take();
-        let (answer, outcome) = match failure {
-            OpenFailure::Existing(run) => {
-                let started = Started {
-                    run: *run,
-                    queue_position: None,
-                    replayed: true,
-                };
-                (Some(Ok(started)), Outcome::NotStarted)
-            }
-            OpenFailure::IdempotencyConflict => (Some(Err(StartError::IdempotencyConflict)), Outcome::NotStarted),
-            OpenFailure::NotQueued => (None, Outcome::NotStarted),
-            OpenFailure::QuotaExceeded { running } => match reply {
-                Some(reply) => return self.queue_instead(running, reply, ctx),
-                None => (None, Outcome::StillQueued),
-            },
-            OpenFailure::Store(error) if reply.is_some() => (Some(Err(error.into())), Outcome::NotStarted),
-            OpenFailure::Store(error) => {
-                tracing::warn!(run_id = %self.ticket.run, %error, "a queued run could not be claimed");
-                (None, Outcome::StillQueued)
-            }
-        };
-        if let (Some(reply), Some(answer)) = (reply, answer) {
-            // A client that went away has lost nothing: its run is as the answer says.
-            let _ = reply.send(answer);
-        }
-        self.stop(outcome, ctx);
-    }
-
-    /// The ledger had a Slot but the store had none: a run that was lost still counts there. The new one waits, if it may.
-    fn queue_instead(&mut self, running: u32, reply: StartReply, ctx: &mut Context<Self>) {
-        let Some(record) = self.record.take() else {
-            return self.stop(Outcome::NotStarted, ctx);
-        };
-        let input = self.conversation.iter().map(|item| Item::clone(item)).collect();
-        let request = StartRun {
-            account: record.account,
-            tier: record.tier,
-            spec: record.spec,
-            input,
-            on_limit: self.on_limit,
-            idempotency: None,
-        };
-        self.stop(
-            Outcome::QueueInstead(Box::new(QueueInstead {
-                run: record.id,
-                request,
-                running,
-                reply,
-            })),
-            ctx,
-        );
-    }
 }
 
 impl Actor for RunActor {
@@ -246,68 +148,9 @@ impl Actor for RunActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(CHILD_MAILBOX);
-        let Some(origin) = self.origin.take() else { return };
-        let (opening, call_model_early) = match origin {
-            Origin::New {
-                new_run,
-                on_limit,
-                reply,
-            } => {
-                self.start_reply = Some(reply);
-                self.on_limit = on_limit;
-                self.ready = true;
-                self.conversation = new_run.input.iter().cloned().map(Arc::new).collect();
-                // What might turn out to be a run that exists must not call the model twice.
-                let early = new_run.idempotency.is_none();
-                self.adopt(started_record(&new_run), ctx);
-                (Opening::Create(new_run), early)
-            }
-            Origin::Queued(claim) => (Opening::Claim(claim), false),
-            Origin::Recovered(record) => {
-                let next_seq = record.next_seq.max(record.reserved_seq);
-                let (epoch, reserved_seq) = (record.epoch, record.reserved_seq);
-                self.recovered = true;
-                self.adopt(*record, ctx);
-                (
-                    Opening::Adopt {
-                        epoch,
-                        next_seq,
-                        reserved_seq,
-                    },
-                    false,
-                )
-            }
-        };
-        let (run, account) = (self.ticket.run, self.ticket.account.clone());
-        let (services, backlog) = (self.services.clone(), self.backlog.clone());
-        let store = StoreActor::new(run, account, services, ctx.address(), opening, backlog.clone());
-        self.store = Some(store.start());
-        self.llm = Some(LlmActor::new(self.services.clone(), ctx.address(), backlog).start());
-        if call_model_early {
-            // The upstream call begins while the row commits; nothing is shown before it has.
-            self.call_model(ctx);
+        if let Some(origin) = self.origin.take() {
+            self.begin(origin, ctx);
         }
-    }
-}
-
-/// What the store will have of a run that starts at once.
-fn started_record(new_run: &NewRun) -> RunRecord {
-    RunRecord {
-        id: new_run.id,
-        account: new_run.account.clone(),
-        tier: new_run.tier.clone(),
-        state: RunState::Running,
-        epoch: 1,
-        spec: new_run.spec.clone(),
-        error: None,
-        waiting: None,
-        progress: RunProgress::default(),
-        next_seq: new_run.events.last_seq() + 1,
-        reserved_seq: new_run.reserved_seq,
-        created_at: new_run.created_at,
-        started_at: Some(new_run.created_at),
-        ended_at: None,
-        queue_deadline: None,
     }
 }
 
@@ -316,28 +159,7 @@ impl Handler<StoreReport> for RunActor {
 
     fn handle(&mut self, report: StoreReport, ctx: &mut Self::Context) {
         match report {
-            StoreReport::Opened(Ok(OpenedRun::Created)) => {
-                if let (Some(reply), Some(record)) = (self.start_reply.take(), &self.record) {
-                    // A client that went away finds its run in the list.
-                    let _ = reply.send(Ok(Started {
-                        run: record.clone(),
-                        queue_position: None,
-                        replayed: false,
-                    }));
-                }
-                if matches!(self.phase, Phase::Opening) {
-                    self.phase = Phase::ModelNext;
-                }
-                self.advance(ctx);
-            }
-            StoreReport::Opened(Ok(OpenedRun::Claimed(record))) => {
-                self.ticket.epoch = record.epoch;
-                let waited = Timestamp::now().since(record.created_at);
-                metrics::histogram!("callboard_run_queue_wait_seconds").record(waited);
-                self.adopt(*record, ctx);
-                self.load_history(ctx);
-            }
-            StoreReport::Opened(Ok(OpenedRun::Adopted)) => self.load_history(ctx),
+            StoreReport::Opened(Ok(opened)) => self.opened(opened, ctx),
             StoreReport::Opened(Err(failure)) => self.not_opened(failure, ctx),
             StoreReport::Durable(count) => {
                 self.durable = count;
@@ -349,69 +171,6 @@ impl Handler<StoreReport> for RunActor {
             }
             StoreReport::Lost(WriteLoss::Broken) => self.stop(Outcome::Abandoned, ctx),
         }
-    }
-}
-
-impl Handler<HistoryLoaded> for RunActor {
-    type Result = ();
-
-    fn handle(&mut self, loaded: HistoryLoaded, ctx: &mut Self::Context) {
-        let history = match loaded.0 {
-            Ok(history) => history,
-            Err(error) => {
-                tracing::error!(run_id = %self.ticket.run, %error, "the run's past cannot be read");
-                return self.stop(Outcome::Abandoned, ctx);
-            }
-        };
-        let Some(record) = &self.record else { return };
-        self.ready = true;
-        self.next_index = history.next_index;
-        let whole = history
-            .items
-            .into_iter()
-            .filter(|item| item.status == ItemStatus::Completed);
-        self.conversation = whole.map(Arc::new).collect();
-        let mut events = Vec::new();
-        if self.recovered {
-            let lost = (record.reserved_seq > record.next_seq).then(|| LostEvents {
-                from: record.next_seq,
-                to: record.reserved_seq - 1,
-            });
-            events.push(EventBody::RunRecovered {
-                epoch: record.epoch,
-                lost,
-            });
-        }
-        let cut_off: Vec<Item> = history
-            .open
-            .into_iter()
-            .map(|item| end_item(item, ItemStatus::Incomplete, &mut events))
-            .collect();
-        if !events.is_empty() {
-            self.record(
-                Record {
-                    events,
-                    items: cut_off,
-                    notify: true,
-                    ..Record::default()
-                },
-                ctx,
-            );
-        }
-        if let Some(leave) = self.deferred.take() {
-            return self.leave(leave, ctx);
-        }
-        let wanted = tools::calls_without_result(self.conversation.iter().map(AsRef::as_ref));
-        let repeatable = |call: &WantedCall| tools::may_be_repeated(self.services.tools.get(&call.name));
-        if !wanted.iter().all(repeatable) {
-            return self.leave(Leave::needs_review(), ctx);
-        }
-        self.phase = if wanted.is_empty() {
-            Phase::ModelNext
-        } else {
-            Phase::ToolsNext(wanted)
-        };
-        self.advance(ctx);
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use crate::error::{RunError, RunErrorCode};
 use crate::event::{EventBody, FinishReason, ItemSeed};
@@ -185,6 +186,7 @@ impl RunActor {
         let Some(record) = &self.record else { return };
         self.generation += 1;
         self.phase = Phase::ToolsCalled(calls.len());
+        self.tool_calls = JoinSet::new();
         let settings = self.services.settings;
         let turn = Arc::new(Semaphore::new(settings.max_parallel_tools));
         let mut refused = Vec::new();
@@ -200,11 +202,8 @@ impl RunActor {
                 None
             };
             let (run, turn, owner) = (self.ticket.run, turn.clone(), ctx.address());
-            let task = self
-                .services
-                .io
-                .spawn(make_call(run, self.generation, call, tool, turn, settings, owner));
-            self.tool_tasks.push(task.abort_handle());
+            let making = make_call(run, self.generation, call, tool, turn, settings, owner);
+            self.tool_calls.spawn_on(making, &self.services.io);
         }
         for call in refused {
             let limit = settings.max_tool_calls_per_answer;
@@ -233,7 +232,6 @@ impl RunActor {
         *left -= 1;
         if *left == 0 {
             self.phase = Phase::ModelNext;
-            self.tool_tasks.clear();
         }
         let content = ItemContent::ToolResult {
             call_id: call.call_id.clone(),

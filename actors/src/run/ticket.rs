@@ -80,7 +80,7 @@ impl Drop for RunTicket {
             outcome: self.outcome.take().unwrap_or(Outcome::Abandoned),
             slot: self.slot.take(),
         };
-        // The channel holds at most one departure per Permit. Without a supervisor nobody needs to know.
+        // A few words for each run that has just gone. Without a supervisor nobody needs to know.
         let _ = self.departures.send(departure);
     }
 }

@@ -25,6 +25,7 @@ use crate::ports::StoreError;
 use crate::ports::store::{ClaimRun, NewRun, RunCommit, RunProgress, StateChange};
 use crate::run::RunActor;
 use crate::services::{Durability, RunServices};
+pub(crate) use writes::append_until_answered;
 
 /// How the run comes into this actor's hands. The first write.
 #[derive(Debug)]
@@ -304,7 +305,7 @@ impl StoreActor {
         self.schedule_flush(flush_interval, ctx);
         let (services, run, epoch) = (self.services.clone(), self.run, self.epoch);
         self.spawn(ctx, async move {
-            let appended = services.log.append(run, epoch, events.clone()).await;
+            let appended = append_until_answered(&services, run, epoch, events.clone()).await;
             appended.map_err(|error| writes::log_loss(run, &error))?;
             Ok(WriteDone::Shown(events))
         });

@@ -73,13 +73,31 @@ pub(super) async fn write(
 /// Shows events that are durable.
 async fn append(services: &RunServices, run: RunId, epoch: u64, events: EncodedEvents) -> Result<(), WriteLoss> {
     let last_seq = events.last_seq();
-    services
-        .log
-        .append(run, epoch, events)
+    append_until_answered(services, run, epoch, events)
         .await
         .map_err(|error| log_loss(run, &error))?;
     services.log.mark_durable(run, last_seq);
     Ok(())
+}
+
+/// Appends; while the log does not answer, again and again: an append that fails has changed nothing.
+pub(crate) async fn append_until_answered(
+    services: &RunServices,
+    run: RunId,
+    epoch: u64,
+    events: EncodedEvents,
+) -> Result<(), EventLogError> {
+    let mut delay = Duration::from_millis(50);
+    loop {
+        match services.log.append(run, epoch, events.clone()).await {
+            Err(EventLogError::Unavailable(reason)) => {
+                tracing::warn!(run_id = %run, reason, ?delay, "the event log is unavailable; the run's events wait for it");
+                tokio::time::sleep(delay).await;
+                delay = (delay * 2).min(Duration::from_secs(2));
+            }
+            answer => return answer,
+        }
+    }
 }
 
 pub(super) fn log_loss(run: RunId, error: &EventLogError) -> WriteLoss {

@@ -34,17 +34,15 @@ impl Supervisor {
             return self.refuse(request, StartError::ShuttingDown, reply);
         }
         let line_is_free = self.queue.len_of(&request.account) == 0 && !self.arriving.contains_key(&request.account);
-        let slot = if line_is_free {
-            self.ledger.try_take(&request.account, quota.concurrent_runs).ok()
-        } else {
-            None
-        };
+        let slot = self.ledger.try_take(&request.account, quota.concurrent_runs).ok();
         let has_slot = slot.is_some();
         if let Some(slot) = slot
+            && line_is_free
             && let Some(permit) = self.permits.try_acquire()
         {
             return self.start(run, request, quota, permit, slot, reply);
         }
+        // Behind others of its account it waits for what they wait for: with a Slot free, that is room on this server.
         let reason = if has_slot {
             QueuedReason::Capacity
         } else {

@@ -60,21 +60,9 @@ impl StreamHandler<Departure> for Supervisor {
 
 impl Supervisor {
     /// A run has gone: whoever waited for its end is answered, and its room is given to the next.
-    fn gone(&mut self, run: RunId, account: &AccountId, ctx: &mut Context<Self>) {
+    pub(super) fn gone(&mut self, run: RunId, account: &AccountId, ctx: &mut Context<Self>) {
         for reply in self.cancel_replies.remove(&run).unwrap_or_default() {
-            let services = self.services.clone();
-            let address = ctx.address();
-            self.services.io.spawn(async move {
-                match services.store.run(run).await {
-                    // It went back into the queue before it heard of the cancel.
-                    Ok(Some(record)) if !record.state.is_terminal() => {
-                        let _ = address.send(super::messages::CancelRun { run, reply }).await;
-                    }
-                    answer => {
-                        let _ = reply.send(answer);
-                    }
-                }
-            });
+            self.answer_cancel(run, reply, ctx);
         }
         self.queue.slot_freed(account);
         self.pump(ctx);

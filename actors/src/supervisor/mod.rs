@@ -69,7 +69,7 @@ pub(crate) struct Supervisor {
     /// Runs that are being written into the queue: they count against its bounds and hold their account's line.
     arriving: HashMap<AccountId, u64>,
     registry: HashMap<RunId, Addr<RunActor>>,
-    /// Runs whose actor broke, until the store has their end.
+    /// Runs that are `running` in the store and have no actor: their end, or their way back into the queue, is being written.
     resolving: HashSet<RunId>,
     cancel_replies: HashMap<RunId, Vec<CancelReply>>,
     arbiters: Arbiters,

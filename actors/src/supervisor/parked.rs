@@ -9,12 +9,13 @@ use crate::error::{RunError, RunErrorCode};
 use crate::event::{EventBody, QueuedReason};
 use crate::ids::{AccountId, RunId};
 use crate::ledger::SlotHold;
+use crate::ports::StoreError;
 use crate::ports::store::{ParkedOutcome, ParkedUpdate, RunCommit, RunRecord, StateChange};
-use crate::ports::{EventLogError, StoreError};
 use crate::queue::WaitingRun;
 use crate::run::CancelNow;
 use crate::run_state::RunState;
 use crate::services::RunServices;
+use crate::store_actor::append_until_answered;
 use crate::supervisor::Supervisor;
 use crate::supervisor::messages::{CancelReply, CancelRun};
 use crate::time::Timestamp;
@@ -37,15 +38,13 @@ struct GivenBack {
     outcome: Result<(), StoreError>,
 }
 
-/// Appends what the store numbered. If the run's next writer was faster, under this epoch or a later one, readers get these events from
-/// the store and lose nothing.
+/// Appends what the store numbered. If another writer of the run was faster, under this epoch or a later one, readers get these events
+/// from the store and lose nothing: what was committed last is always appended.
 pub(super) async fn show(services: &RunServices, run: RunId, epoch: u64, events: EncodedEvents) {
     let last_seq = events.last_seq();
-    match services.log.append(run, epoch, events).await {
+    match append_until_answered(services, run, epoch, events).await {
         Ok(()) => services.log.mark_durable(run, last_seq),
-        Err(EventLogError::OutOfOrder { expected, found }) if expected > found => {}
-        Err(EventLogError::Fenced) => {}
-        Err(error) => tracing::error!(run_id = %run, %error, "the event log refused an append"),
+        Err(refusal) => tracing::debug!(run_id = %run, %refusal, "somebody else was faster"),
     }
 }
 
@@ -153,6 +152,7 @@ impl Supervisor {
 
     /// A run that was taken over finds no Permit here: it goes back into the queue, its Slot with it.
     pub(super) fn give_back_to_queue(&mut self, record: RunRecord, slot: SlotHold, ctx: &mut Context<Self>) {
+        self.resolving.insert(record.id);
         let services = self.services.clone();
         self.io_task(ctx, async move {
             let outcome = give_back(&services, &record).await;
@@ -160,6 +160,25 @@ impl Supervisor {
                 record: Box::new(record),
                 slot,
                 outcome,
+            }
+        });
+    }
+
+    /// Answers a cancel with the run as the store has it, now that no actor here has it. One that went back into the queue before it heard of
+    /// the cancel is cancelled there.
+    pub(super) fn answer_cancel(&self, run: RunId, reply: CancelReply, ctx: &mut Context<Self>) {
+        let services = self.services.clone();
+        let address = ctx.address();
+        self.services.io.spawn(async move {
+            match services.store.run(run).await {
+                Ok(Some(record)) if matches!(record.state, RunState::Queued | RunState::Waiting) => {
+                    // A supervisor that is gone answers nobody.
+                    let _ = address.send(CancelRun { run, reply }).await;
+                }
+                answer => {
+                    // A client that went away does not need it.
+                    let _ = reply.send(answer);
+                }
             }
         });
     }
@@ -260,7 +279,8 @@ impl Handler<CancelTried> for Supervisor {
                 if self.registry.contains_key(&tried.run) || self.resolving.contains(&tried.run) {
                     return self.cancel(tried.run, tried.reply, ctx);
                 }
-                Ok(Some(*record))
+                // It is gone again since the store was asked.
+                return self.answer_cancel(tried.run, tried.reply, ctx);
             }
             Ok(ParkedOutcome::NotParked(record)) => Ok(Some(*record)),
             Ok(ParkedOutcome::NotFound) => Ok(None),
@@ -292,7 +312,7 @@ impl Handler<GivenBack> for Supervisor {
             deadline: None,
             told_at: Timestamp::now(),
         });
-        self.queue.slot_freed(&record.account);
-        self.pump(ctx);
+        self.resolving.remove(&record.id);
+        self.gone(record.id, &record.account, ctx);
     }
 }

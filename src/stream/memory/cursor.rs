@@ -9,7 +9,7 @@ use callboard_actors::encoding::EncodedEvents;
 use callboard_actors::ids::RunId;
 use callboard_actors::ports::EventLogError;
 
-use super::registry::{Registry, unavailable};
+use super::registry::Registry;
 use super::run_log::RunLog;
 use super::window::Next;
 
@@ -151,10 +151,10 @@ impl Cursor {
     /// Reads the next page from the store, up to but not including `below`; `false` if there is nothing.
     async fn load(&mut self, below: u64) -> Result<bool, EventLogError> {
         let (after, max_bytes) = (self.next.checked_sub(1), self.registry.options.read_chunk);
-        let page = self.registry.store.events(self.run, after, max_bytes).await;
+        let page = self.registry.stored_events(self.run, after, max_bytes).await?;
         let mut neighbours: Vec<EncodedEvents> = Vec::new();
         let mut bytes = 0;
-        for batch in page.map_err(unavailable)? {
+        for batch in page {
             let Some(batch) = batch.after(after) else { continue };
             if batch.first_seq() >= below {
                 break;
@@ -179,7 +179,7 @@ impl Cursor {
         if let Some(end) = self.store_end {
             return Ok(end);
         }
-        let record = self.registry.store.run(self.run).await.map_err(unavailable)?;
+        let record = self.registry.stored_run(self.run).await?;
         let end = record.map_or(
             StoreEnd {
                 next_seq: 0,

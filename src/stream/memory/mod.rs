@@ -32,9 +32,10 @@ use callboard_actors::encoding::EncodedEvents;
 use callboard_actors::ids::RunId;
 use callboard_actors::ports::{EventLog, EventLogError, EventStream, LogHead, Reach, Store};
 use futures::StreamExt;
+use tokio::runtime::Handle;
 
 use self::cursor::{Cursor, Found};
-use self::registry::{Registry, unavailable};
+use self::registry::Registry;
 
 /// How much memory events may take, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,10 +77,18 @@ pub struct MemoryEventLog {
 }
 
 impl MemoryEventLog {
-    /// An empty log over what `store` has.
+    /// An empty log over what `store` has, which is asked by whoever reads.
     pub fn new(store: Arc<dyn Store>, options: MemoryLogOptions) -> Self {
         Self {
-            registry: Arc::new(Registry::new(store, options)),
+            registry: Arc::new(Registry::new(store, options, None)),
+        }
+    }
+
+    /// As [`MemoryEventLog::new`], but a log that asks its store on this runtime whoever reads. The store's connections then belong to one runtime, although
+    /// readers are polled by the threads that send their bytes.
+    pub fn asking_on(store: Arc<dyn Store>, options: MemoryLogOptions, io: Handle) -> Self {
+        Self {
+            registry: Arc::new(Registry::new(store, options, Some(io))),
         }
     }
 
@@ -108,7 +117,7 @@ impl EventLog for MemoryEventLog {
         if let Some(head) = self.registry.get(run).and_then(|log| log.head()) {
             return Ok(Some(head));
         }
-        let record = self.registry.store.run(run).await.map_err(unavailable)?;
+        let record = self.registry.stored_run(run).await?;
         Ok(record.filter(|record| record.next_seq > 0).map(|record| LogHead {
             next_seq: record.next_seq,
             ended: record.state.is_terminal(),

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use callboard_actors::encoding::EncodedEvents;
 use callboard_actors::ids::RunId;
+use callboard_actors::ports::store::RunRecord;
 use callboard_actors::ports::{EventLogError, Store, StoreError};
 use callboard_actors::time::Timestamp;
 use dashmap::DashMap;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::MemoryLogOptions;
@@ -17,7 +19,9 @@ use super::run_log::{Appended, Expiry, RunLog};
 
 /// The logs in memory, one per run that is written or read.
 pub(super) struct Registry {
-    pub(super) store: Arc<dyn Store>,
+    store: Arc<dyn Store>,
+    /// Where the store is asked; by the reader itself if nothing is said.
+    io: Option<Handle>,
     pub(super) options: MemoryLogOptions,
     pub(super) janitor: Janitor,
     logs: DashMap<RunId, Arc<RunLog>>,
@@ -30,9 +34,10 @@ pub(super) struct Registry {
 }
 
 impl Registry {
-    pub(super) fn new(store: Arc<dyn Store>, options: MemoryLogOptions) -> Self {
+    pub(super) fn new(store: Arc<dyn Store>, options: MemoryLogOptions, io: Option<Handle>) -> Self {
         Self {
             store,
+            io,
             options,
             janitor: Janitor::default(),
             logs: DashMap::new(),
@@ -142,7 +147,7 @@ impl Registry {
             expected: expected.unwrap_or(stored_end),
             found,
         };
-        let record = self.store.run(run).await.map_err(unavailable)?;
+        let record = self.stored_run(run).await?;
         let Some(record) = record else {
             return if found == 0 { Ok(()) } else { Err(out_of_order(0)) };
         };
@@ -159,6 +164,39 @@ impl Registry {
             return Ok(());
         }
         Err(out_of_order(record.next_seq))
+    }
+
+    /// The run as the store has it.
+    pub(super) async fn stored_run(&self, run: RunId) -> Result<Option<RunRecord>, EventLogError> {
+        let store = Arc::clone(&self.store);
+        self.on_io(async move { store.run(run).await }).await
+    }
+
+    /// Events of the run above `after` as the store has them: about `max_bytes`.
+    pub(super) async fn stored_events(
+        &self,
+        run: RunId,
+        after: Option<u64>,
+        max_bytes: usize,
+    ) -> Result<Vec<EncodedEvents>, EventLogError> {
+        let store = Arc::clone(&self.store);
+        self.on_io(async move { store.events(run, after, max_bytes).await })
+            .await
+    }
+
+    async fn on_io<T: Send + 'static>(
+        &self,
+        asking: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, EventLogError> {
+        let answer = match &self.io {
+            // A reader that goes away meanwhile leaves a look that changes nothing.
+            Some(io) => io
+                .spawn(asking)
+                .await
+                .unwrap_or_else(|error| Err(StoreError::Unavailable(error.to_string()))),
+            None => asking.await,
+        };
+        answer.map_err(|error| EventLogError::Unavailable(error.to_string()))
     }
 
     /// Drops what the store has while there is more than `memory_total`: ended logs first, then unread ones, the longest silent first.
@@ -215,8 +253,4 @@ impl Registry {
 
 fn millis_since_1970() -> u64 {
     u64::try_from(Timestamp::now().as_micros() / 1000).unwrap_or(0)
-}
-
-pub(super) fn unavailable(error: StoreError) -> EventLogError {
-    EventLogError::Unavailable(error.to_string())
 }

@@ -11,6 +11,9 @@ use tokio::time::Instant;
 
 use super::window::{Next, Refusal, Window};
 
+/// Before a log that is not durable yet is looked at again.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+
 /// What became of an append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Appended {
@@ -215,7 +218,8 @@ impl RunLog {
             return Expiry::Later(due);
         }
         if state.window.as_ref().is_some_and(|window| !window.is_durable()) {
-            return Expiry::Later(now + linger);
+            // Not at once, also where nothing lingers: the janitor would do nothing else until the store has it.
+            return Expiry::Later(now + linger.max(SHORTEST_PAUSE));
         }
         if self.has_readers() {
             self.change(&mut state, Window::drop_durable);

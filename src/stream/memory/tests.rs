@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use callboard_actors::encoding::encode;
 use callboard_actors::ids::RunId;
-use callboard_actors::ports::{EventLog, EventStream, Store};
+use callboard_actors::ports::{EventLog, EventLogError, EventStream, Store};
 use callboard_actors::testing::event_log_conformance::{
     Durability, LogFactory, ScriptedWriter, delta, expect_whole_log, next_batch, read_to_the_end, younger_run,
 };
@@ -202,6 +202,26 @@ async fn a_new_run_that_is_watched_from_its_start_costs_no_read() {
     assert_eq!(store.reads(), 0);
 }
 
+#[tokio::test]
+async fn the_store_is_asked_where_it_is_told_whoever_reads() {
+    let io = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .build()
+        .expect("a runtime");
+    let store = Arc::new(MemoryStore::new());
+    let run = RunId::new();
+    let events = encode(run, 0, [delta("old")]).expect("one event");
+    store.commit_events(run, 1, events.clone());
+    let log = MemoryEventLog::asking_on(store, MemoryLogOptions::default(), io.handle().clone());
+    assert_eq!(log.read(run, None, 10).await, Ok(vec![events]));
+    // With that runtime gone nobody else asks in its place.
+    io.shutdown_background();
+    assert!(matches!(
+        log.read(run, None, 10).await,
+        Err(EventLogError::Unavailable(_))
+    ));
+}
+
 #[test]
 fn a_log_that_was_taken_out_takes_no_append() {
     let events = encode(RunId::new(), 0, [delta("late")]).expect("one event");
@@ -218,4 +238,16 @@ fn a_log_that_was_taken_out_takes_no_append() {
     log.mark_durable(0, 1000);
     assert_eq!(log.expire(Instant::now() + LINGER * 2, LINGER), Expiry::Forgotten);
     assert_eq!(log.append(1, &events, true, 1000), Ok(Appended::Forgotten));
+}
+
+#[test]
+fn a_log_that_does_not_linger_is_not_looked_at_all_the_time_until_it_is_durable() {
+    let events = encode(RunId::new(), 0, [delta("new")]).expect("one event");
+    let log = RunLog::new(Arc::default());
+    log.append(1, &events, true, 1000).expect("it continues");
+    let now = Instant::now();
+    let looked = log.expire(now, Duration::ZERO);
+    assert!(matches!(looked, Expiry::Later(due) if due > now), "{looked:?}");
+    log.mark_durable(0, 1000);
+    assert_eq!(log.expire(now, Duration::ZERO), Expiry::Forgotten);
 }

@@ -1,12 +1,14 @@
 //! Starts the real server, speaks HTTP to it, kills it, starts it again.
 
 mod client;
+mod in_process;
 mod process;
 mod reader;
 mod server;
 mod upstream;
 
 pub(crate) use client::{Client, Reply};
+pub(crate) use in_process::{InProcess, Script, start_of};
 pub(crate) use process::run_to_end;
 pub(crate) use reader::{Seen, SeenEvent, check_whole_log};
 pub(crate) use server::{Server, Site};

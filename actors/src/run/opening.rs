@@ -1,0 +1,288 @@
+//! The way in: the first write of a run, what it brings, and what an actor must know of the run's past before it goes on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+
+use crate::event::{EventBody, LostEvents};
+use crate::item::{Item, ItemStatus};
+use crate::llm_actor::LlmActor;
+use crate::ports::store::{ClaimRun, Idempotency, NewRun, RunProgress, RunRecord};
+use crate::run::answer::end_item;
+use crate::run::history::{self, HistoryLoaded};
+use crate::run::leaving::Leave;
+use crate::run::ticket::Outcome;
+use crate::run::tools::{self, WantedCall};
+use crate::run::{Phase, RunActor};
+use crate::run_state::RunState;
+use crate::spec::RunSpec;
+use crate::store_actor::{OpenFailure, OpenedRun, Opening, Record, StoreActor};
+use crate::supervisor::messages::{OnLimit, StartError, StartRun, Started};
+use crate::supervisor::{QueueInstead, StartReply};
+use crate::time::Timestamp;
+
+/// How a run came to its actor.
+pub(crate) enum Origin {
+    /// A client just posted it.
+    New {
+        new_run: Box<NewRun>,
+        on_limit: OnLimit,
+        reply: StartReply,
+    },
+    /// Its turn in the queue came.
+    Queued(Box<ClaimRun>),
+    /// It was running when the instance before this one was lost.
+    Recovered(Box<RunRecord>),
+}
+
+/// A new run whose row is not durable yet: whom to answer, and what it takes to let it wait instead.
+pub(super) struct Starting {
+    reply: StartReply,
+    on_limit: OnLimit,
+    /// How many items at the beginning of the conversation are the client's; the rest is the model's.
+    input_items: usize,
+    idempotency: Option<Idempotency>,
+}
+
+impl RunActor {
+    /// Starts the children with the run's first write, and the model's first call if that need not wait.
+    pub(super) fn begin(&mut self, origin: Origin, ctx: &mut Context<Self>) {
+        let (opening, call_model_early) = match origin {
+            Origin::New {
+                new_run,
+                on_limit,
+                reply,
+            } => {
+                self.starting = Some(Starting {
+                    reply,
+                    on_limit,
+                    input_items: new_run.input.len(),
+                    idempotency: new_run.idempotency.clone(),
+                });
+                self.ready = true;
+                self.conversation = new_run.input.iter().cloned().map(Arc::new).collect();
+                // What might turn out to be a run that exists must not call the model twice.
+                let early = new_run.idempotency.is_none();
+                self.adopt(started_record(&new_run), ctx);
+                (Opening::Create(new_run), early)
+            }
+            Origin::Queued(claim) => (Opening::Claim(claim), false),
+            Origin::Recovered(record) => {
+                let next_seq = record.next_seq.max(record.reserved_seq);
+                let (epoch, reserved_seq) = (record.epoch, record.reserved_seq);
+                self.recovered = true;
+                self.adopt(*record, ctx);
+                (
+                    Opening::Adopt {
+                        epoch,
+                        next_seq,
+                        reserved_seq,
+                    },
+                    false,
+                )
+            }
+        };
+        let (run, account) = (self.ticket.run, self.ticket.account.clone());
+        let (services, backlog) = (self.services.clone(), self.backlog.clone());
+        let store = StoreActor::new(run, account, services, ctx.address(), opening, backlog.clone());
+        self.store = Some(store.start());
+        self.llm = Some(LlmActor::new(self.services.clone(), ctx.address(), backlog).start());
+        if call_model_early {
+            // The upstream call begins while the row commits; nothing is shown before it has.
+            self.call_model(ctx);
+        }
+    }
+
+    /// The first write is done.
+    pub(super) fn opened(&mut self, opened: OpenedRun, ctx: &mut Context<Self>) {
+        match opened {
+            OpenedRun::Created => {
+                if let (Some(starting), Some(record)) = (self.starting.take(), &self.record) {
+                    // A client that went away finds its run in the list.
+                    let _ = starting.reply.send(Ok(Started {
+                        run: record.clone(),
+                        queue_position: None,
+                        replayed: false,
+                    }));
+                }
+                if matches!(self.phase, Phase::Opening) {
+                    self.phase = Phase::ModelNext;
+                }
+                self.advance(ctx);
+            }
+            OpenedRun::Claimed(record) => {
+                self.ticket.epoch = record.epoch;
+                let waited = Timestamp::now().since(record.created_at);
+                metrics::histogram!("callboard_run_queue_wait_seconds").record(waited);
+                self.adopt(*record, ctx);
+                self.load_history(ctx);
+            }
+            OpenedRun::Adopted => self.load_history(ctx),
+        }
+    }
+
+    /// The store has refused or could not do the first write.
+    pub(super) fn not_opened(&mut self, failure: OpenFailure, ctx: &mut Context<Self>) {
+        let starting = self.starting.take();
+        let (answer, outcome) = match failure {
+            OpenFailure::Existing(run) => {
+                let started = Started {
+                    run: *run,
+                    queue_position: None,
+                    replayed: true,
+                };
+                (Some(Ok(started)), Outcome::NotStarted)
+            }
+            OpenFailure::IdempotencyConflict => (Some(Err(StartError::IdempotencyConflict)), Outcome::NotStarted),
+            OpenFailure::NotQueued => (None, Outcome::NotStarted),
+            OpenFailure::QuotaExceeded { running } => match starting {
+                Some(starting) => return self.queue_instead(running, starting, ctx),
+                None => (None, Outcome::StillQueued),
+            },
+            OpenFailure::Store(error) if starting.is_some() => (Some(Err(error.into())), Outcome::NotStarted),
+            OpenFailure::Store(error) => {
+                tracing::warn!(run_id = %self.ticket.run, %error, "a queued run could not be claimed");
+                (None, Outcome::StillQueued)
+            }
+        };
+        if let (Some(starting), Some(answer)) = (starting, answer) {
+            // A client that went away has lost nothing: its run is as the answer says.
+            let _ = starting.reply.send(answer);
+        }
+        self.stop(outcome, ctx);
+    }
+
+    /// The ledger had a Slot but the store had none: a run that was lost still counts there. The new one waits, if it may. What the
+    /// model has said to it meanwhile was shown to nobody and is forgotten.
+    fn queue_instead(&mut self, running: u32, starting: Starting, ctx: &mut Context<Self>) {
+        let Some(record) = self.record.take() else {
+            return self.stop(Outcome::NotStarted, ctx);
+        };
+        let input = self.conversation.iter().take(starting.input_items);
+        let request = StartRun {
+            account: record.account,
+            tier: record.tier,
+            spec: record.spec,
+            input: input.map(|item| Item::clone(item)).collect(),
+            on_limit: starting.on_limit,
+            idempotency: starting.idempotency,
+        };
+        self.stop(
+            Outcome::QueueInstead(Box::new(QueueInstead {
+                run: record.id,
+                request,
+                running,
+                reply: starting.reply,
+            })),
+            ctx,
+        );
+    }
+
+    fn load_history(&self, ctx: &mut Context<Self>) {
+        let (services, run, address) = (self.services.clone(), self.ticket.run, ctx.address());
+        self.services.io.spawn(async move {
+            // A run that was stopped meanwhile needs no past.
+            let _ = address.send(history::load(services, run).await).await;
+        });
+    }
+
+    /// Takes what the run was asked to do.
+    fn adopt(&mut self, record: RunRecord, ctx: &mut Context<Self>) {
+        let spec: &RunSpec = &record.spec;
+        let offered = spec.tools.iter().filter_map(|name| self.services.tools.get(name));
+        self.tool_definitions = offered.map(|tool| tool.definition()).collect();
+        self.options = Arc::new(spec.model_options.clone());
+        self.progress = record.progress;
+        let started_at = record.started_at.unwrap_or(record.created_at);
+        let deadline = started_at.after(Duration::from_secs(spec.limits.deadline_seconds));
+        ctx.run_later(deadline.since(Timestamp::now()), |actor, ctx| {
+            actor.leave(Leave::deadline(), ctx)
+        });
+        self.record = Some(record);
+    }
+}
+
+/// What the store will have of a run that starts at once.
+fn started_record(new_run: &NewRun) -> RunRecord {
+    RunRecord {
+        id: new_run.id,
+        account: new_run.account.clone(),
+        tier: new_run.tier.clone(),
+        state: RunState::Running,
+        epoch: 1,
+        spec: new_run.spec.clone(),
+        error: None,
+        waiting: None,
+        progress: RunProgress::default(),
+        next_seq: new_run.events.last_seq() + 1,
+        reserved_seq: new_run.reserved_seq,
+        created_at: new_run.created_at,
+        started_at: Some(new_run.created_at),
+        ended_at: None,
+        queue_deadline: None,
+    }
+}
+
+impl Handler<HistoryLoaded> for RunActor {
+    type Result = ();
+
+    fn handle(&mut self, loaded: HistoryLoaded, ctx: &mut Self::Context) {
+        let history = match loaded.0 {
+            Ok(history) => history,
+            Err(error) => {
+                tracing::error!(run_id = %self.ticket.run, %error, "the run's past cannot be read");
+                return self.stop(Outcome::Abandoned, ctx);
+            }
+        };
+        let Some(record) = &self.record else { return };
+        self.ready = true;
+        self.next_index = history.next_index;
+        let whole = history
+            .items
+            .into_iter()
+            .filter(|item| item.status == ItemStatus::Completed);
+        self.conversation = whole.map(Arc::new).collect();
+        let mut events = Vec::new();
+        if self.recovered {
+            let lost = (record.reserved_seq > record.next_seq).then(|| LostEvents {
+                from: record.next_seq,
+                to: record.reserved_seq - 1,
+            });
+            events.push(EventBody::RunRecovered {
+                epoch: record.epoch,
+                lost,
+            });
+        }
+        let cut_off: Vec<Item> = history
+            .open
+            .into_iter()
+            .map(|item| end_item(item, ItemStatus::Incomplete, &mut events))
+            .collect();
+        if !events.is_empty() {
+            self.record(
+                Record {
+                    events,
+                    items: cut_off,
+                    notify: true,
+                    ..Record::default()
+                },
+                ctx,
+            );
+        }
+        if let Some(leave) = self.deferred.take() {
+            return self.leave(leave, ctx);
+        }
+        let wanted = tools::calls_without_result(self.conversation.iter().map(AsRef::as_ref));
+        let repeatable = |call: &WantedCall| tools::may_be_repeated(self.services.tools.get(&call.name));
+        if !wanted.iter().all(repeatable) {
+            return self.leave(Leave::needs_review(), ctx);
+        }
+        self.phase = if wanted.is_empty() {
+            Phase::ModelNext
+        } else {
+            Phase::ToolsNext(wanted)
+        };
+        self.advance(ctx);
+    }
+}

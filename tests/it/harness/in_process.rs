@@ -1,0 +1,358 @@
+//! A supervisor in the test's own process, over SQLite, whose parts can be told what to do: for what no client can bring about from
+//! outside.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use callboard::store::sqlite::{SqliteOptions, SqliteStore};
+use callboard::stream::memory::{MemoryEventLog, MemoryLogOptions};
+use callboard_actors::encoding::EncodedEvents;
+use callboard_actors::error::RunError;
+use callboard_actors::ids::{AccountId, InstanceId, KeyId, RunId};
+use callboard_actors::item::{Item, Role};
+use callboard_actors::ledger::TierQuota;
+use callboard_actors::ports::event_log::Reach;
+use callboard_actors::ports::store::*;
+use callboard_actors::ports::{EventLog, EventLogError, EventStream, LogHead, Model, StoreError, Tool};
+use callboard_actors::retry::RetryPolicy;
+use callboard_actors::services::{Durability, ModelRoute, ModelTimeouts, RunServices, RunSettings};
+use callboard_actors::spec::{RunLimits, RunSpec};
+use callboard_actors::supervisor::messages::{OnLimit, StartRun};
+use callboard_actors::supervisor::{SupervisorHandle, SupervisorSettings};
+use callboard_actors::time::Timestamp;
+use futures::StreamExt;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+/// What comes between the actors and the store. Each hook may wait, or panic; by itself it does nothing.
+#[async_trait]
+pub(crate) trait Script: Send + Sync + 'static {
+    /// `Some` is the answer, and the store is not asked.
+    async fn before_create(&self, _run: &NewRun) -> Option<Result<Creation, StoreError>> {
+        None
+    }
+
+    async fn before_commit(&self, _commit: &RunCommit) {}
+
+    async fn before_parked_update(&self, _update: &ParkedUpdate) {}
+
+    /// When the store has answered, before anyone hears of it.
+    async fn after_parked_update(&self) {}
+
+    /// `Some` is the answer, and nothing is appended.
+    async fn before_append(&self) -> Option<EventLogError> {
+        None
+    }
+}
+
+/// SQLite behind a script.
+struct ScriptedStore {
+    inner: SqliteStore,
+    script: Arc<dyn Script>,
+}
+
+/// The log of one instance behind a script.
+struct ScriptedLog {
+    inner: MemoryEventLog,
+    script: Arc<dyn Script>,
+}
+
+/// A directory with a database, on which supervisors are started one after the other.
+pub(crate) struct InProcess {
+    pub(crate) io: Runtime,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) log: Arc<dyn EventLog>,
+    _directory: TempDir,
+}
+
+impl InProcess {
+    pub(crate) async fn new(script: Arc<dyn Script>) -> Self {
+        let io = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let directory = tempfile::tempdir().expect("a directory");
+        let options = SqliteOptions::new(directory.path().join("runs.db"));
+        let handle = io.handle().clone();
+        let opened = io.spawn(async move { SqliteStore::open(options, &handle).await });
+        let inner = opened.await.expect("no panic").expect("it opens");
+        let store: Arc<dyn Store> = Arc::new(ScriptedStore {
+            inner,
+            script: script.clone(),
+        });
+        let inner = MemoryEventLog::new(store.clone(), MemoryLogOptions::default());
+        let log = Arc::new(ScriptedLog { inner, script });
+        Self {
+            io,
+            store,
+            log,
+            _directory: directory,
+        }
+    }
+
+    /// A supervisor of an instance of its own that takes up what there is, with one Permit and one Slot for each account.
+    pub(crate) async fn supervisor(&self, model: Arc<dyn Model>, tools: Vec<Arc<dyn Tool>>) -> SupervisorHandle {
+        let instance = InstanceId::new();
+        let store = self.store.clone();
+        let recovering = self.io.spawn(async move { store.recover(instance).await });
+        let recovered = recovering.await.expect("no panic").expect("it recovers");
+        let settings = SupervisorSettings {
+            permits: 1,
+            queue_limit: 10,
+            queue_deadline: None,
+            position_interval: Duration::from_secs(5),
+            tiers: BTreeMap::from([(
+                "one".to_owned(),
+                TierQuota {
+                    concurrent_runs: Some(1),
+                    queued_runs: Some(10),
+                },
+            )]),
+            arbiters: 1,
+            mailbox: 64,
+        };
+        SupervisorHandle::start_supervisor(self.services(instance, model, tools), settings, recovered)
+    }
+
+    fn services(&self, instance: InstanceId, model: Arc<dyn Model>, tools: Vec<Arc<dyn Tool>>) -> RunServices {
+        let second = Duration::from_secs(1);
+        let route = ModelRoute {
+            model,
+            timeouts: ModelTimeouts {
+                first_byte: 60 * second,
+                idle: 60 * second,
+                call: 60 * second,
+            },
+            retry: RetryPolicy {
+                max_attempts: 1,
+                initial_backoff: second,
+                maximum_backoff: second,
+            },
+        };
+        RunServices {
+            instance,
+            store: self.store.clone(),
+            log: self.log.clone(),
+            models: HashMap::from([("simulated".to_owned(), Arc::new(route))]),
+            tools: tools.into_iter().map(|tool| (tool.definition().name, tool)).collect(),
+            io: self.io.handle().clone(),
+            settings: RunSettings {
+                durability: Durability::Strict {
+                    delta_interval: Duration::ZERO,
+                },
+                tool_timeout: 600 * second,
+                tool_max_output: 1000,
+                max_parallel_tools: 4,
+                max_tool_calls_per_answer: 4,
+                max_answer_bytes: 100_000,
+                max_unwritten_bytes: 100_000,
+            },
+        }
+    }
+
+    /// The run once its log has ended. Checks that there is one ending, that it is the last event, and that it agrees with the state.
+    pub(crate) async fn ended(&self, run: RunId) -> RunRecord {
+        let (log, store) = (self.log.clone(), self.store.clone());
+        let reading = async move {
+            let batches: Vec<_> = log.follow(run, None).collect().await;
+            let kinds: Vec<String> = batches
+                .iter()
+                .flat_map(|batch| batch.as_ref().expect("it reads").frames())
+                .map(|frame| frame.kind.to_owned())
+                .collect();
+            let is_end = |kind: &&String| matches!(kind.as_str(), "run.completed" | "run.failed" | "run.cancelled");
+            assert_eq!(kinds.iter().filter(is_end).count(), 1, "{kinds:?}");
+            let record = store.run(run).await.expect("it reads").expect("it is there");
+            assert_eq!(kinds.last().expect("events"), &format!("run.{}", record.state));
+            record
+        };
+        super::patiently("the run to end", self.io.spawn(reading))
+            .await
+            .expect("no panic")
+    }
+
+    /// Waits for an event of this kind and gives the run as it is then.
+    pub(crate) async fn run_after(&self, run: RunId, kind: &'static str) -> RunRecord {
+        let (log, store) = (self.log.clone(), self.store.clone());
+        let reading = async move {
+            let mut batches = log.follow(run, None);
+            while let Some(batch) = batches.next().await {
+                if batch.expect("it reads").frames().any(|frame| frame.kind == kind) {
+                    return store.run(run).await.expect("it reads").expect("it is there");
+                }
+            }
+            panic!("the log ended without {kind}");
+        };
+        super::patiently(kind, self.io.spawn(reading)).await.expect("no panic")
+    }
+
+    /// The run's items, input first.
+    pub(crate) async fn items(&self, run: RunId) -> Vec<Item> {
+        let store = self.store.clone();
+        let reading = self.io.spawn(async move { store.items(run, None, 1000).await });
+        let items = reading.await.expect("no panic").expect("it reads");
+        items.into_iter().map(|(_, item)| item).collect()
+    }
+
+    /// The end of a test: all Permits and Slots are back.
+    pub(crate) async fn finish(self, supervisor: SupervisorHandle) {
+        super::patiently("the drain", supervisor.drain(Duration::from_secs(10))).await;
+        assert_eq!(supervisor.snapshot().await.permits_in_use, 0);
+        let store = self.store.clone();
+        let recovering = self.io.spawn(async move { store.recover(InstanceId::new()).await });
+        let slots = recovering.await.expect("no panic").expect("it recovers").slots;
+        assert!(slots.values().all(|slots| *slots == 0), "no Slot is lost: {slots:?}");
+        self.io.shutdown_background();
+    }
+}
+
+/// A run that does what `simulate` says, with these tools.
+pub(crate) fn start_of(simulate: serde_json::Value, tools: &[&str]) -> StartRun {
+    StartRun {
+        account: AccountId::local(),
+        tier: "one".into(),
+        spec: RunSpec {
+            model: "simulated".into(),
+            instructions: None,
+            tools: tools.iter().map(|tool| (*tool).to_owned()).collect(),
+            model_options: serde_json::Map::from_iter([("simulate".to_owned(), simulate)]),
+            metadata: BTreeMap::new(),
+            limits: RunLimits {
+                max_steps: 5,
+                max_output_tokens: None,
+                deadline_seconds: 600,
+            },
+        },
+        input: vec![Item::message(Role::User, "Hello")],
+        on_limit: OnLimit::Queue,
+        idempotency: None,
+    }
+}
+
+#[async_trait]
+impl Store for ScriptedStore {
+    async fn commit(&self, commit: RunCommit) -> Result<(), StoreError> {
+        self.script.before_commit(&commit).await;
+        self.inner.commit(commit).await
+    }
+
+    async fn create_run(&self, run: NewRun) -> Result<Creation, StoreError> {
+        match self.script.before_create(&run).await {
+            Some(answer) => answer,
+            None => self.inner.create_run(run).await,
+        }
+    }
+
+    async fn find_idempotent(&self, account: &AccountId, key: &Idempotency) -> Result<Option<Creation>, StoreError> {
+        self.inner.find_idempotent(account, key).await
+    }
+
+    async fn claim_run(&self, claim: ClaimRun) -> Result<Claim, StoreError> {
+        self.inner.claim_run(claim).await
+    }
+
+    async fn update_parked_run(&self, update: ParkedUpdate) -> Result<ParkedOutcome, StoreError> {
+        self.script.before_parked_update(&update).await;
+        let answer = self.inner.update_parked_run(update).await;
+        self.script.after_parked_update().await;
+        answer
+    }
+
+    async fn fail_abandoned_run(
+        &self,
+        run: RunId,
+        epoch: u64,
+        error: RunError,
+    ) -> Result<Option<EncodedEvents>, StoreError> {
+        self.inner.fail_abandoned_run(run, epoch, error).await
+    }
+
+    async fn recover(&self, instance: InstanceId) -> Result<Recovered, StoreError> {
+        self.inner.recover(instance).await
+    }
+
+    async fn run(&self, run: RunId) -> Result<Option<RunRecord>, StoreError> {
+        self.inner.run(run).await
+    }
+
+    async fn list_runs(&self, query: RunQuery) -> Result<Vec<RunRecord>, StoreError> {
+        self.inner.list_runs(query).await
+    }
+
+    async fn items(&self, run: RunId, after: Option<u32>, limit: u32) -> Result<Vec<(u32, Item)>, StoreError> {
+        self.inner.items(run, after, limit).await
+    }
+
+    async fn events(&self, run: RunId, after: Option<u64>, bytes: usize) -> Result<Vec<EncodedEvents>, StoreError> {
+        self.inner.events(run, after, bytes).await
+    }
+
+    async fn forget_idempotency_keys(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.inner.forget_idempotency_keys(before).await
+    }
+
+    async fn create_key(&self, key: KeyRecord) -> Result<(), StoreError> {
+        self.inner.create_key(key).await
+    }
+
+    async fn list_keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
+        self.inner.list_keys().await
+    }
+
+    async fn revoke_key(&self, key: KeyId, at: Timestamp) -> Result<bool, StoreError> {
+        self.inner.revoke_key(key, at).await
+    }
+
+    async fn find_key(&self, hash: [u8; 32]) -> Result<Option<KeyRecord>, StoreError> {
+        self.inner.find_key(hash).await
+    }
+
+    async fn has_keys(&self) -> Result<bool, StoreError> {
+        self.inner.has_keys().await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.inner.ping().await
+    }
+
+    fn usage(&self) -> StoreUsage {
+        self.inner.usage()
+    }
+}
+
+#[async_trait]
+impl EventLog for ScriptedLog {
+    async fn append(&self, run: RunId, epoch: u64, events: EncodedEvents) -> Result<(), EventLogError> {
+        match self.script.before_append().await {
+            Some(error) => Err(error),
+            None => self.inner.append(run, epoch, events).await,
+        }
+    }
+
+    fn mark_durable(&self, run: RunId, seq: u64) {
+        self.inner.mark_durable(run, seq);
+    }
+
+    async fn head(&self, run: RunId) -> Result<Option<LogHead>, EventLogError> {
+        self.inner.head(run).await
+    }
+
+    async fn read(&self, run: RunId, after: Option<u64>, limit: u64) -> Result<Vec<EncodedEvents>, EventLogError> {
+        self.inner.read(run, after, limit).await
+    }
+
+    fn release(&self, run: RunId) {
+        self.inner.release(run);
+    }
+
+    fn reach(&self) -> Option<Reach> {
+        self.inner.reach()
+    }
+
+    fn follow(&self, run: RunId, after: Option<u64>) -> EventStream {
+        self.inner.follow(run, after)
+    }
+}
