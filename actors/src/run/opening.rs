@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
-use crate::event::{EventBody, LostEvents};
+use crate::event::EventBody;
 use crate::item::{Item, ItemStatus};
 use crate::llm_actor::LlmActor;
 use crate::ports::store::{ClaimRun, Idempotency, NewRun, RunProgress, RunRecord};
@@ -69,7 +69,7 @@ impl RunActor {
             }
             Origin::Queued(claim) => (Opening::Claim(claim), false),
             Origin::Recovered(record) => {
-                let next_seq = record.next_seq.max(record.reserved_seq);
+                let next_seq = record.first_free_seq();
                 let (epoch, reserved_seq) = (record.epoch, record.reserved_seq);
                 self.recovered = true;
                 self.adopt(*record, ctx);
@@ -245,13 +245,9 @@ impl Handler<HistoryLoaded> for RunActor {
         self.conversation = whole.map(Arc::new).collect();
         let mut events = Vec::new();
         if self.recovered {
-            let lost = (record.reserved_seq > record.next_seq).then(|| LostEvents {
-                from: record.next_seq,
-                to: record.reserved_seq - 1,
-            });
             events.push(EventBody::RunRecovered {
                 epoch: record.epoch,
-                lost,
+                lost: record.lost_events(),
             });
         }
         let cut_off: Vec<Item> = history

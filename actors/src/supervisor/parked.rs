@@ -223,12 +223,19 @@ async fn fail_expired(services: Arc<RunServices>, run: WaitingRun) {
 }
 
 async fn give_back(services: &RunServices, record: &RunRecord) -> Result<(), StoreError> {
-    let next_seq = record.next_seq.max(record.reserved_seq);
     let queued = EventBody::RunQueued {
         position: 1,
         reason: QueuedReason::HandedOver,
     };
-    let events = encode(record.id, next_seq, [queued]);
+    let recovered = record.lost_events().map(|lost| EventBody::RunRecovered {
+        epoch: record.epoch,
+        lost: Some(lost),
+    });
+    let events = encode(
+        record.id,
+        record.first_free_seq(),
+        recovered.into_iter().chain([queued]),
+    );
     let change = StateChange {
         to: RunState::Queued,
         error: None,
@@ -296,15 +303,23 @@ impl Handler<GivenBack> for Supervisor {
 
     fn handle(&mut self, given: GivenBack, ctx: &mut Self::Context) {
         let record = *given.record;
-        if let Err(error) = given.outcome {
-            tracing::error!(run_id = %record.id, %error, "a run could not be given back to the queue; trying again");
-            let slot = given.slot;
-            ctx.run_later(std::time::Duration::from_secs(1), move |supervisor, ctx| {
-                supervisor.give_back_to_queue(record, slot, ctx);
-            });
-            return;
+        match given.outcome {
+            Ok(()) => drop(given.slot),
+            Err(StoreError::Unavailable(reason)) => {
+                tracing::warn!(run_id = %record.id, reason, "a run could not be given back to the queue; trying again");
+                let slot = given.slot;
+                ctx.run_later(std::time::Duration::from_secs(1), move |supervisor, ctx| {
+                    supervisor.give_back_to_queue(record, slot, ctx);
+                });
+                return;
+            }
+            Err(error) => {
+                tracing::error!(run_id = %record.id, %error, "the store refused to take a run back into the queue");
+                drop(given.slot);
+                self.resolving.remove(&record.id);
+                return self.gone(record.id, &record.account, ctx);
+            }
         }
-        drop(given.slot);
         self.queue.insert(WaitingRun {
             id: record.id,
             account: record.account.clone(),
