@@ -133,14 +133,22 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     Ok(())
 }
 
-/// Lets running runs end, saying what it waits for.
+/// Lets running runs end, saying what it waits for. Runs that cannot even be handed over, because the store does not answer, are left as
+/// they are: the next start takes them up like those of a server that was killed.
 async fn drain(supervisor: &SupervisorHandle, grace: Duration) {
     let drained = supervisor.drain(grace);
+    let last_moment = tokio::time::sleep(grace.saturating_add(CLOSING_TIME));
+    tokio::pin!(last_moment);
     tokio::pin!(drained);
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {
             () = &mut drained => return,
+            () = &mut last_moment => {
+                let running = supervisor.snapshot().await.permits_in_use;
+                tracing::warn!(running, "the store does not take the running runs back; the next start goes on with them");
+                return;
+            }
             _ = ticks.tick() => {
                 let running = supervisor.snapshot().await.permits_in_use;
                 if running > 0 {
