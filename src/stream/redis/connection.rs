@@ -19,7 +19,7 @@ pub(super) struct Endpoint {
 }
 
 enum CommandClient {
-    Single(Client),
+    Single(Box<Client>),
     Cluster(Box<ClusterClient>),
 }
 
@@ -50,7 +50,7 @@ impl Endpoint {
         let (commands, nodes) = match &options.address {
             RedisAddress::Single(url) => {
                 let client = open(url, certificates.as_ref())?;
-                (CommandClient::Single(client.clone()), vec![client])
+                (CommandClient::Single(Box::new(client.clone())), vec![client])
             }
             RedisAddress::Cluster(urls) => {
                 let nodes = urls

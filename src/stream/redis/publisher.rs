@@ -34,7 +34,10 @@ pub(super) async fn publish_all(shared: Arc<Shared>, run: RunId) {
         drop(shared.link.connected().await);
         let started = Instant::now();
         match publish_some(&shared, run, work).await {
-            Ok(Step::Done) => return,
+            Ok(Step::Done) => {
+                shared.published.notify_waiters();
+                return;
+            }
             Ok(Step::Again) => {
                 backoff.reset();
                 tokio::time::sleep_until(started + shared.options.coalesce).await;

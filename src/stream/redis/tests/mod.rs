@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use callboard_actors::ports::{EventLog, Store};
+use callboard_actors::testing::event_log_conformance::LogFactory;
 use callboard_actors::testing::memory_store::MemoryStore;
 use tokio::runtime::Handle;
 
@@ -27,8 +28,6 @@ impl LogFactory for Factory {
         Arc::new(open(store, self.0.clone()))
     }
 }
-
-use callboard_actors::testing::event_log_conformance::LogFactory;
 
 mod with_one_redis {
     use super::{Factory, server};

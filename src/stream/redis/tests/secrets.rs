@@ -1,12 +1,15 @@
 //! Users, passwords and certificates: they work, and nobody reads them.
 
+use std::process::Command;
+use std::sync::Arc;
+
 use callboard_actors::ports::EventLog;
 use callboard_actors::testing::event_log_conformance::{Durability, ScriptedWriter, read_to_the_end};
 use callboard_actors::testing::memory_store::MemoryStore;
-use std::process::Command;
-use std::sync::Arc;
 use tokio::runtime::Handle;
 
+use super::super::connection::Endpoint;
+use super::super::link::describe;
 use super::server::OwnServer;
 use super::{Pair, RedisAddress, RedisEventLog, RedisLogOptions, open_with, shared, until};
 use crate::stream::memory::{MemoryEventLog, MemoryLogOptions};
@@ -58,11 +61,13 @@ async fn a_user_with_few_rights_is_enough() {
     let pair = Pair::connected(&RedisAddress::Single(url.into())).await;
     follow_one_run(&pair).await;
 
-    let wrong = format!("redis://callboard:wrong@127.0.0.1:{}/", server.port);
+    let wrong = format!("redis://callboard:in-{PASSWORD}@127.0.0.1:{}/", server.port);
     let options = RedisLogOptions::new(RedisAddress::Single(wrong.into()), Handle::current());
-    let log = open_with(pair.store.clone(), options);
-    let health = log.health();
-    assert!(!health.sends && !health.hears);
+    let endpoint = Endpoint::new(&options).expect("the address is one");
+    let refusal = endpoint.connect().await.err().expect("the password is wrong");
+    let text = describe(&refusal);
+    assert!(!text.contains(PASSWORD) && !text.contains("callboard"), "{text}");
+    assert!(endpoint.connect_for_subscriptions(0).await.is_err());
 }
 
 /// Through TLS, with an authority of our own.

@@ -75,11 +75,12 @@ impl OwnServer {
         let client = redis::Client::open(self.url()).expect("a good URL");
         tokio::time::timeout(Duration::from_secs(30), async {
             loop {
-                let answers = match client.get_multiplexed_async_connection().await {
-                    // Refused for want of a password is an answer.
-                    Err(error) => error.code().is_some(),
-                    Ok(mut connection) => redis::cmd("PING").exec_async(&mut connection).await.is_ok(),
+                let answer = match client.get_multiplexed_async_connection().await {
+                    Ok(mut connection) => redis::cmd("PING").exec_async(&mut connection).await,
+                    Err(error) => Err(error),
                 };
+                // Refused for want of a password is an answer.
+                let answers = answer.map_or_else(|error| error.code().is_some_and(|code| code != "LOADING"), |()| true);
                 if answers {
                     return;
                 }
