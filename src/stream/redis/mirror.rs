@@ -191,7 +191,9 @@ impl Mirror {
             let ended = last.is_terminal();
             match self.shared.local.append(self.run, record.epoch, last).await {
                 Ok(()) => self.next = Some(end),
-                Err(EventLogError::Ended) => return Ok(None),
+                Err(EventLogError::Ended) if ended => return Ok(None),
+                // The run has ended since the look: the end itself is still to be brought.
+                Err(EventLogError::Ended) => continue,
                 // Either the local log has it, or the store has moved on: then the next look finds another end.
                 Err(EventLogError::OutOfOrder { expected, .. })
                     if expected == end || (expected > end && last_expected == Some(expected)) =>
@@ -243,7 +245,7 @@ impl Mirror {
         let fed = self.append(message.epoch, events).await;
         match fed {
             Ok(()) => self.next = Some(end),
-            Err(EventLogError::Ended) => return Progress::Over,
+            // Also when the run has ended: the store tells whether its readers have heard of it.
             Err(_) => return Progress::Behind,
         }
         // The end is durable before it is shown, and with it all that came before.

@@ -1,15 +1,21 @@
 //! Two instances, one Redis: what one writes the other shows.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use callboard_actors::encoding::encode;
+use callboard_actors::event::EventBody;
 use callboard_actors::ids::RunId;
+use callboard_actors::item::Usage;
 use callboard_actors::ports::{EventLog, EventLogError, LogHead};
 use callboard_actors::testing::event_log_conformance::{
     Durability, ScriptedWriter, delta, expect_whole_log, read_to_the_end, read_up_to,
 };
 
-use super::{Pair, server, shared, until};
+use callboard_actors::testing::memory_store::MemoryStore;
+use tokio::runtime::Handle;
+
+use super::{Pair, RedisLogOptions, open_with, server, shared, until};
 
 /// Followers on B from any position, before and while A writes, with both durabilities; and afterwards.
 async fn followers_elsewhere_see_everything(address: super::RedisAddress) {
@@ -109,6 +115,8 @@ async fn the_zombie_is_refused(address: super::RedisAddress) {
     let run = zombie.run;
     let (mut at_first, mut at_second) = (first.follow(run, None), second.follow(run, None));
     zombie.write_deltas(5).await;
+    // Else it would be these that are refused, and the first would know too early for this test.
+    pair.first.flush().await;
     assert_eq!(read_up_to(&mut at_first, 4).await, [0, 1, 2, 3, 4]);
     assert_eq!(read_up_to(&mut at_second, 4).await, [0, 1, 2, 3, 4]);
 
@@ -198,5 +206,88 @@ async fn a_claim_that_a_mirror_saw_first_is_appended_all_the_same() {
         assert_eq!(read_to_the_end(&mut follower).await, [0, 1, 2, 3]);
         assert_eq!(read_to_the_end(&mut other).await, [2, 3]);
         assert_eq!(read_to_the_end(&mut first.follow(run, None)).await, [0, 1, 2, 3]);
+    }
+}
+
+/// The writer dies between its last commit and the append: nobody will ever publish the end. The slow look finds it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_was_committed_and_never_published_is_seen() {
+    let pair = Pair::connected(&server::single()).await;
+    let mut options = RedisLogOptions::new(server::single(), Handle::current());
+    options.check_interval = Duration::from_millis(50);
+    let third = open_with(pair.store.clone(), options);
+    let first = shared(&pair.first);
+    let mut writer = ScriptedWriter::of_new_run(&first, &pair.store, Durability::Strict);
+    let run = writer.run;
+    writer.write_deltas(3).await;
+    let mut follower = third.follow(run, None);
+    assert_eq!(read_up_to(&mut follower, 2).await, [0, 1, 2]);
+    let end = EventBody::RunCompleted {
+        usage: Usage::default(),
+    };
+    pair.store
+        .commit_events(run, 1, encode(run, 3, [end]).expect("one event"));
+    assert_eq!(read_to_the_end(&mut follower).await, [3]);
+}
+
+/// Readers poll on runtimes of their own, which have no input and output: all of that happens on the runtime of the options.
+#[test]
+fn readers_may_poll_on_any_runtime() {
+    let io = tokio::runtime::Runtime::new().expect("a runtime");
+    let pair = {
+        let _inside = io.enter();
+        Pair::open(&server::single())
+    };
+    let first = shared(&pair.first);
+    let mut writer = ScriptedWriter::of_new_run(&first, &pair.store, Durability::Relaxed);
+    let run = writer.run;
+    let writing = io.spawn(async move {
+        writer.write_deltas(50).await;
+        writer
+    });
+    let poller = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime");
+    let mut follower = pair.second.follow(run, None);
+    let seen = poller.block_on(read_up_to(&mut follower, 49));
+    assert_eq!(seen, (0..50).collect::<Vec<u64>>());
+    let head = poller.block_on(pair.second.head(run)).expect("it answers");
+    assert_eq!(head.map(|head| head.next_seq), Some(50));
+    let page = poller
+        .block_on(pair.second.read(run, Some(9), 100))
+        .expect("it answers");
+    assert_eq!(page.iter().map(|batch| batch.count()).sum::<u64>(), 40);
+    let mut writer = io.block_on(writing).expect("the writer panicked");
+    io.block_on(writer.finish());
+    assert_eq!(poller.block_on(read_to_the_end(&mut follower)), [50]);
+    poller.block_on(async move { drop(follower) });
+}
+
+/// The same, and the end is committed while the mirror looks: it has read the record and not yet the events.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_end_that_comes_between_two_looks_is_seen() {
+    for _ in 0..40 {
+        let store = Arc::new(MemoryStore::new());
+        let mut options = RedisLogOptions::new(server::single(), Handle::current());
+        options.check_interval = Duration::from_millis(20);
+        let elsewhere = open_with(store.clone(), options);
+        let nobody: Arc<dyn EventLog> = Arc::new(super::open(store.clone(), server::single()));
+        let mut writer = ScriptedWriter::of_new_run(&nobody, &store, Durability::Strict);
+        let run = writer.run;
+        let begun = writer.encode([delta("begun")]);
+        store.commit_events(run, 1, begun);
+        let held = store.hold_reads();
+        let mut follower = elsewhere.follow(run, None);
+        let reader = tokio::spawn(async move { read_to_the_end(&mut follower).await });
+        // One read is the reader's and one the mirror's: both have an answer that is old now.
+        held.one_more().await;
+        held.one_more().await;
+        let end = EventBody::RunCompleted {
+            usage: Usage::default(),
+        };
+        store.commit_events(run, 1, encode(run, 1, [end]).expect("one event"));
+        held.release();
+        assert_eq!(reader.await.expect("a reader panicked"), [0, 1]);
     }
 }
