@@ -49,11 +49,11 @@ impl SqliteOptions {
             path: path.into(),
             synchronous: Synchronous::Full,
             readers: 4,
-            commit_batch: 256,
-            inbox: 4096,
+            commit_batch: 512,
+            inbox: 10_000,
             acquire_timeout: Duration::from_secs(30),
             busy_timeout: Duration::from_secs(5),
-            lock_timeout: Duration::from_secs(1),
+            lock_timeout: Duration::from_secs(5),
         }
     }
 }
