@@ -10,7 +10,7 @@ use callboard_actors::capacity::{MachineSize, RunLimit};
 use callboard_actors::ids::InstanceId;
 use callboard_actors::ports::{EventLog, Model, Store, Tool};
 use callboard_actors::services::{ModelRoute, RunServices};
-use callboard_actors::supervisor::{SupervisorHandle, SupervisorSettings};
+use callboard_actors::supervisor::{Beginning, SupervisorHandle, SupervisorSettings};
 use callboard_actors::time::Timestamp;
 use secrecy::SecretString;
 use serde_json::json;
@@ -94,10 +94,10 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     let limit = config.capacity_parameters().concurrent_runs(machine);
     let services = run_services(config, extra, store.clone(), log.clone(), io.clone())?;
     let catalog = catalog(&services);
-    let instance = services.instance;
+    let instance = InstanceId::new();
     let recovered = on(&io, &store, move |store| async move { store.recover(instance).await }).await?;
     let settings = supervisor_settings(config, &limit, machine.cpus as usize);
-    let supervisor = SupervisorHandle::start_supervisor(services, settings, recovered);
+    let supervisor = SupervisorHandle::start_supervisor(services, settings, Beginning::Alone { instance, recovered });
     spawn_idempotency_sweep(&io, store.clone(), config.server.idempotency_retention);
 
     let (close_streams, streams_closed) = watch::channel(false);
@@ -232,7 +232,6 @@ fn run_services(
         }
     }
     Ok(RunServices {
-        instance: InstanceId::new(),
         store,
         log,
         models,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
+use crate::encoding::EncodedEvents;
 use crate::event::EventBody;
 use crate::item::{Item, ItemStatus};
 use crate::llm_actor::LlmActor;
@@ -29,6 +30,12 @@ pub(crate) enum Origin {
         new_run: Box<NewRun>,
         on_limit: OnLimit,
         reply: StartReply,
+    },
+    /// The store has it `running` for this instance, and `events` that nobody has seen. `input`: that is all there is of it.
+    Held {
+        record: Box<RunRecord>,
+        events: EncodedEvents,
+        input: Option<Vec<Item>>,
     },
     /// Its turn in the queue came.
     Queued(Box<ClaimRun>),
@@ -66,6 +73,18 @@ impl RunActor {
                 let early = new_run.idempotency.is_none();
                 self.adopt(started_record(&new_run), ctx);
                 (Opening::Create(new_run), early)
+            }
+            Origin::Held { record, events, input } => {
+                let opening = Opening::Show {
+                    epoch: record.epoch,
+                    reserved_seq: record.reserved_seq,
+                    events,
+                };
+                let is_new = input.is_some();
+                self.ready = is_new;
+                self.conversation = input.unwrap_or_default().into_iter().map(Arc::new).collect();
+                self.adopt(*record, ctx);
+                (opening, is_new)
             }
             Origin::Queued(claim) => (Opening::Claim(claim), false),
             Origin::Recovered(record) => {
@@ -118,7 +137,13 @@ impl RunActor {
                 self.adopt(*record, ctx);
                 self.load_history(ctx);
             }
-            OpenedRun::Adopted => self.load_history(ctx),
+            OpenedRun::Shown if self.ready => {
+                if matches!(self.phase, Phase::Opening) {
+                    self.phase = Phase::ModelNext;
+                }
+                self.advance(ctx);
+            }
+            OpenedRun::Adopted | OpenedRun::Shown => self.load_history(ctx),
         }
     }
 
