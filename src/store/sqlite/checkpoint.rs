@@ -87,6 +87,8 @@ async fn checkpoint(
         Some(connection) => connection,
         closed => closed.insert(options.connect().await?),
     };
-    sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(connection).await?;
+    sqlx::query("PRAGMA wal_checkpoint(PASSIVE)")
+        .execute(connection)
+        .await?;
     Ok(())
 }
