@@ -8,7 +8,7 @@ use callboard_actors::time::Timestamp;
 use sqlx::postgres::{PgPool, PgRow};
 use uuid::Uuid;
 
-use super::activity::store_error;
+use super::activity::{Activity, store_error};
 use super::rows::{self, IdBytes, run_columns};
 
 const FORGET_AT_ONCE: u64 = 1000;
@@ -40,6 +40,7 @@ const REVOKE_KEY: &str = "UPDATE api_keys SET revoked_at = COALESCE(revoked_at, 
 const FORGET: &str = "UPDATE runs SET idempotency_key = NULL, request_hash = NULL WHERE id IN \
      (SELECT id FROM runs WHERE idempotency_key IS NOT NULL AND created_at < $1 ORDER BY id LIMIT $2 FOR UPDATE)";
 const TRY_WRITE: &str = "INSERT INTO writer_lanes (id, batch) VALUES ($1, 0)";
+const TAKE_BACK: &str = "DELETE FROM writer_lanes WHERE id = $1";
 
 /// As [`Store::recover`](callboard_actors::ports::Store::recover).
 pub(super) async fn recover(pool: &PgPool, instance: InstanceId) -> Result<Recovered, StoreError> {
@@ -130,10 +131,16 @@ pub(super) async fn forget_idempotency_keys(pool: &PgPool, created_before: Times
     }
 }
 
-/// Writes a row and takes it back.
-pub(super) async fn ping(pool: &PgPool) -> Result<(), StoreError> {
+/// Writes a row, takes it back and commits.
+pub(super) async fn ping(pool: &PgPool, activity: &Activity) -> Result<(), StoreError> {
+    let id = Uuid::now_v7().as_bytes().to_vec();
     let mut transaction = pool.begin().await.map_err(store_error)?;
-    let write = sqlx::query(TRY_WRITE).bind(Uuid::now_v7().as_bytes().to_vec());
-    write.execute(&mut *transaction).await.map_err(store_error)?;
-    transaction.rollback().await.map_err(store_error)
+    for statement in [TRY_WRITE, TAKE_BACK] {
+        activity.count_statement();
+        let write = sqlx::query(statement).bind(&id);
+        write.execute(&mut *transaction).await.map_err(store_error)?;
+    }
+    transaction.commit().await.map_err(store_error)?;
+    activity.count_commit();
+    Ok(())
 }

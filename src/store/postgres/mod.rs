@@ -196,7 +196,7 @@ impl Store for PostgresStore {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        direct::ping(self.readers.pool()).await
+        direct::ping(self.readers.pool(), &self.activity).await
     }
 
     fn usage(&self) -> StoreUsage {
