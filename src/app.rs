@@ -10,7 +10,7 @@ use callboard_actors::capacity::{MachineSize, RunLimit};
 use callboard_actors::ids::InstanceId;
 use callboard_actors::ports::{EventLog, Model, Store, Tool};
 use callboard_actors::services::{ModelRoute, RunServices};
-use callboard_actors::supervisor::{SupervisorHandle, SupervisorSettings};
+use callboard_actors::supervisor::{Beginning, SupervisorHandle, SupervisorSettings};
 use callboard_actors::time::Timestamp;
 use secrecy::SecretString;
 use serde_json::json;
@@ -94,10 +94,10 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     let limit = config.capacity_parameters().concurrent_runs(machine);
     let services = run_services(config, extra, store.clone(), log.clone(), io.clone())?;
     let catalog = catalog(&services);
-    let instance = services.instance;
+    let instance = InstanceId::new();
     let recovered = on(&io, &store, move |store| async move { store.recover(instance).await }).await?;
     let settings = supervisor_settings(config, &limit, machine.cpus as usize);
-    let supervisor = SupervisorHandle::start_supervisor(services, settings, recovered);
+    let supervisor = SupervisorHandle::start_supervisor(services, settings, Beginning::Alone { instance, recovered });
     spawn_idempotency_sweep(&io, store.clone(), config.server.idempotency_retention);
 
     let (close_streams, streams_closed) = watch::channel(false);
@@ -133,14 +133,22 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     Ok(())
 }
 
-/// Lets running runs end, saying what it waits for.
+/// Lets running runs end, saying what it waits for. Runs that cannot even be handed over, because the store does not answer, are left as
+/// they are: the next start takes them up like those of a server that was killed.
 async fn drain(supervisor: &SupervisorHandle, grace: Duration) {
     let drained = supervisor.drain(grace);
+    let last_moment = tokio::time::sleep(grace.saturating_add(CLOSING_TIME));
+    tokio::pin!(last_moment);
     tokio::pin!(drained);
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {
             () = &mut drained => return,
+            () = &mut last_moment => {
+                let running = supervisor.snapshot().await.permits_in_use;
+                tracing::warn!(running, "the store does not take the running runs back; the next start goes on with them");
+                return;
+            }
             _ = ticks.tick() => {
                 let running = supervisor.snapshot().await.permits_in_use;
                 if running > 0 {
@@ -224,7 +232,6 @@ fn run_services(
         }
     }
     Ok(RunServices {
-        instance: InstanceId::new(),
         store,
         log,
         models,

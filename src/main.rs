@@ -14,7 +14,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if cli::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("callboard: {error:#}");
+            eprintln!("callboard: {}", cli::error_chain(&error));
             ExitCode::from(cli::exit_code(&error))
         }
     }

@@ -1,5 +1,6 @@
 //! What the process tells about itself: log lines and metrics.
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -23,6 +24,7 @@ pub fn install_logging(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.finish().try_init()?,
@@ -36,6 +38,9 @@ const SECONDS_BUCKETS: &[f64] = &[
     0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
     900.0, 3600.0, 43200.0,
 ];
+
+/// Bounds of the buckets of what is counted together.
+const SIZE_BUCKETS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
 /// How often what was recorded is put into buckets; between two scrapes it would gather in memory.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -73,7 +78,9 @@ pub fn install_metrics() -> anyhow::Result<MetricsHandle> {
 
 fn prometheus_builder() -> anyhow::Result<PrometheusBuilder> {
     let builder = PrometheusBuilder::new();
-    Ok(builder.set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS_BUCKETS)?)
+    Ok(builder
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Suffix("_batch_size".to_owned()), SIZE_BUCKETS)?)
 }
 
 fn describe() {
@@ -83,6 +90,8 @@ fn describe() {
     describe_counter!("callboard_tool_calls_total", "tool calls, by outcome");
     describe_counter!("callboard_db_statements_total", "statements sent to the store");
     describe_counter!("callboard_db_commits_total", "commits of the store");
+    describe_histogram!("callboard_store_commit_seconds", "how long a commit of the store takes");
+    describe_histogram!("callboard_store_batch_size", "writes that share a commit");
     describe_histogram!("callboard_run_start_seconds", "from the request to a durable run");
     describe_histogram!("callboard_run_queue_wait_seconds", "time a run waited in the queue");
     describe_histogram!(

@@ -4,15 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ids::InstanceId;
 use crate::ports::{EventLog, Model, Store, Tool};
 use crate::retry::RetryPolicy;
 
 /// The ports, the I/O runtime and the settings, shared by all runs.
 #[derive(Clone)]
 pub struct RunServices {
-    /// This process.
-    pub instance: InstanceId,
     /// What must survive.
     pub store: Arc<dyn Store>,
     /// What subscribers read.

@@ -8,6 +8,8 @@ pub mod keys;
 mod plan;
 mod text;
 
+pub use text::error_chain;
+
 use std::io::Write;
 use std::path::PathBuf;
 

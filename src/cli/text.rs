@@ -37,14 +37,40 @@ pub(super) fn table<const COLUMNS: usize>(
     table
 }
 
+/// An error and its causes on one line. Many errors say their cause in their own text; what was said is not said again.
+pub fn error_chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.contains(&cause) {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&cause);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
-    use super::grouped;
+    use super::{error_chain, grouped};
 
     #[test]
     fn thousands_are_grouped() {
         for (number, text) in [(0, "0"), (999, "999"), (3_840, "3,840"), (1_000_000, "1,000,000")] {
             assert_eq!(grouped(number), text);
         }
+    }
+
+    #[test]
+    fn a_cause_that_was_told_is_not_told_again() {
+        let error = anyhow::anyhow!("the disk is full")
+            .context("cannot write x: the disk is full")
+            .context("the store does not open");
+        assert_eq!(
+            error_chain(&error),
+            "the store does not open: cannot write x: the disk is full"
+        );
     }
 }

@@ -87,6 +87,38 @@ async fn a_server_that_leaves_is_not_ready_and_admits_nothing() {
 }
 
 #[tokio::test]
+async fn a_store_that_is_gone_does_not_keep_a_server_from_leaving() {
+    let server = Server::start("[server]\nshutdown_grace = \"100ms\"\n").await;
+    let client = server.client();
+    let run = client
+        .start_simulated(json!({"text": "a b c", "fail": {"kind": "stall", "after_tokens": 2, "attempts": 1}}))
+        .await;
+    let mut reader = client.events(&run, None).await.unwrap();
+    let shown = reader.until("text.delta").await;
+    let database = server.site.path().join("data/callboard.db");
+    let aside = server.site.path().join("aside.db");
+    std::fs::rename(&database, &aside).unwrap();
+    server.ask_to_leave();
+    let (site, code) = server.ended().await;
+    assert_eq!(code, Some(0));
+    std::fs::rename(&aside, &database).unwrap();
+
+    let server = site.start().await;
+    let client = server.client();
+    client.cancel(&run).await;
+    let run = client.run_when_ended(&run).await;
+    let log = client
+        .events(run["id"].as_str().unwrap(), None)
+        .await
+        .unwrap()
+        .rest()
+        .await;
+    check_whole_log(&log, &run);
+    assert_eq!(log[..shown.len()], shown[..], "what was shown stays");
+    server.finish().await;
+}
+
+#[tokio::test]
 async fn a_second_signal_ends_it_at_once_and_the_run_goes_on_later() {
     let server = Server::start("[server]\nshutdown_grace = \"1h\"\n").await;
     let client = server.client();

@@ -7,6 +7,7 @@ use crate::event::{EventBody, QueuedReason, WaitingReason};
 use crate::item::{Item, ItemStatus};
 use crate::llm_actor::AbortCall;
 use crate::ports::store::StateChange;
+use crate::run::ticket::Outcome;
 use crate::run::{Phase, RunActor};
 use crate::run_state::RunState;
 use crate::store_actor::Record;
@@ -121,6 +122,12 @@ impl RunActor {
             },
             ctx,
         );
+    }
+
+    /// Leaves the run to another instance: what is under way is aborted, nothing is written.
+    pub(super) fn let_go(&mut self, ctx: &mut Context<Self>) {
+        self.abort_step();
+        self.stop(Outcome::Fenced, ctx);
     }
 
     /// Aborts the model call and the tools under way; reports that are on their way already will be ignored.

@@ -46,6 +46,11 @@ pub(crate) struct CancelNow;
 #[rtype(result = "()")]
 pub(crate) struct HandOver;
 
+/// This instance has lost its lease: stop at once and write nothing more.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct LetGo;
+
 /// What the run does next, once everything recorded is durable; or what it waits for.
 #[derive(Debug)]
 enum Phase {
@@ -167,7 +172,7 @@ impl Handler<StoreReport> for RunActor {
             }
             StoreReport::Lost(WriteLoss::Fenced) => {
                 tracing::warn!(run_id = %self.ticket.run, "another instance has the run; this one lets go");
-                self.stop(Outcome::Fenced, ctx);
+                self.let_go(ctx);
             }
             StoreReport::Lost(WriteLoss::Broken) => self.stop(Outcome::Abandoned, ctx),
         }
@@ -179,6 +184,14 @@ impl Handler<CancelNow> for RunActor {
 
     fn handle(&mut self, _: CancelNow, ctx: &mut Self::Context) {
         self.leave(Leave::cancelled(), ctx);
+    }
+}
+
+impl Handler<LetGo> for RunActor {
+    type Result = ();
+
+    fn handle(&mut self, _: LetGo, ctx: &mut Self::Context) {
+        self.let_go(ctx);
     }
 }
 

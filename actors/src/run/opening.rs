@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
-use crate::event::{EventBody, LostEvents};
+use crate::encoding::EncodedEvents;
+use crate::event::EventBody;
 use crate::item::{Item, ItemStatus};
 use crate::llm_actor::LlmActor;
 use crate::ports::store::{ClaimRun, Idempotency, NewRun, RunProgress, RunRecord};
@@ -29,6 +30,12 @@ pub(crate) enum Origin {
         new_run: Box<NewRun>,
         on_limit: OnLimit,
         reply: StartReply,
+    },
+    /// The store has it `running` for this instance, and `events` that nobody has seen. `input`: that is all there is of it.
+    Held {
+        record: Box<RunRecord>,
+        events: EncodedEvents,
+        input: Option<Vec<Item>>,
     },
     /// Its turn in the queue came.
     Queued(Box<ClaimRun>),
@@ -67,9 +74,21 @@ impl RunActor {
                 self.adopt(started_record(&new_run), ctx);
                 (Opening::Create(new_run), early)
             }
+            Origin::Held { record, events, input } => {
+                let opening = Opening::Show {
+                    epoch: record.epoch,
+                    reserved_seq: record.reserved_seq,
+                    events,
+                };
+                let is_new = input.is_some();
+                self.ready = is_new;
+                self.conversation = input.unwrap_or_default().into_iter().map(Arc::new).collect();
+                self.adopt(*record, ctx);
+                (opening, is_new)
+            }
             Origin::Queued(claim) => (Opening::Claim(claim), false),
             Origin::Recovered(record) => {
-                let next_seq = record.next_seq.max(record.reserved_seq);
+                let next_seq = record.first_free_seq();
                 let (epoch, reserved_seq) = (record.epoch, record.reserved_seq);
                 self.recovered = true;
                 self.adopt(*record, ctx);
@@ -118,7 +137,13 @@ impl RunActor {
                 self.adopt(*record, ctx);
                 self.load_history(ctx);
             }
-            OpenedRun::Adopted => self.load_history(ctx),
+            OpenedRun::Shown if self.ready => {
+                if matches!(self.phase, Phase::Opening) {
+                    self.phase = Phase::ModelNext;
+                }
+                self.advance(ctx);
+            }
+            OpenedRun::Adopted | OpenedRun::Shown => self.load_history(ctx),
         }
     }
 
@@ -245,13 +270,9 @@ impl Handler<HistoryLoaded> for RunActor {
         self.conversation = whole.map(Arc::new).collect();
         let mut events = Vec::new();
         if self.recovered {
-            let lost = (record.reserved_seq > record.next_seq).then(|| LostEvents {
-                from: record.next_seq,
-                to: record.reserved_seq - 1,
-            });
             events.push(EventBody::RunRecovered {
                 epoch: record.epoch,
-                lost,
+                lost: record.lost_events(),
             });
         }
         let cut_off: Vec<Item> = history

@@ -34,6 +34,12 @@ pub(crate) enum Opening {
     Create(Box<NewRun>),
     /// It was in the queue.
     Claim(Box<ClaimRun>),
+    /// The store has it `running` for this instance; these events, its last, are to be shown.
+    Show {
+        epoch: u64,
+        reserved_seq: u64,
+        events: EncodedEvents,
+    },
     /// It was found `running` and taken over: its log goes on at `next_seq`.
     Adopt {
         epoch: u64,
@@ -72,6 +78,7 @@ pub(crate) enum StoreReport {
 pub(crate) enum OpenedRun {
     Created,
     Claimed(Box<crate::ports::store::RunRecord>),
+    Shown,
     Adopted,
 }
 
@@ -188,6 +195,11 @@ impl StoreActor {
             Opening::Create(new_run) => (1, new_run.events.last_seq() + 1, new_run.reserved_seq),
             // Known when the store has answered; nothing is recorded before that.
             Opening::Claim(_) => (0, 0, 0),
+            Opening::Show {
+                epoch,
+                reserved_seq,
+                events,
+            } => (*epoch, events.last_seq() + 1, *reserved_seq),
             Opening::Adopt {
                 epoch,
                 next_seq,

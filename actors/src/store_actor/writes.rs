@@ -14,6 +14,10 @@ use crate::services::RunServices;
 pub(super) async fn open(services: Arc<RunServices>, run: RunId, opening: Opening) -> Result<WriteDone, WriteLoss> {
     let opened = match opening {
         Opening::Adopt { .. } => Ok((OpenedRun::Adopted, None)),
+        Opening::Show { epoch, events, .. } => {
+            append(&services, run, epoch, events).await?;
+            Ok((OpenedRun::Shown, None))
+        }
         Opening::Create(new_run) => {
             let events = new_run.events.clone();
             match services.store.create_run(*new_run).await {

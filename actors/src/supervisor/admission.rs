@@ -33,6 +33,9 @@ impl Supervisor {
         if self.is_draining {
             return self.refuse(request, StartError::ShuttingDown, reply);
         }
+        if self.member.is_some() {
+            return self.admit_to_fleet(request, quota, reply, ctx);
+        }
         let line_is_free = self.queue.len_of(&request.account) == 0 && !self.arriving.contains_key(&request.account);
         let slot = self.ledger.try_take(&request.account, quota.concurrent_runs).ok();
         let has_slot = slot.is_some();
@@ -173,7 +176,7 @@ impl Supervisor {
             id,
             account: request.account,
             tier: request.tier,
-            instance: self.services.instance,
+            instance: self.instance,
             idempotency: request.idempotency,
             spec: request.spec,
             input: request.input,
@@ -219,6 +222,9 @@ impl Supervisor {
         if self.is_draining {
             return;
         }
+        if self.member.is_some() {
+            return self.claim_from_fleet(ctx);
+        }
         while !self.queue.is_empty() {
             let Some(permit) = self.permits.try_acquire() else {
                 return;
@@ -234,7 +240,7 @@ impl Supervisor {
             let (Some(run), Some(slot)) = (next, slot) else { return };
             let claim = ClaimRun {
                 run: run.id,
-                instance: self.services.instance,
+                instance: self.instance,
                 slot_limit: tiers.get(&*run.tier).and_then(|quota| quota.concurrent_runs),
                 reserve_seqs: self.services.settings.durability.reservation(),
                 at: Timestamp::now(),

@@ -64,8 +64,10 @@ impl Supervisor {
         for reply in self.cancel_replies.remove(&run).unwrap_or_default() {
             self.answer_cancel(run, reply, ctx);
         }
+        self.services.log.release(run);
         self.queue.slot_freed(account);
         self.pump(ctx);
+        self.check_let_go();
         self.check_drained();
     }
 

@@ -1,32 +1,43 @@
 //! A cheap handle on the supervisor, for whoever has requests to bring.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use tokio::sync::oneshot;
 
 use crate::ids::RunId;
+use crate::ports::Fleet;
 use crate::ports::StoreError;
-use crate::ports::store::{Recovered, RunRecord};
+use crate::ports::store::RunRecord;
 use crate::services::RunServices;
 use crate::supervisor::messages::{
     Admit, CancelRun, Drain, QueuePosition, Snapshot, StartError, StartRun, Started, TakeSnapshot,
 };
-use crate::supervisor::{Supervisor, SupervisorSettings};
+use crate::supervisor::{Beginning, Supervisor, SupervisorSettings};
 
 /// A cheap handle on the supervisor. May be used from any thread and any runtime.
 #[derive(Clone)]
 pub struct SupervisorHandle {
     supervisor: Addr<Supervisor>,
+    fleet: Option<Arc<dyn Fleet>>,
+    io: tokio::runtime::Handle,
 }
 
 impl SupervisorHandle {
-    /// Starts the supervisor on an arbiter of its own and takes up what `recovered` says. Must be called on the thread of an actix
+    /// Starts the supervisor on an arbiter of its own. Must be called on the thread of an actix
     /// system, whose arbiters then run the actors.
-    pub fn start_supervisor(services: RunServices, settings: SupervisorSettings, recovered: Recovered) -> Self {
+    pub fn start_supervisor(services: RunServices, settings: SupervisorSettings, beginning: Beginning) -> Self {
         let arbiter = Arbiter::new();
-        let supervisor = Supervisor::new(services, settings, recovered);
+        let io = services.io.clone();
+        let fleet = match &beginning {
+            Beginning::Alone { .. } => None,
+            Beginning::InFleet(membership) => Some(membership.fleet.clone()),
+        };
+        let supervisor = Supervisor::new(services, settings, beginning);
         Self {
+            fleet,
+            io,
             supervisor: Supervisor::start_in_arbiter(&arbiter.handle(), move |_| supervisor),
         }
     }
@@ -61,8 +72,12 @@ impl SupervisorHandle {
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
 
-    /// A run's place in its account's line; 1 is next, `None` if it is not in the queue.
+    /// A run's place in its account's line; 1 is next, `None` if it is not in the queue, or the store does not say.
     pub async fn queue_position(&self, run: RunId) -> Option<u64> {
+        if let Some(fleet) = self.fleet.clone() {
+            let asked = self.io.spawn(async move { fleet.queue_position(run).await });
+            return asked.await.ok()?.ok()?;
+        }
         self.supervisor.send(QueuePosition { run }).await.ok().flatten()
     }
 

@@ -117,6 +117,8 @@ pub struct Snapshot {
     pub runs_by_arbiter: Vec<u32>,
     /// Whether new runs are refused because the server is leaving.
     pub draining: bool,
+    /// Whether new runs are refused because the instance has lost its lease and not joined the fleet again.
+    pub lease_lost: bool,
 }
 
 /// Admit nothing from now on, let what runs go on until `grace` is over, then hand the rest back to the queue. `done` hears when no

@@ -1,11 +1,12 @@
 //! The supervisor: admits runs against Permits and Slots, queues what must wait, and answers for every run of this instance.
 //!
-//! It decides from memory and never awaits I/O: writes for runs that have no actor go to tasks on the I/O runtime, which message
+//! Alone on its store it decides from memory; as one of a fleet it asks the store ([`fleet`]). It never awaits I/O: writes for runs that have no actor go to tasks on the I/O runtime, which message
 //! back. It hears of every actor's end through the ticket that the actor holds, panics included.
 
 mod admission;
 pub(crate) mod arbiters;
 mod departures;
+pub mod fleet;
 mod handle;
 pub mod messages;
 mod parked;
@@ -17,15 +18,16 @@ use std::time::Duration;
 use actix::prelude::*;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::ids::{AccountId, RunId};
+use crate::ids::{AccountId, InstanceId, RunId};
 use crate::ledger::{Ledger, SlotHold, TierQuota};
 use crate::permits::{Permit, Permits};
-use crate::ports::store::Recovered;
+use crate::ports::store::{Recovered, RunRecord};
 use crate::queue::{FairQueue, WaitingRun};
 use crate::run::ticket::{Departure, RunTicket};
 use crate::run::{HandOver, Origin, RunActor};
 use crate::services::RunServices;
 use crate::supervisor::arbiters::Arbiters;
+use crate::supervisor::fleet::{Member, Membership};
 pub(crate) use crate::supervisor::messages::StartReply;
 use crate::supervisor::messages::{CancelReply, Drain, QueuePosition, Snapshot, StartRun, TakeSnapshot};
 use crate::time::Timestamp;
@@ -60,7 +62,24 @@ pub(crate) struct QueueInstead {
     pub(crate) reply: StartReply,
 }
 
+/// How an instance begins.
+pub enum Beginning {
+    /// Alone on its store.
+    Alone {
+        /// Its name.
+        instance: InstanceId,
+        /// What the instance before it left.
+        recovered: Recovered,
+    },
+    /// One of several.
+    InFleet(Membership),
+}
+
 pub(crate) struct Supervisor {
+    /// The name of an instance that is alone.
+    instance: InstanceId,
+    /// Its part in a fleet.
+    member: Option<Member>,
     services: Arc<RunServices>,
     settings: SupervisorSettings,
     permits: Permits,
@@ -82,9 +101,15 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
-    fn new(services: RunServices, settings: SupervisorSettings, recovered: Recovered) -> Self {
+    fn new(services: RunServices, settings: SupervisorSettings, beginning: Beginning) -> Self {
         let (departures, arrivals_of_departures) = mpsc::unbounded_channel();
+        let (instance, recovered, member) = match beginning {
+            Beginning::Alone { instance, recovered } => (instance, Some(recovered), None),
+            Beginning::InFleet(membership) => (membership.instance, None, Some(Member::new(membership))),
+        };
         Self {
+            instance,
+            member,
             permits: Permits::new(settings.permits),
             arbiters: Arbiters::start(settings.arbiters),
             services: Arc::new(services),
@@ -97,7 +122,7 @@ impl Supervisor {
             cancel_replies: HashMap::new(),
             departures,
             arrivals_of_departures: Some(arrivals_of_departures),
-            recovered: Some(recovered),
+            recovered,
             expiry: None,
             draining: None,
             is_draining: false,
@@ -127,18 +152,22 @@ impl Supervisor {
         }
         let (running, waiting) = (recovered.running.len(), self.queue.len());
         for record in recovered.running {
-            let slot = self.ledger.adopt(&record.account);
-            match self.permits.try_acquire() {
-                Some(permit) => {
-                    let (run, account, epoch) = (record.id, record.account.clone(), record.epoch);
-                    self.launch(run, account, epoch, permit, slot, Origin::Recovered(Box::new(record)));
-                }
-                // The server has become smaller: the run waits for its turn.
-                None => self.give_back_to_queue(record, slot, ctx),
-            }
+            self.go_on_with(record, ctx);
         }
         if running > 0 || waiting > 0 {
             tracing::info!(running, waiting, "took up the runs of the instance before this one");
+        }
+    }
+
+    /// Goes on with a run that was taken over; without a Permit for it (the server has become smaller) it waits for its turn.
+    fn go_on_with(&mut self, record: RunRecord, ctx: &mut Context<Self>) {
+        let slot = self.ledger.adopt(&record.account);
+        match self.permits.try_acquire() {
+            Some(permit) => {
+                let (run, account, epoch) = (record.id, record.account.clone(), record.epoch);
+                self.launch(run, account, epoch, permit, slot, Origin::Recovered(Box::new(record)));
+            }
+            None => self.give_back_to_queue(record, slot, ctx),
         }
     }
 
@@ -156,10 +185,10 @@ impl Supervisor {
 
     /// Answers whoever waits for the drain, once no actor is left and nothing is being written.
     fn check_drained(&mut self) {
-        let idle = self.registry.is_empty() && self.resolving.is_empty() && self.arriving.is_empty();
+        let under_way = self.member.as_ref().map_or(0, |member| member.under_way);
+        let idle = self.registry.is_empty() && self.resolving.is_empty() && self.arriving.is_empty() && under_way == 0;
         if idle && let Some(done) = self.draining.take() {
-            // Whoever asked may have given up.
-            let _ = done.send(());
+            self.leave_fleet(done);
         }
     }
 }
@@ -175,6 +204,7 @@ impl Actor for Supervisor {
         if let Some(recovered) = self.recovered.take() {
             self.take_up(recovered, ctx);
         }
+        self.start_keeper(ctx);
         self.pump(ctx);
         self.schedule_expiry(ctx);
     }
@@ -194,8 +224,13 @@ impl Handler<TakeSnapshot> for Supervisor {
     fn handle(&mut self, _: TakeSnapshot, _ctx: &mut Self::Context) -> Self::Result {
         let mut queued_by_tier: BTreeMap<String, u64> =
             self.settings.tiers.keys().map(|tier| (tier.clone(), 0)).collect();
-        for (tier, count) in self.queue.len_by_tier() {
-            queued_by_tier.insert(tier.to_string(), *count);
+        match &self.member {
+            Some(member) => queued_by_tier.extend(member.queued_by_tier.clone()),
+            None => {
+                for (tier, count) in self.queue.len_by_tier() {
+                    queued_by_tier.insert(tier.to_string(), *count);
+                }
+            }
         }
         MessageResult(Snapshot {
             permits_limit: self.permits.limit(),
@@ -204,6 +239,7 @@ impl Handler<TakeSnapshot> for Supervisor {
             queued_by_tier,
             runs_by_arbiter: self.arbiters.loads(),
             draining: self.is_draining,
+            lease_lost: !self.holds_lease(),
         })
     }
 }
@@ -218,6 +254,9 @@ impl Handler<Drain> for Supervisor {
             "draining: no new runs are admitted"
         );
         self.is_draining = true;
+        if let Some(member) = &self.member {
+            member.drains();
+        }
         self.draining = Some(drain.done);
         ctx.run_later(drain.grace, |supervisor, _| supervisor.hand_over_all());
         self.check_drained();

@@ -17,6 +17,7 @@ use crate::run_state::RunState;
 use crate::services::RunServices;
 use crate::store_actor::append_until_answered;
 use crate::supervisor::Supervisor;
+use crate::supervisor::fleet::cancel_elsewhere;
 use crate::supervisor::messages::{CancelReply, CancelRun};
 use crate::time::Timestamp;
 
@@ -48,6 +49,17 @@ pub(super) async fn show(services: &RunServices, run: RunId, epoch: u64, events:
     }
 }
 
+/// The same, for a run that this instance does not have: readers here go on with what others write.
+pub(super) async fn show_and_release(services: &RunServices, run: RunId, epoch: u64, events: EncodedEvents) {
+    show(services, run, epoch, events).await;
+    services.log.release(run);
+}
+
+/// Cancels a run that no actor has.
+pub(super) async fn cancel_parked(services: &RunServices, run: RunId) -> Result<ParkedOutcome, StoreError> {
+    update(services, ending(run, RunState::Cancelled, None)).await
+}
+
 /// Changes a parked run and shows what that brought.
 async fn update(services: &RunServices, update: ParkedUpdate) -> Result<ParkedOutcome, StoreError> {
     let run = update.run;
@@ -76,11 +88,9 @@ fn ending(run: RunId, to: RunState, error: Option<RunError>) -> ParkedUpdate {
     }
 }
 
-fn count_ending(outcome: &ParkedOutcome) {
-    if let ParkedOutcome::Updated { record, .. } = outcome {
-        let code = record.error.as_ref().map_or("", |error| error.code.as_str());
-        metrics::counter!("callboard_runs_total", "state" => record.state.as_str(), "code" => code).increment(1);
-    }
+pub(super) fn count_ending(record: &RunRecord) {
+    let code = record.error.as_ref().map_or("", |error| error.code.as_str());
+    metrics::counter!("callboard_runs_total", "state" => record.state.as_str(), "code" => code).increment(1);
 }
 
 impl Supervisor {
@@ -195,8 +205,16 @@ impl Supervisor {
             return;
         }
         let services = self.services.clone();
+        if let Some(member) = &self.member {
+            let fleet = member.fleet.clone();
+            self.services.io.spawn(async move {
+                // A client that went away does not need it.
+                let _ = reply.send(cancel_elsewhere(services, fleet, run).await);
+            });
+            return;
+        }
         self.io_task(ctx, async move {
-            let outcome = update(&services, ending(run, RunState::Cancelled, None)).await;
+            let outcome = cancel_parked(&services, run).await;
             CancelTried { run, outcome, reply }
         });
     }
@@ -210,7 +228,8 @@ async fn fail_expired(services: Arc<RunServices>, run: WaitingRun) {
     let mut delay = std::time::Duration::from_millis(50);
     loop {
         match update(&services, ending(run.id, RunState::Failed, Some(error.clone()))).await {
-            Ok(outcome) => return count_ending(&outcome),
+            Ok(ParkedOutcome::Updated { record, .. }) => return count_ending(&record),
+            Ok(_) => return,
             Err(StoreError::Unavailable(_)) => {
                 tokio::time::sleep(delay).await;
                 delay = (delay * 2).min(std::time::Duration::from_secs(2));
@@ -223,12 +242,19 @@ async fn fail_expired(services: Arc<RunServices>, run: WaitingRun) {
 }
 
 async fn give_back(services: &RunServices, record: &RunRecord) -> Result<(), StoreError> {
-    let next_seq = record.next_seq.max(record.reserved_seq);
     let queued = EventBody::RunQueued {
         position: 1,
         reason: QueuedReason::HandedOver,
     };
-    let events = encode(record.id, next_seq, [queued]);
+    let recovered = record.lost_events().map(|lost| EventBody::RunRecovered {
+        epoch: record.epoch,
+        lost: Some(lost),
+    });
+    let events = encode(
+        record.id,
+        record.first_free_seq(),
+        recovered.into_iter().chain([queued]),
+    );
     let change = StateChange {
         to: RunState::Queued,
         error: None,
@@ -265,13 +291,10 @@ impl Handler<CancelTried> for Supervisor {
 
     fn handle(&mut self, tried: CancelTried, ctx: &mut Self::Context) {
         let answer = match tried.outcome {
-            Ok(outcome @ ParkedOutcome::Updated { .. }) => {
-                count_ending(&outcome);
+            Ok(ParkedOutcome::Updated { record, .. }) => {
+                count_ending(&record);
                 self.queue.remove(tried.run);
                 self.schedule_expiry(ctx);
-                let ParkedOutcome::Updated { record, .. } = outcome else {
-                    return;
-                };
                 Ok(Some(*record))
             }
             // Its turn came in between: its actor is asked instead.
@@ -296,22 +319,33 @@ impl Handler<GivenBack> for Supervisor {
 
     fn handle(&mut self, given: GivenBack, ctx: &mut Self::Context) {
         let record = *given.record;
-        if let Err(error) = given.outcome {
-            tracing::error!(run_id = %record.id, %error, "a run could not be given back to the queue; trying again");
-            let slot = given.slot;
-            ctx.run_later(std::time::Duration::from_secs(1), move |supervisor, ctx| {
-                supervisor.give_back_to_queue(record, slot, ctx);
-            });
-            return;
+        match given.outcome {
+            Ok(()) => drop(given.slot),
+            Err(StoreError::Unavailable(reason)) => {
+                tracing::warn!(run_id = %record.id, reason, "a run could not be given back to the queue; trying again");
+                let slot = given.slot;
+                ctx.run_later(std::time::Duration::from_secs(1), move |supervisor, ctx| {
+                    supervisor.give_back_to_queue(record, slot, ctx);
+                });
+                return;
+            }
+            Err(error) => {
+                tracing::error!(run_id = %record.id, %error, "the store refused to take a run back into the queue");
+                drop(given.slot);
+                self.resolving.remove(&record.id);
+                return self.gone(record.id, &record.account, ctx);
+            }
         }
-        drop(given.slot);
-        self.queue.insert(WaitingRun {
-            id: record.id,
-            account: record.account.clone(),
-            tier: record.tier.into(),
-            deadline: None,
-            told_at: Timestamp::now(),
-        });
+        // In a fleet the store's notice brings it to whoever has a Permit.
+        if self.member.is_none() {
+            self.queue.insert(WaitingRun {
+                id: record.id,
+                account: record.account.clone(),
+                tier: record.tier.into(),
+                deadline: None,
+                told_at: Timestamp::now(),
+            });
+        }
         self.resolving.remove(&record.id);
         self.gone(record.id, &record.account, ctx);
     }

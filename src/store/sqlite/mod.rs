@@ -69,6 +69,8 @@ impl SqliteStore {
     /// its work runs on `runtime`, which must also be the one that calls it.
     pub async fn open(options: SqliteOptions, runtime: &Handle) -> Result<Self, StoreOpenError> {
         open::create_directory(&options.path)?;
+        open::private_file(&options.path)?;
+        let options = open::with_real_path(options)?;
         let lock = DatabaseLock::acquire(&options).await?;
         Self::start(options, Some(lock), runtime).await
     }
@@ -93,6 +95,7 @@ impl SqliteStore {
             .then(|| Arc::new(Checkpointer::start(writer_options.clone(), activity.clone(), runtime)));
         let parts = WriterParts {
             connection,
+            path: options.path.clone(),
             options: writer_options,
             activity: activity.clone(),
             lock,

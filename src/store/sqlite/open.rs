@@ -1,7 +1,7 @@
 //! Opens the database: directory, lock, connections, migrations.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -49,11 +49,11 @@ impl SqliteOptions {
             path: path.into(),
             synchronous: Synchronous::Full,
             readers: 4,
-            commit_batch: 256,
-            inbox: 4096,
+            commit_batch: 512,
+            inbox: 10_000,
             acquire_timeout: Duration::from_secs(30),
             busy_timeout: Duration::from_secs(5),
-            lock_timeout: Duration::from_secs(1),
+            lock_timeout: Duration::from_secs(5),
         }
     }
 }
@@ -110,6 +110,24 @@ pub enum StoreOpenError {
     },
 }
 
+/// Which file is open, whatever its name is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileIdentity {
+    device: u64,
+    inode: u64,
+}
+
+impl FileIdentity {
+    /// The file that has this name now.
+    pub(super) fn of(path: &Path) -> std::io::Result<Self> {
+        let metadata = std::fs::metadata(path)?;
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        })
+    }
+}
+
 /// Says that this process serves the database. The operating system lets go of it when the process ends, however it ends.
 #[derive(Debug)]
 pub(super) struct DatabaseLock(#[expect(dead_code, reason = "held for its lock")] File);
@@ -133,6 +151,17 @@ impl DatabaseLock {
                 Err(TryLockError::Error(source)) => return Err(StoreOpenError::NotWritable { path, source }),
             }
         }
+    }
+}
+
+/// The database with its real name, so that two names of one file have one lock. It exists.
+pub(super) fn with_real_path(options: SqliteOptions) -> Result<SqliteOptions, StoreOpenError> {
+    match options.path.canonicalize() {
+        Ok(path) => Ok(SqliteOptions { path, ..options }),
+        Err(source) => Err(StoreOpenError::NotWritable {
+            path: options.path,
+            source,
+        }),
     }
 }
 

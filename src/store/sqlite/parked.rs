@@ -11,7 +11,7 @@ use callboard_actors::time::Timestamp;
 
 use super::claim::append_events;
 use super::commit::bind_change;
-use super::rows::{self, IdBytes, returned_run_columns, run_columns, signed};
+use super::rows::{self, IdBytes, run_columns, signed};
 use super::transaction::{WriteFailure, WriteTransaction};
 use super::writer::Write;
 
@@ -26,12 +26,15 @@ const EXTEND: &str = "UPDATE runs SET next_seq = ?, reserved_seq = 0 WHERE id = 
 const MOVE: &str = "UPDATE runs SET state = ?, error = ?, waiting = ?, ended_at = ?, next_seq = ?, reserved_seq = 0, \
                            queue_deadline = NULL WHERE id = ?";
 
-const FAIL_ABANDONED: &str = concat!(
-    "UPDATE runs SET state = 'failed', error = ?, ended_at = ?, epoch = epoch + 1, \
-            next_seq = max(next_seq, reserved_seq) + 1, reserved_seq = 0 \
-     WHERE id = ? AND state = 'running' AND epoch = ? RETURNING ",
-    returned_run_columns!()
+const FIND_ABANDONED: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    " FROM runs JOIN run_specs ON run_specs.run_id = runs.id \
+     WHERE runs.id = ? AND runs.state = 'running' AND runs.epoch = ?"
 );
+
+const FAIL_ABANDONED: &str = "UPDATE runs SET state = 'failed', error = ?, ended_at = ?, epoch = epoch + 1, \
+                                     next_seq = ?, reserved_seq = 0 WHERE id = ?";
 
 impl Write for ParkedUpdate {
     type Answer = ParkedOutcome;
@@ -94,7 +97,7 @@ trait Parked {
 impl Parked for ParkedUpdate {
     /// The events, numbered, with the one of the ending.
     fn encode(&self, record: &RunRecord) -> Option<EncodedEvents> {
-        let mut encoder = EventEncoder::new(self.run, record.next_seq.max(record.reserved_seq));
+        let mut encoder = EventEncoder::new(self.run, record.first_free_seq());
         for body in &self.events {
             encoder.push(body.clone());
         }
@@ -110,7 +113,7 @@ impl Parked for ParkedUpdate {
 
     /// The record as the row will be.
     fn apply_to(&self, record: &mut RunRecord, events: Option<&EncodedEvents>) {
-        let unseen = record.next_seq.max(record.reserved_seq);
+        let unseen = record.first_free_seq();
         record.next_seq = events.map_or(unseen, |events| events.last_seq() + 1);
         record.reserved_seq = 0;
         let Some(change) = &self.change else { return };
@@ -135,20 +138,27 @@ impl Write for FailAbandonedRun {
     type Answer = Option<EncodedEvents>;
 
     async fn apply(&self, transaction: &mut WriteTransaction<'_>) -> Result<Self::Answer, WriteFailure> {
-        let fail = sqlx::query(FAIL_ABANDONED)
-            .bind(rows::json(&self.error)?)
-            .bind(self.at.as_micros())
+        let find = sqlx::query(FIND_ABANDONED)
             .bind(self.run.id_bytes())
             .bind(signed(self.epoch));
-        let Some(row) = transaction.row(fail).await? else {
+        let Some(row) = transaction.row(find).await? else {
             return Ok(None);
         };
         let record = rows::run_record(&row)?;
+        let recovered = record.lost_events().map(|lost| EventBody::RunRecovered {
+            epoch: self.epoch + 1,
+            lost: Some(lost),
+        });
         let ending = EventBody::ending(RunState::Failed, Some(&self.error), record.progress.usage);
-        let events = encode(self.run, record.next_seq.saturating_sub(1), ending);
-        if let Some(events) = &events {
-            append_events(transaction, self.run, events).await?;
-        }
-        Ok(events)
+        let events = encode(self.run, record.first_free_seq(), recovered.into_iter().chain(ending));
+        let Some(events) = events else { return Ok(None) };
+        let fail = sqlx::query(FAIL_ABANDONED)
+            .bind(rows::json(&self.error)?)
+            .bind(self.at.as_micros())
+            .bind(signed(events.last_seq() + 1))
+            .bind(self.run.id_bytes());
+        transaction.execute(fail).await?;
+        append_events(transaction, self.run, &events).await?;
+        Ok(Some(events))
     }
 }

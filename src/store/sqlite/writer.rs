@@ -1,6 +1,7 @@
 //! The one writer: takes what has gathered in its inbox, commits it as one transaction, then answers each caller.
 
 use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -14,7 +15,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::activity::{Activity, WaitingWrite, store_error};
-use super::open::DatabaseLock;
+use super::open::{DatabaseLock, FileIdentity};
 use super::transaction::{WriteFailure, WriteTransaction};
 
 /// A change of the database: a plain struct that knows how to apply itself. It may be applied more than once, if a transaction it
@@ -40,6 +41,8 @@ pub(super) struct Writer {
 /// What the writer's task needs to begin.
 pub(super) struct WriterParts {
     pub(super) connection: SqliteConnection,
+    /// Of the database.
+    pub(super) path: PathBuf,
     pub(super) options: SqliteConnectOptions,
     pub(super) activity: Arc<Activity>,
     /// Held until the connection is closed.
@@ -68,6 +71,8 @@ impl Writer {
         activity.writer_open.store(true, Ordering::Relaxed);
         let task = WriterTask {
             connection: Some(parts.connection),
+            file: FileIdentity::of(&parts.path).ok(),
+            path: parts.path,
             options: parts.options,
             activity: parts.activity,
             commit_batch: parts.commit_batch.max(1),
@@ -156,6 +161,9 @@ impl<W: Write> Pending for PendingWrite<W> {
 struct WriterTask {
     /// `None` after a failure, until the next batch.
     connection: Option<SqliteConnection>,
+    path: PathBuf,
+    /// The file that was opened under this path.
+    file: Option<FileIdentity>,
     options: SqliteConnectOptions,
     activity: Arc<Activity>,
     commit_batch: usize,
@@ -197,7 +205,6 @@ impl WriterTask {
 
     async fn write(&mut self, mut batch: Vec<Box<dyn Pending>>) {
         self.activity.writer_busy.store(true, Ordering::Relaxed);
-        metrics::gauge!("callboard_store_writes_waiting").set(self.activity.writes_waiting() as f64);
         let failure = match self.commit(&mut batch).await {
             Ok(()) => None,
             Err(BatchFailure::Write(error)) if batch.len() > 1 => {
@@ -250,6 +257,11 @@ impl WriterTask {
 
     async fn transact(&mut self, batch: &mut [Box<dyn Pending>]) -> Result<(), BatchFailure> {
         let database = |error: sqlx::Error| BatchFailure::Database(store_error(error));
+        // A file that was removed or replaced takes writes all the same, until it is closed: then they are gone.
+        if FileIdentity::of(&self.path).ok() != self.file {
+            let reason = "the database file was removed or replaced under the server; restart it";
+            return Err(BatchFailure::Database(StoreError::Unavailable(reason.into())));
+        }
         let connection = match &mut self.connection {
             Some(connection) => connection,
             closed => {

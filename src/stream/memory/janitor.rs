@@ -32,6 +32,8 @@ impl Janitor {
         }
         if let Ok(runtime) = Handle::try_current() {
             due.awake = true;
+            // A runtime that is shutting down drops the task at once, and with it a shift that takes this lock.
+            drop(due);
             let shift = Shift {
                 registry: Arc::downgrade(registry),
                 over: false,

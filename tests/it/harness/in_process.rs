@@ -20,7 +20,7 @@ use callboard_actors::retry::RetryPolicy;
 use callboard_actors::services::{Durability, ModelRoute, ModelTimeouts, RunServices, RunSettings};
 use callboard_actors::spec::{RunLimits, RunSpec};
 use callboard_actors::supervisor::messages::{OnLimit, StartRun};
-use callboard_actors::supervisor::{SupervisorHandle, SupervisorSettings};
+use callboard_actors::supervisor::{Beginning, SupervisorHandle, SupervisorSettings};
 use callboard_actors::time::Timestamp;
 use futures::StreamExt;
 use tempfile::TempDir;
@@ -114,10 +114,11 @@ impl InProcess {
             arbiters: 1,
             mailbox: 64,
         };
-        SupervisorHandle::start_supervisor(self.services(instance, model, tools), settings, recovered)
+        let beginning = Beginning::Alone { instance, recovered };
+        SupervisorHandle::start_supervisor(self.services(model, tools), settings, beginning)
     }
 
-    fn services(&self, instance: InstanceId, model: Arc<dyn Model>, tools: Vec<Arc<dyn Tool>>) -> RunServices {
+    fn services(&self, model: Arc<dyn Model>, tools: Vec<Arc<dyn Tool>>) -> RunServices {
         let second = Duration::from_secs(1);
         let route = ModelRoute {
             model,
@@ -133,7 +134,6 @@ impl InProcess {
             },
         };
         RunServices {
-            instance,
             store: self.store.clone(),
             log: self.log.clone(),
             models: HashMap::from([("simulated".to_owned(), Arc::new(route))]),

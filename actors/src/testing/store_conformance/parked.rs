@@ -7,7 +7,7 @@ use super::fixtures::{
     running_runs,
 };
 use crate::error::RunError;
-use crate::event::{EventBody, QueuedReason, WaitingReason};
+use crate::event::{EventBody, LostEvents, QueuedReason, WaitingReason};
 use crate::ids::RunId;
 use crate::item::Usage;
 use crate::ports::store::{Claim, ParkedOutcome, ParkedUpdate, RunCommit, RunProgress, RunRecord};
@@ -236,10 +236,25 @@ pub async fn an_abandoned_run_fails_once(store: Arc<dyn Store>) {
     let events = events.expect("the store answers").expect("the last event");
     assert_eq!(
         (events.first_seq(), events.count(), events.is_terminal()),
-        (30, 1, true)
+        (30, 2, true)
     );
+    let lost = LostEvents {
+        from: run.next_seq,
+        to: 29,
+    };
+    let bodies: Vec<_> = events
+        .events()
+        .expect("whole")
+        .into_iter()
+        .map(|event| event.body)
+        .collect();
+    let told = EventBody::RunRecovered {
+        epoch: 2,
+        lost: Some(lost),
+    };
+    assert_eq!(bodies[0], told);
     let failed = record(&store, run.id).await;
-    assert_eq!((failed.state, failed.epoch, failed.next_seq), (RunState::Failed, 2, 31));
+    assert_eq!((failed.state, failed.epoch, failed.next_seq), (RunState::Failed, 2, 32));
     assert!(failed.error == Some(error.clone()) && failed.ended_at.is_some());
     assert_eq!(running_runs(&store, "acme").await, 0);
     for epoch in [1, 2] {

@@ -115,6 +115,40 @@ async fn two_servers_never_have_one_file() {
         .expect("now it is free");
 }
 
+#[tokio::test]
+async fn two_names_of_one_file_are_one_file() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let first = open(directory.path()).await;
+    let alias = directory.path().join("alias.db");
+    std::os::unix::fs::symlink(options(directory.path()).path, &alias).expect("linked");
+    let through_the_link = SqliteOptions {
+        path: alias,
+        lock_timeout: Duration::from_millis(20),
+        ..options(directory.path())
+    };
+    let error = refused(through_the_link).await;
+    assert!(matches!(error, StoreOpenError::Locked { .. }), "{error}");
+    first.ping().await.expect("the first is not disturbed");
+}
+
+/// The old file would take writes until it is closed, and then they would be gone.
+#[tokio::test]
+async fn a_file_that_was_removed_or_replaced_takes_no_more_writes() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = options(directory.path()).path;
+    let store = open(directory.path()).await;
+    store.create_key(key(1)).await.expect("written");
+    let aside = directory.path().join("aside.db");
+    std::fs::rename(&path, &aside).expect("moved");
+    assert!(matches!(store.ping().await, Err(StoreError::Unavailable(_))));
+    std::fs::write(&path, []).expect("another file");
+    let refused = store.create_key(key(2)).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))));
+    std::fs::rename(&aside, &path).expect("moved back");
+    store.create_key(key(3)).await.expect("it is the same file again");
+    assert_eq!(store.list_keys().await.expect("read").len(), 2);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_command_line_works_beside_a_server() {
     let directory = tempfile::tempdir().expect("a directory");

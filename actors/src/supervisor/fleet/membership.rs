@@ -1,0 +1,215 @@
+//! Living on a lease: what a heartbeat brings, what is lost with the lease, and what is taken over from others.
+
+use actix::prelude::*;
+use tokio::sync::oneshot;
+
+use crate::error::{RunError, RunErrorCode};
+use crate::ids::InstanceId;
+use crate::ports::StoreError;
+use crate::ports::fleet::{Beat, Notice};
+use crate::ports::store::RunRecord;
+use crate::run::{CancelNow, LetGo};
+use crate::supervisor::Supervisor;
+use crate::supervisor::parked::{count_ending, show_and_release};
+
+/// Runs that are taken over in one go.
+const MOST_TAKEN_OVER: u64 = 256;
+/// Runs whose queue deadline is over that are failed in one go.
+const MOST_EXPIRED: u32 = 256;
+
+/// A heartbeat was answered and the lease is held.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Beaten(pub(super) Beat);
+
+/// Something happened elsewhere.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Noticed(pub(super) Notice);
+
+/// The lease is lost: stop every run, write nothing. `gone` hears when no actor is left.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct LeaseLost {
+    pub(super) gone: oneshot::Sender<()>,
+}
+
+/// There is a new lease, under a new name.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Rejoined {
+    pub(super) instance: InstanceId,
+}
+
+/// Runs of lost instances are this instance's now.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct TakenOver {
+    instance: InstanceId,
+    wanted: usize,
+    outcome: Result<Vec<RunRecord>, StoreError>,
+}
+
+impl Handler<Beaten> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, beaten: Beaten, ctx: &mut Self::Context) {
+        let Beaten(beat) = beaten;
+        let Some(member) = &mut self.member else { return };
+        member.learn(&beat);
+        for run in &beat.to_cancel {
+            self.cancel_here(*run);
+        }
+        if beat.expired {
+            self.expire_in_fleet();
+        }
+        self.take_over_lost(&beat, ctx);
+        self.pump(ctx);
+    }
+}
+
+impl Handler<Noticed> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, noticed: Noticed, ctx: &mut Self::Context) {
+        let Some(member) = &mut self.member else { return };
+        match noticed.0 {
+            Notice::Claimable | Notice::Missed => {
+                member.claimable = true;
+                self.pump(ctx);
+            }
+            Notice::CancelAsked { run, owner } if owner == member.instance => self.cancel_here(run),
+            Notice::CancelAsked { .. } => {}
+        }
+    }
+}
+
+impl Handler<LeaseLost> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, lost: LeaseLost, _ctx: &mut Self::Context) {
+        let Some(member) = &mut self.member else { return };
+        member.is_held = false;
+        member.let_go = Some(lost.gone);
+        for address in self.registry.values() {
+            // One that is gone has left already.
+            let _ = address.try_send(LetGo);
+        }
+        self.check_let_go();
+    }
+}
+
+impl Handler<Rejoined> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, rejoined: Rejoined, ctx: &mut Self::Context) {
+        let Some(member) = &mut self.member else { return };
+        member.instance = rejoined.instance;
+        member.is_held = true;
+        member.claimable = true;
+        self.pump(ctx);
+    }
+}
+
+impl Handler<TakenOver> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, taken: TakenOver, ctx: &mut Self::Context) {
+        let Some(member) = &mut self.member else { return };
+        member.under_way -= 1;
+        member.taking_over = false;
+        let is_mine = member.is_held && member.instance == taken.instance;
+        match taken.outcome {
+            Ok(records) => {
+                if !records.is_empty() {
+                    tracing::info!(runs = records.len(), "took over runs of a lost instance");
+                    metrics::counter!("callboard_runs_taken_over_total").increment(records.len() as u64);
+                }
+                if records.len() == taken.wanted {
+                    // There may be more.
+                    member.signals.beat_now.notify_one();
+                }
+                // What came after the lease was lost waits for the end of that lease, like the rest.
+                if is_mine {
+                    for record in records {
+                        self.go_on_with(record, ctx);
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "runs of lost instances could not be taken over; trying again");
+            }
+        }
+        self.check_let_go();
+        self.check_drained();
+    }
+}
+
+impl Supervisor {
+    /// Whether a lease is held; true where none is needed.
+    pub(in crate::supervisor) fn holds_lease(&self) -> bool {
+        self.member.as_ref().is_none_or(|member| member.is_held)
+    }
+
+    /// Tells the keeper when the last actor of a lost lease is gone.
+    pub(in crate::supervisor) fn check_let_go(&mut self) {
+        let is_empty = self.registry.is_empty();
+        let Some(member) = &mut self.member else { return };
+        if is_empty
+            && member.under_way == 0
+            && let Some(gone) = member.let_go.take()
+        {
+            // A keeper that is gone needs no answer.
+            let _ = gone.send(());
+        }
+    }
+
+    fn cancel_here(&self, run: crate::ids::RunId) {
+        if let Some(address) = self.registry.get(&run) {
+            // One that is gone already is about to be reported.
+            let _ = address.try_send(CancelNow);
+        }
+    }
+
+    /// Takes this instance's share of what lost instances left. Runs for which there is no Permit here go on into the queue.
+    fn take_over_lost(&mut self, beat: &Beat, ctx: &mut Context<Self>) {
+        let is_draining = self.is_draining;
+        let Some(member) = &mut self.member else { return };
+        if beat.lost_runs == 0 || member.taking_over || !member.is_held || is_draining {
+            return;
+        }
+        let share = beat.lost_runs.div_ceil(u64::from(beat.live_instances.max(1)));
+        let limit = share.clamp(1, MOST_TAKEN_OVER) as u32;
+        member.taking_over = true;
+        member.under_way += 1;
+        let (fleet, instance) = (member.fleet.clone(), member.instance);
+        self.io_task(ctx, async move {
+            let outcome = fleet.take_over(instance, limit).await;
+            TakenOver {
+                instance,
+                wanted: limit as usize,
+                outcome,
+            }
+        });
+    }
+
+    fn expire_in_fleet(&self) {
+        let Some(member) = &self.member else { return };
+        let (fleet, services) = (member.fleet.clone(), self.services.clone());
+        self.services.io.spawn(async move {
+            let error = RunError::new(
+                RunErrorCode::QueueDeadline,
+                "the run did not start before its queue deadline",
+            );
+            match fleet.expire_queued(error, MOST_EXPIRED).await {
+                Ok(expired) => {
+                    for run in expired {
+                        count_ending(&run.record);
+                        show_and_release(&services, run.record.id, run.record.epoch, run.events).await;
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "expired runs could not be failed; trying again"),
+            }
+        });
+    }
+}

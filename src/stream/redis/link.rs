@@ -1,0 +1,164 @@
+//! The one connection for commands: kept open, looked after, and given to whoever needs it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{Cmd, RedisError};
+use tokio::sync::{Notify, watch};
+
+use super::connection::{Connection, Endpoint};
+use super::options::RedisLogOptions;
+
+/// How often an idle connection is asked whether it is alive.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Growing pauses between attempts, each jittered so that instances do not come all at once.
+pub(super) struct Backoff {
+    next: Duration,
+    longest: Duration,
+}
+
+impl Backoff {
+    pub(super) fn new() -> Self {
+        Self {
+            next: FIRST_PAUSE,
+            longest: LONGEST_PAUSE,
+        }
+    }
+
+    pub(super) fn reset(&mut self) {
+        self.next = FIRST_PAUSE;
+    }
+
+    pub(super) async fn pause(&mut self) {
+        let pause = jittered(self.next);
+        self.next = (self.next * 2).min(self.longest);
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// This time, a quarter more or less.
+pub(super) fn jittered(time: Duration) -> Duration {
+    time.mul_f64(rand::random_range(0.75..1.25))
+}
+
+/// The connection, while there is one.
+pub(super) struct Link {
+    current: watch::Sender<Option<Connection>>,
+    suspect: Notify,
+    response_timeout: Duration,
+    connect_timeout: Duration,
+}
+
+impl Link {
+    pub(super) fn new(options: &RedisLogOptions) -> Self {
+        Self {
+            current: watch::Sender::new(None),
+            suspect: Notify::new(),
+            response_timeout: options.response_timeout,
+            connect_timeout: options.connect_timeout,
+        }
+    }
+
+    /// The connection, if there is one now.
+    pub(super) fn now(&self) -> Option<Connection> {
+        self.current.borrow().clone()
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.current.borrow().is_some()
+    }
+
+    /// The connection, as soon as there is one.
+    pub(super) async fn connected(&self) -> Connection {
+        let mut current = self.current.subscribe();
+        loop {
+            if let Some(connection) = current.borrow_and_update().clone() {
+                return connection;
+            }
+            if current.changed().await.is_err() {
+                // The sender lives as long as `self`.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Somebody's command failed: have a look. An error that the server gave on purpose says nothing about the connection, unless it says
+    /// that this is not the server to talk to.
+    pub(super) fn report(&self, error: &RedisError) {
+        if error.code() == Some("READONLY") {
+            self.current.send_replace(None);
+        }
+        self.suspect.notify_one();
+    }
+
+    /// Keeps a connection open, for ever.
+    pub(super) async fn keep(&self, endpoint: Arc<Endpoint>) {
+        let mut backoff = Backoff::new();
+        let mut said = false;
+        loop {
+            let attempt = tokio::time::timeout(self.connect_timeout * 2, endpoint.connect()).await;
+            let trouble = match attempt {
+                Ok(Ok(connection)) => {
+                    tracing::info!("connected to Redis");
+                    said = false;
+                    let trouble = self.watch(connection).await;
+                    backoff.reset();
+                    trouble
+                }
+                Ok(Err(error)) => describe(&error),
+                Err(_) => "no answer in time".to_owned(),
+            };
+            self.current.send_replace(None);
+            if !std::mem::replace(&mut said, true) {
+                tracing::warn!(
+                    reason = trouble,
+                    "Redis is away; events stay on this instance until it is back"
+                );
+            }
+            backoff.pause().await;
+        }
+    }
+
+    /// Lends the connection out until it breaks, and says why it did.
+    async fn watch(&self, connection: Connection) -> String {
+        let mut own = connection.clone();
+        // Nobody gets a connection to a server that is still loading its data.
+        if let Err(trouble) = self.ping(&mut own).await {
+            return trouble;
+        }
+        self.current.send_replace(Some(connection));
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(PING_INTERVAL) => {}
+                () = self.suspect.notified() => {}
+            }
+            if !self.is_up() {
+                return "the server is a read-only replica".to_owned();
+            }
+            if let Err(trouble) = self.ping(&mut own).await {
+                return trouble;
+            }
+        }
+    }
+
+    async fn ping(&self, connection: &mut Connection) -> Result<(), String> {
+        let mut command = Cmd::new();
+        command.arg("PING");
+        match tokio::time::timeout(self.response_timeout, command.exec_async(connection)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(describe(&error)),
+            Err(_) => Err("no answer in time".to_owned()),
+        }
+    }
+}
+
+/// What went wrong, without details that may repeat an address or a user.
+pub(super) fn describe(error: &RedisError) -> String {
+    match error.code() {
+        Some(code) => format!("{}: {code}", error.category()),
+        None => error.category().to_owned(),
+    }
+}
