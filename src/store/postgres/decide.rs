@@ -96,7 +96,7 @@ fn claim(request: &ClaimRun, picture: &mut Picture) -> Result<Claim, StoreError>
     let Some(record) = queued.filter(|record| record.state == RunState::Queued) else {
         return Ok(Claim::NotQueued);
     };
-    let (account, seq, epoch) = (record.account.clone(), unseen(record), record.epoch + 1);
+    let (account, seq, epoch) = (record.account.clone(), record.first_free_seq(), record.epoch + 1);
     let running = picture.running(&account);
     if request.slot_limit.is_some_and(|limit| running >= limit) {
         return Ok(Claim::QuotaExceeded { running });
@@ -140,7 +140,7 @@ fn commit(step: &RunCommit, picture: &mut Picture) -> Result<(), StoreError> {
     if record.state != RunState::Running || record.epoch != step.epoch {
         return Err(StoreError::Fenced);
     }
-    let fits = |first| first == record.next_seq || first == unseen(record);
+    let fits = |first| first == record.next_seq || first == record.first_free_seq();
     if !step.events.as_ref().is_none_or(|events| fits(events.first_seq())) {
         return Err(StoreError::Fenced);
     }
@@ -204,14 +204,16 @@ fn parked(update: &ParkedUpdate, picture: &mut Picture) -> Result<ParkedOutcome,
         .as_ref()
         .and_then(|change| EventBody::ending(change.to, change.error.as_ref(), record.progress.usage));
     let bodies = update.events.iter().cloned().chain(ending);
-    let events = encode(update.run, unseen(record), bodies);
+    let events = encode(update.run, record.first_free_seq(), bodies);
     if update.change.is_none() && events.is_none() {
         return Ok(ParkedOutcome::Updated {
             record: Box::new(record.clone()),
             events,
         });
     }
-    record.next_seq = events.as_ref().map_or(unseen(record), |events| events.last_seq() + 1);
+    record.next_seq = events
+        .as_ref()
+        .map_or(record.first_free_seq(), |events| events.last_seq() + 1);
     record.reserved_seq = 0;
     row.changed = true;
     if let Some(change) = &update.change {
@@ -254,11 +256,17 @@ fn fail_abandoned(fail: &FailAbandonedRun, picture: &mut Picture) -> Result<Answ
     };
     let record = &mut row.record;
     let ending = EventBody::ending(RunState::Failed, Some(&fail.error), record.progress.usage);
-    let events = encode(fail.run, unseen(record), ending).ok_or_else(|| rows::damaged("an event"))?;
+    let epoch = record.epoch + 1;
+    let recovered = record.lost_events().map(|lost| EventBody::RunRecovered {
+        epoch,
+        lost: Some(lost),
+    });
+    let bodies = recovered.into_iter().chain(ending);
+    let events = encode(fail.run, record.first_free_seq(), bodies).ok_or_else(|| rows::damaged("an event"))?;
     record.state = RunState::Failed;
     record.error = Some(fail.error.clone());
     record.ended_at = Some(fail.at);
-    record.epoch += 1;
+    record.epoch = epoch;
     record.next_seq = events.last_seq() + 1;
     record.reserved_seq = 0;
     row.changed = true;
@@ -273,9 +281,4 @@ fn apply_change(record: &mut RunRecord, change: &StateChange) {
     record.error.clone_from(&change.error);
     record.waiting = change.waiting.filter(|_| change.to == RunState::Waiting);
     record.ended_at = change.to.is_terminal().then_some(change.at);
-}
-
-/// The first seq that nobody can have seen.
-fn unseen(record: &RunRecord) -> u64 {
-    record.next_seq.max(record.reserved_seq)
 }
