@@ -1,0 +1,284 @@
+//! What becomes of each write, decided against the rows that its batch has locked. A refusal changes nothing.
+
+use callboard_actors::encoding::encode;
+use callboard_actors::event::EventBody;
+use callboard_actors::item::Usage;
+use callboard_actors::ports::StoreError;
+use callboard_actors::ports::store::{
+    Admission, Claim, ClaimRun, Creation, NewRun, ParkedOutcome, ParkedUpdate, RunCommit, RunProgress, RunRecord,
+    StateChange,
+};
+use callboard_actors::run_state::RunState;
+
+use super::picture::{NewRow, Picture, RunPicture};
+use super::rows;
+use super::write::{Answer, FailAbandonedRun, Write};
+
+/// The place of new runs in their account's line, and of those that come before them.
+const NEW_IN_LINE: i16 = 1;
+const FIRST_IN_LINE: i16 = 0;
+
+pub(super) fn decide(write: &Write, picture: &mut Picture) -> Result<Answer, StoreError> {
+    match write {
+        Write::Create(new) => create(new, picture).map(Answer::Creation),
+        Write::Claim(request) => claim(request, picture).map(Answer::Claim),
+        Write::Commit(step) => commit(step, picture).map(|()| Answer::Committed),
+        Write::Parked(update) => parked(update, picture).map(Answer::Parked),
+        Write::FailAbandoned(fail) => fail_abandoned(fail, picture),
+    }
+}
+
+fn create(new: &NewRun, picture: &mut Picture) -> Result<Creation, StoreError> {
+    if let Some(idempotency) = &new.idempotency {
+        let key = (new.account.clone(), idempotency.key.clone());
+        if let Some((request_hash, run)) = picture.idempotency.get(&key) {
+            if *request_hash != idempotency.request_hash {
+                return Ok(Creation::IdempotencyConflict);
+            }
+            let earlier = picture.runs.get(run).ok_or_else(|| rows::damaged("an earlier run"))?;
+            return Ok(Creation::Existing(Box::new(earlier.record.clone())));
+        }
+    }
+    let (state, epoch, deadline, started_at) = match new.admission {
+        Admission::Start { slot_limit } => {
+            let running = picture.running(&new.account);
+            if slot_limit.is_some_and(|limit| running >= limit) {
+                return Ok(Creation::QuotaExceeded { running });
+            }
+            (RunState::Running, 1, None, Some(new.created_at))
+        }
+        Admission::Queue { deadline } => (RunState::Queued, 0, deadline, None),
+    };
+    if picture.runs.contains_key(&new.id) {
+        return Err(StoreError::Damaged(format!("{} is already there", new.id)));
+    }
+    picture.count(&new.account, None, state)?;
+    let record = RunRecord {
+        id: new.id,
+        account: new.account.clone(),
+        tier: new.tier.clone(),
+        state,
+        epoch,
+        spec: new.spec.clone(),
+        error: None,
+        waiting: None,
+        progress: RunProgress::default(),
+        next_seq: new.events.last_seq() + 1,
+        reserved_seq: new.reserved_seq,
+        created_at: new.created_at,
+        started_at,
+        ended_at: None,
+        queue_deadline: deadline,
+    };
+    let row = RunPicture {
+        record,
+        instance: new.instance,
+        next_item: 0,
+        line: NEW_IN_LINE,
+        cancel_requested: false,
+        new: Some(NewRow {
+            idempotency: new.idempotency.clone(),
+        }),
+        changed: true,
+    };
+    picture.runs.insert(new.id, row);
+    picture.append_items(new.id, &new.input)?;
+    picture.append_events(new.id, new.events.clone());
+    if let Some(idempotency) = &new.idempotency {
+        let key = (new.account.clone(), idempotency.key.clone());
+        picture.idempotency.insert(key, (idempotency.request_hash, new.id));
+    }
+    Ok(Creation::Created)
+}
+
+fn claim(request: &ClaimRun, picture: &mut Picture) -> Result<Claim, StoreError> {
+    let queued = picture.runs.get(&request.run).map(|row| &row.record);
+    let Some(record) = queued.filter(|record| record.state == RunState::Queued) else {
+        return Ok(Claim::NotQueued);
+    };
+    let (account, seq, epoch) = (record.account.clone(), record.first_free_seq(), record.epoch + 1);
+    let running = picture.running(&account);
+    if request.slot_limit.is_some_and(|limit| running >= limit) {
+        return Ok(Claim::QuotaExceeded { running });
+    }
+    let events =
+        encode(request.run, seq, [EventBody::RunStarted { epoch }]).ok_or_else(|| rows::damaged("an event"))?;
+    picture.count(&account, Some(RunState::Queued), RunState::Running)?;
+    picture.append_events(request.run, events.clone());
+    let row = changing(picture, request)?;
+    row.instance = request.instance;
+    row.cancel_requested = false;
+    let record = &mut row.record;
+    record.state = RunState::Running;
+    record.epoch = epoch;
+    record.waiting = None;
+    record.queue_deadline = None;
+    record.started_at = record.started_at.or(Some(request.at));
+    record.next_seq = seq + 1;
+    record.reserved_seq = match request.reserve_seqs {
+        0 => 0,
+        reserve => seq + 1 + reserve,
+    };
+    Ok(Claim::Claimed {
+        record: Box::new(record.clone()),
+        events,
+    })
+}
+
+fn changing<'a>(picture: &'a mut Picture, request: &ClaimRun) -> Result<&'a mut RunPicture, StoreError> {
+    let row = picture
+        .runs
+        .get_mut(&request.run)
+        .ok_or_else(|| rows::damaged("a run"))?;
+    row.changed = true;
+    Ok(row)
+}
+
+fn commit(step: &RunCommit, picture: &mut Picture) -> Result<(), StoreError> {
+    check_commit(step)?;
+    let record = &picture.runs.get(&step.run).ok_or(StoreError::Fenced)?.record;
+    if record.state != RunState::Running || record.epoch != step.epoch {
+        return Err(StoreError::Fenced);
+    }
+    let fits = |first| first == record.next_seq || first == record.first_free_seq();
+    if !step.events.as_ref().is_none_or(|events| fits(events.first_seq())) {
+        return Err(StoreError::Fenced);
+    }
+    if let Some(change) = &step.change {
+        let account = record.account.clone();
+        picture.count(&account, Some(RunState::Running), change.to)?;
+    }
+    let row = picture.runs.get_mut(&step.run).ok_or(StoreError::Fenced)?;
+    let record = &mut row.record;
+    if let Some(events) = &step.events {
+        record.next_seq = events.last_seq() + 1;
+    }
+    // Without events, what was reserved before stays reserved.
+    if step.events.is_some() || step.reserved_seq > 0 {
+        record.reserved_seq = step.reserved_seq;
+    }
+    if let Some(progress) = step.progress {
+        record.progress = progress;
+    }
+    row.changed = true;
+    if let Some(change) = &step.change {
+        apply_change(record, change);
+        row.line = FIRST_IN_LINE;
+    }
+    if let Some(events) = &step.events {
+        picture.append_events(step.run, events.clone());
+    }
+    picture.append_items(step.run, &step.items)
+}
+
+/// What can be said without looking: the move is legal, and the end of the run and the end of its log come together and agree.
+fn check_commit(step: &RunCommit) -> Result<(), StoreError> {
+    let to = step.change.as_ref().map(|change| change.to);
+    if let Some(to) = to.filter(|to| !RunState::Running.may_become(*to)) {
+        let from = RunState::Running;
+        return Err(StoreError::IllegalMove { from, to });
+    }
+    let ending = to.and_then(|to| EventBody::ending(to, None, Usage::default()));
+    let terminal = step.events.as_ref().filter(|events| events.is_terminal());
+    let last = terminal.and_then(|events| events.frames().last());
+    if ending.map(|event| event.kind()) == last.map(|frame| frame.kind) {
+        return Ok(());
+    }
+    Err(StoreError::Damaged(
+        "a run's end and its last event belong in one commit".into(),
+    ))
+}
+
+fn parked(update: &ParkedUpdate, picture: &mut Picture) -> Result<ParkedOutcome, StoreError> {
+    let Some(row) = picture.runs.get_mut(&update.run) else {
+        return Ok(ParkedOutcome::NotFound);
+    };
+    let record = &mut row.record;
+    let from = record.state;
+    if !matches!(from, RunState::Queued | RunState::Waiting) {
+        return Ok(ParkedOutcome::NotParked(Box::new(record.clone())));
+    }
+    check_parked(update, from)?;
+    let ending = update
+        .change
+        .as_ref()
+        .and_then(|change| EventBody::ending(change.to, change.error.as_ref(), record.progress.usage));
+    let bodies = update.events.iter().cloned().chain(ending);
+    let events = encode(update.run, record.first_free_seq(), bodies);
+    if update.change.is_none() && events.is_none() {
+        return Ok(ParkedOutcome::Updated {
+            record: Box::new(record.clone()),
+            events,
+        });
+    }
+    record.next_seq = events
+        .as_ref()
+        .map_or(record.first_free_seq(), |events| events.last_seq() + 1);
+    record.reserved_seq = 0;
+    row.changed = true;
+    if let Some(change) = &update.change {
+        apply_change(record, change);
+        record.queue_deadline = None;
+        row.line = FIRST_IN_LINE;
+    }
+    let record = record.clone();
+    if let Some(change) = &update.change {
+        picture.count(&record.account, Some(from), change.to)?;
+    }
+    if let Some(events) = &events {
+        picture.append_events(update.run, events.clone());
+    }
+    Ok(ParkedOutcome::Updated {
+        record: Box::new(record),
+        events,
+    })
+}
+
+/// The move is legal for a run without an actor, and the event of an ending is left to the store.
+fn check_parked(update: &ParkedUpdate, from: RunState) -> Result<(), StoreError> {
+    if let Some(change) = &update.change
+        && (change.to == RunState::Running || !from.may_become(change.to))
+    {
+        return Err(StoreError::IllegalMove { from, to: change.to });
+    }
+    if update.events.iter().any(EventBody::is_terminal) {
+        return Err(StoreError::Damaged(
+            "the last event of a run comes from its change".into(),
+        ));
+    }
+    Ok(())
+}
+
+fn fail_abandoned(fail: &FailAbandonedRun, picture: &mut Picture) -> Result<Answer, StoreError> {
+    let owned = |row: &&mut RunPicture| row.record.state == RunState::Running && row.record.epoch == fail.epoch;
+    let Some(row) = picture.runs.get_mut(&fail.run).filter(owned) else {
+        return Ok(Answer::Abandoned(None));
+    };
+    let record = &mut row.record;
+    let ending = EventBody::ending(RunState::Failed, Some(&fail.error), record.progress.usage);
+    let epoch = record.epoch + 1;
+    let recovered = record.lost_events().map(|lost| EventBody::RunRecovered {
+        epoch,
+        lost: Some(lost),
+    });
+    let bodies = recovered.into_iter().chain(ending);
+    let events = encode(fail.run, record.first_free_seq(), bodies).ok_or_else(|| rows::damaged("an event"))?;
+    record.state = RunState::Failed;
+    record.error = Some(fail.error.clone());
+    record.ended_at = Some(fail.at);
+    record.epoch = epoch;
+    record.next_seq = events.last_seq() + 1;
+    record.reserved_seq = 0;
+    row.changed = true;
+    let account = record.account.clone();
+    picture.count(&account, Some(RunState::Running), RunState::Failed)?;
+    picture.append_events(fail.run, events.clone());
+    Ok(Answer::Abandoned(Some(events)))
+}
+
+fn apply_change(record: &mut RunRecord, change: &StateChange) {
+    record.state = change.to;
+    record.error.clone_from(&change.error);
+    record.waiting = change.waiting.filter(|_| change.to == RunState::Waiting);
+    record.ended_at = change.to.is_terminal().then_some(change.at);
+}

@@ -1,0 +1,146 @@
+//! Rare writes, each a transaction of its own: recovery, API keys, idempotency keys, the trial write of `ping`.
+
+use callboard_actors::event::QueuedReason;
+use callboard_actors::ids::{InstanceId, KeyId, RunId};
+use callboard_actors::ports::StoreError;
+use callboard_actors::ports::store::{KeyRecord, QueuedRun, Recovered};
+use callboard_actors::time::Timestamp;
+use sqlx::postgres::{PgPool, PgRow};
+use uuid::Uuid;
+
+use super::activity::{Activity, store_error};
+use super::rows::{self, IdBytes, run_columns};
+
+const FORGET_AT_ONCE: u64 = 1000;
+
+const LOCK_ALL_ACCOUNTS: &str = "SELECT account FROM accounts ORDER BY account FOR UPDATE";
+const COUNT: &str = "UPDATE accounts SET running = counted.running, queued = counted.queued FROM (\
+     SELECT accounts.account, count(*) FILTER (WHERE runs.state = 'running')::int AS running, \
+            count(*) FILTER (WHERE runs.state = 'queued') AS queued \
+     FROM accounts LEFT JOIN runs ON runs.account = accounts.account AND runs.state IN ('running', 'queued') \
+     GROUP BY accounts.account) AS counted \
+     WHERE accounts.account = counted.account \
+       AND (accounts.running, accounts.queued) IS DISTINCT FROM (counted.running, counted.queued)";
+const LEFT_RUNNING: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    " FROM runs JOIN run_specs ON run_specs.run_id = runs.id \
+     WHERE runs.state = 'running' AND runs.instance <> $1 ORDER BY runs.id FOR UPDATE OF runs"
+);
+const TAKE_OVER: &str = "UPDATE runs SET epoch = epoch + 1, instance = $1 WHERE state = 'running' AND instance <> $1";
+const QUEUED: &str = "SELECT id, account, tier, created_at, started_at, queue_deadline FROM runs \
+                      WHERE state = 'queued' ORDER BY id";
+const SLOTS: &str = "SELECT account, running FROM accounts WHERE running > 0";
+
+const SET_TIER: &str = "INSERT INTO accounts (account, tier) VALUES ($1, $2) \
+                        ON CONFLICT (account) DO UPDATE SET tier = excluded.tier";
+const CREATE_KEY: &str = "INSERT INTO api_keys (id, account, secret_hash, last_four, created_at, revoked_at) \
+                          VALUES ($1, $2, $3, $4, $5, $6)";
+const REVOKE_KEY: &str = "UPDATE api_keys SET revoked_at = COALESCE(revoked_at, $2) WHERE id = $1";
+const FORGET: &str = "UPDATE runs SET idempotency_key = NULL, request_hash = NULL WHERE id IN \
+     (SELECT id FROM runs WHERE idempotency_key IS NOT NULL AND created_at < $1 ORDER BY id LIMIT $2 FOR UPDATE)";
+const TRY_WRITE: &str = "INSERT INTO writer_lanes (id, batch) VALUES ($1, 0)";
+const TAKE_BACK: &str = "DELETE FROM writer_lanes WHERE id = $1";
+
+/// As [`Store::recover`](callboard_actors::ports::Store::recover).
+pub(super) async fn recover(pool: &PgPool, instance: InstanceId) -> Result<Recovered, StoreError> {
+    let mut transaction = pool.begin().await.map_err(store_error)?;
+    for statement in [LOCK_ALL_ACCOUNTS, COUNT] {
+        sqlx::query(statement)
+            .execute(&mut *transaction)
+            .await
+            .map_err(store_error)?;
+    }
+    let left = sqlx::query(LEFT_RUNNING)
+        .bind(instance.id_bytes())
+        .fetch_all(&mut *transaction)
+        .await
+        .map_err(store_error)?;
+    let mut recovered = Recovered {
+        running: left.iter().map(rows::run_record).collect::<Result<_, _>>()?,
+        ..Recovered::default()
+    };
+    for record in &mut recovered.running {
+        record.epoch += 1;
+    }
+    let take_over = sqlx::query(TAKE_OVER).bind(instance.id_bytes());
+    take_over.execute(&mut *transaction).await.map_err(store_error)?;
+    let queued = sqlx::query(QUEUED).fetch_all(&mut *transaction).await;
+    for row in queued.map_err(store_error)? {
+        recovered.queued.push(queued_run(&row)?);
+    }
+    let slots = sqlx::query(SLOTS).fetch_all(&mut *transaction).await;
+    for row in slots.map_err(store_error)? {
+        let running: i32 = rows::get(&row, "running")?;
+        let running = u32::try_from(running).map_err(|_| rows::damaged("running"))?;
+        recovered.slots.insert(rows::account(&row)?, running);
+    }
+    transaction.commit().await.map_err(store_error)?;
+    Ok(recovered)
+}
+
+fn queued_run(row: &PgRow) -> Result<QueuedRun, StoreError> {
+    let started = rows::time(row, "started_at")?.is_some();
+    Ok(QueuedRun {
+        id: RunId::from_uuid(rows::uuid(row, "id")?),
+        account: rows::account(row)?,
+        tier: rows::get(row, "tier")?,
+        reason: if started {
+            QueuedReason::HandedOver
+        } else {
+            QueuedReason::Quota
+        },
+        deadline: rows::time(row, "queue_deadline")?,
+        created_at: Timestamp::from_micros(rows::get(row, "created_at")?),
+    })
+}
+
+pub(super) async fn create_key(pool: &PgPool, key: &KeyRecord) -> Result<(), StoreError> {
+    let mut transaction = pool.begin().await.map_err(store_error)?;
+    let set_tier = sqlx::query(SET_TIER).bind(key.account.as_str()).bind(&key.tier);
+    set_tier.execute(&mut *transaction).await.map_err(store_error)?;
+    let create = sqlx::query(CREATE_KEY)
+        .bind(key.id.id_bytes())
+        .bind(key.account.as_str())
+        .bind(&key.secret_hash[..])
+        .bind(&key.last_four)
+        .bind(key.created_at.as_micros())
+        .bind(key.revoked_at.map(Timestamp::as_micros));
+    create.execute(&mut *transaction).await.map_err(store_error)?;
+    transaction.commit().await.map_err(store_error)
+}
+
+pub(super) async fn revoke_key(pool: &PgPool, key: KeyId, at: Timestamp) -> Result<bool, StoreError> {
+    let revoke = sqlx::query(REVOKE_KEY).bind(key.id_bytes()).bind(at.as_micros());
+    let done = revoke.execute(pool).await.map_err(store_error)?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// In transactions of at most 1,000 keys: after an error, some may be forgotten.
+pub(super) async fn forget_idempotency_keys(pool: &PgPool, created_before: Timestamp) -> Result<u64, StoreError> {
+    let mut forgotten = 0;
+    loop {
+        let forget = sqlx::query(FORGET)
+            .bind(created_before.as_micros())
+            .bind(rows::signed(FORGET_AT_ONCE));
+        let count = forget.execute(pool).await.map_err(store_error)?.rows_affected();
+        forgotten += count;
+        if count < FORGET_AT_ONCE {
+            return Ok(forgotten);
+        }
+    }
+}
+
+/// Writes a row, takes it back and commits.
+pub(super) async fn ping(pool: &PgPool, activity: &Activity) -> Result<(), StoreError> {
+    let id = Uuid::now_v7().as_bytes().to_vec();
+    let mut transaction = pool.begin().await.map_err(store_error)?;
+    for statement in [TRY_WRITE, TAKE_BACK] {
+        activity.count_statement();
+        let write = sqlx::query(statement).bind(&id);
+        write.execute(&mut *transaction).await.map_err(store_error)?;
+    }
+    transaction.commit().await.map_err(store_error)?;
+    activity.count_commit();
+    Ok(())
+}

@@ -1,0 +1,242 @@
+//! A writer lane: takes what has gathered, commits it as one transaction, then answers each caller.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use callboard_actors::ports::StoreError;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Connection};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::activity::{Activity, store_error};
+use super::decide::decide;
+use super::write::{Answer, PendingWrite, Write};
+use super::{read_set, write_set};
+
+/// How often a batch is tried before each of its writes is tried alone.
+const BATCH_ATTEMPTS: u32 = 3;
+
+const ADD_ACCOUNTS: &str = "INSERT INTO accounts (account, tier) SELECT * FROM unnest($1::text[], $2::text[]) ORDER BY 1 \
+                            ON CONFLICT (account) DO NOTHING";
+const ADD_LANE: &str = "INSERT INTO writer_lanes (id, batch) VALUES ($1, 0) ON CONFLICT (id) DO NOTHING";
+const NAME_BATCH: &str = "UPDATE writer_lanes SET batch = $2, written_at = clock_timestamp() WHERE id = $1";
+/// Waits for a transaction whose answer was lost, if it still runs.
+const LAST_BATCH: &str = "SELECT batch FROM writer_lanes WHERE id = $1 FOR UPDATE";
+const REMOVE_LANE: &str = "DELETE FROM writer_lanes WHERE id = $1";
+
+/// Accounts that a lane remembers as known to the database.
+const KNOWN_ACCOUNTS: usize = 10_000;
+
+type Outcome = Result<Answer, StoreError>;
+
+/// What a lane's task owns.
+pub(super) struct Lane {
+    id: Uuid,
+    options: PgConnectOptions,
+    connection: Option<PgConnection>,
+    activity: Arc<Activity>,
+    commit_batch: usize,
+    batch: i64,
+    /// Accounts that have a row: they are never removed.
+    known: BTreeMap<String, ()>,
+}
+
+/// How a transaction failed.
+enum Failure {
+    /// Nothing of it was kept.
+    RolledBack(StoreError),
+    /// It may have been kept: the answer to its `COMMIT` was lost.
+    Unknown(StoreError, Vec<Outcome>),
+}
+
+impl Lane {
+    pub(super) fn new(options: PgConnectOptions, activity: Arc<Activity>, commit_batch: usize) -> Self {
+        Self {
+            id: Uuid::now_v7(),
+            options,
+            connection: None,
+            activity,
+            commit_batch: commit_batch.max(1),
+            batch: 0,
+            known: BTreeMap::new(),
+        }
+    }
+
+    /// Until the inbox is closed and empty.
+    pub(super) async fn serve(mut self, mut inbox: mpsc::Receiver<PendingWrite>) {
+        let mut pending = Vec::new();
+        while inbox.recv_many(&mut pending, self.commit_batch).await > 0 {
+            self.activity.lanes_busy.fetch_add(1, Ordering::Relaxed);
+            let taken = std::mem::take(&mut pending);
+            let (writes, waiting): (Vec<_>, Vec<_>) = taken
+                .into_iter()
+                .map(|write| (write.write, (write.reply, write._waiting)))
+                .unzip();
+            let outcomes = self.write_all(&writes.iter().collect::<Vec<_>>()).await;
+            self.activity.lanes_busy.fetch_sub(1, Ordering::Relaxed);
+            for ((reply, _waiting), outcome) in waiting.into_iter().zip(outcomes) {
+                // Whoever asked may be gone; the write stands.
+                let _ = reply.send(outcome);
+            }
+        }
+        self.leave().await;
+    }
+
+    async fn write_all(&mut self, writes: &[&Write]) -> Vec<Outcome> {
+        match self.write_batch(writes).await {
+            Ok(outcomes) => outcomes,
+            Err(error) if writes.len() == 1 || matches!(error, StoreError::Unavailable(_)) => {
+                writes.iter().map(|_| Err(error.clone())).collect()
+            }
+            Err(_) => {
+                let mut outcomes = Vec::with_capacity(writes.len());
+                for write in writes {
+                    let alone = self.write_batch(&[*write]).await;
+                    outcomes.push(alone.and_then(|mut one| one.pop().unwrap_or_else(|| Err(lost()))));
+                }
+                outcomes
+            }
+        }
+    }
+
+    /// Tries again after a conflict with another lane, and finds out what became of a commit whose answer was lost.
+    async fn write_batch(&mut self, writes: &[&Write]) -> Result<Vec<Outcome>, StoreError> {
+        let mut last = lost();
+        for _ in 0..BATCH_ATTEMPTS {
+            match self.transaction(writes).await {
+                Ok(outcomes) => return Ok(outcomes),
+                Err(Failure::RolledBack(error)) => last = error,
+                Err(Failure::Unknown(error, outcomes)) => {
+                    if self.was_committed().await? {
+                        return Ok(outcomes);
+                    }
+                    last = error;
+                }
+            }
+        }
+        Err(last)
+    }
+
+    async fn transaction(&mut self, writes: &[&Write]) -> Result<Vec<Outcome>, Failure> {
+        self.batch += 1;
+        let batch = self.batch;
+        self.connect().await.map_err(Failure::RolledBack)?;
+        self.add_accounts(writes).await.map_err(Failure::RolledBack)?;
+        // Taken out, so that a connection that fails, or a task that is dropped half way, never leaves an open transaction behind.
+        let mut connection = self.connection.take().ok_or_else(|| Failure::RolledBack(lost()))?;
+        let outcome = run(self.id, batch, writes, &mut connection, &self.activity).await;
+        match &outcome {
+            Ok(_) => self.connection = Some(connection),
+            Err(_) => {
+                self.activity.lanes_open.fetch_sub(1, Ordering::Relaxed);
+                // A closed connection rolls back; whether it closed well changes nothing.
+                let _ = connection.close().await;
+            }
+        }
+        outcome
+    }
+
+    async fn connect(&mut self) -> Result<(), StoreError> {
+        if self.connection.is_some() {
+            return Ok(());
+        }
+        let mut connection = self.options.connect().await.map_err(store_error)?;
+        let add = sqlx::query(ADD_LANE).bind(self.id.as_bytes().to_vec());
+        add.execute(&mut connection).await.map_err(store_error)?;
+        self.activity.lanes_open.fetch_add(1, Ordering::Relaxed);
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    /// In a transaction of their own: a new row waits for another that adds the same, and must hold no lock meanwhile.
+    async fn add_accounts(&mut self, writes: &[&Write]) -> Result<(), StoreError> {
+        let mut missing = BTreeMap::new();
+        for write in writes {
+            if let Write::Create(new) = write
+                && !self.known.contains_key(new.account.as_str())
+            {
+                missing.insert(new.account.as_str().to_owned(), new.tier.clone());
+            }
+        }
+        let Some(connection) = self.connection.as_mut().filter(|_| !missing.is_empty()) else {
+            return Ok(());
+        };
+        let (accounts, tiers): (Vec<String>, Vec<String>) = missing.into_iter().unzip();
+        self.activity.count_statement();
+        let added = sqlx::query(ADD_ACCOUNTS)
+            .bind(&accounts)
+            .bind(&tiers)
+            .execute(connection)
+            .await;
+        if let Err(error) = added {
+            self.connection = None;
+            self.activity.lanes_open.fetch_sub(1, Ordering::Relaxed);
+            return Err(store_error(error));
+        }
+        if self.known.len() > KNOWN_ACCOUNTS {
+            self.known.clear();
+        }
+        self.known.extend(accounts.into_iter().map(|account| (account, ())));
+        Ok(())
+    }
+
+    async fn was_committed(&mut self) -> Result<bool, StoreError> {
+        self.connect().await?;
+        let connection = self.connection.as_mut().ok_or_else(lost)?;
+        let last: i64 = sqlx::query_scalar(LAST_BATCH)
+            .bind(self.id.as_bytes().to_vec())
+            .fetch_one(connection)
+            .await
+            .map_err(store_error)?;
+        Ok(last == self.batch)
+    }
+
+    async fn leave(mut self) {
+        if let Some(mut connection) = self.connection.take() {
+            self.activity.lanes_open.fetch_sub(1, Ordering::Relaxed);
+            let remove = sqlx::query(REMOVE_LANE).bind(self.id.as_bytes().to_vec());
+            // The lane's row is of no use to anyone and does no harm.
+            let _ = remove.execute(&mut connection).await;
+            let _ = connection.close().await;
+        }
+    }
+}
+
+async fn run(
+    lane: Uuid,
+    batch: i64,
+    writes: &[&Write],
+    connection: &mut PgConnection,
+    activity: &Activity,
+) -> Result<Vec<Outcome>, Failure> {
+    let rolled_back = |error| Failure::RolledBack(store_error(error));
+    let mut transaction = connection.begin().await.map_err(rolled_back)?;
+    let mut picture = read_set::read(writes, &mut transaction, activity)
+        .await
+        .map_err(Failure::RolledBack)?;
+    let outcomes: Vec<Outcome> = writes.iter().map(|write| decide(write, &mut picture)).collect();
+    if write_set::is_empty(&picture) {
+        transaction.rollback().await.map_err(rolled_back)?;
+        return Ok(outcomes);
+    }
+    write_set::write(&picture, &mut transaction, activity)
+        .await
+        .map_err(Failure::RolledBack)?;
+    activity.count_statement();
+    let name = sqlx::query(NAME_BATCH).bind(lane.as_bytes().to_vec()).bind(batch);
+    name.execute(&mut *transaction).await.map_err(rolled_back)?;
+    match transaction.commit().await {
+        Ok(()) => {
+            activity.count_commit();
+            Ok(outcomes)
+        }
+        Err(error @ sqlx::Error::Database(_)) => Err(rolled_back(error)),
+        Err(error) => Err(Failure::Unknown(store_error(error), outcomes)),
+    }
+}
+
+fn lost() -> StoreError {
+    StoreError::Unavailable("the database did not take the write".into())
+}

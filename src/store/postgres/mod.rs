@@ -1,0 +1,215 @@
+//! The shared store: one Postgres database for any number of instances.
+//!
+//! Writes of runs go through lanes: each gathers what has come, locks the rows it needs (accounts by name, then runs by id: one order
+//! everywhere, so that lanes wait for each other and never in a circle), decides each write in memory, and writes all of them with a few
+//! statements. A quota is exact because the account's counters change under its row's lock. Plain SQL: no functions, no triggers.
+
+mod activity;
+mod decide;
+mod direct;
+mod lane;
+mod open;
+mod picture;
+mod read_set;
+mod reads;
+mod rows;
+mod write;
+mod write_set;
+
+#[cfg(test)]
+mod tests;
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use async_trait::async_trait;
+use callboard_actors::encoding::EncodedEvents;
+use callboard_actors::error::RunError;
+use callboard_actors::ids::{AccountId, InstanceId, KeyId, RunId};
+use callboard_actors::item::Item;
+use callboard_actors::ports::store::{
+    Claim, ClaimRun, Creation, Idempotency, KeyRecord, NewRun, ParkedOutcome, ParkedUpdate, Recovered, RunCommit,
+    RunQuery, RunRecord, StoreUsage,
+};
+use callboard_actors::ports::{Store, StoreError};
+use callboard_actors::time::Timestamp;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+use activity::{Activity, WaitingWrite};
+use lane::Lane;
+pub use open::{PostgresOpenError, PostgresOptions};
+use reads::Readers;
+use write::{Answer, FailAbandonedRun, PendingWrite, Write};
+
+/// A cheap handle; the lanes end when the last one is dropped.
+#[derive(Debug, Clone)]
+pub struct PostgresStore {
+    lanes: Arc<[mpsc::Sender<PendingWrite>]>,
+    readers: Readers,
+    activity: Arc<Activity>,
+}
+
+impl PostgresStore {
+    /// Connects, migrates the database if it must, and starts the lanes on `runtime`, which must also be the one that calls it.
+    pub async fn open(options: PostgresOptions, runtime: &Handle) -> Result<Self, PostgresOpenError> {
+        let opened = open::open(&options).await?;
+        let activity = Arc::new(Activity::default());
+        let lanes = (0..opened.lanes).map(|_| {
+            let (sender, inbox) = mpsc::channel(options.inbox.max(1));
+            let lane = Lane::new(opened.connect.clone(), activity.clone(), options.commit_batch);
+            runtime.spawn(lane.serve(inbox));
+            sender
+        });
+        Ok(Self {
+            lanes: lanes.collect(),
+            readers: Readers::new(opened.readers, activity.clone()),
+            activity,
+        })
+    }
+
+    /// Returns when the write is durable or refused. `Unavailable` at once if too many are waiting.
+    async fn submit(&self, write: Write) -> Result<Answer, StoreError> {
+        let mut hasher = DefaultHasher::new();
+        match write.account() {
+            Some(account) => account.hash(&mut hasher),
+            None => write.run().hash(&mut hasher),
+        }
+        let lane = usize::try_from(hasher.finish() % self.lanes.len() as u64).unwrap_or(0);
+        let (reply, answer) = oneshot::channel();
+        let pending = PendingWrite {
+            write,
+            reply,
+            _waiting: WaitingWrite::new(self.activity.clone()),
+        };
+        self.lanes[lane].try_send(pending).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => StoreError::Unavailable("too many writes wait".into()),
+            mpsc::error::TrySendError::Closed(_) => closed(),
+        })?;
+        answer.await.unwrap_or_else(|_| Err(closed()))
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Unavailable("the store is closed".into())
+}
+
+fn unexpected<T>() -> Result<T, StoreError> {
+    Err(StoreError::Damaged("a write was answered as another kind".into()))
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn create_run(&self, run: NewRun) -> Result<Creation, StoreError> {
+        match self.submit(Write::Create(Box::new(run))).await? {
+            Answer::Creation(creation) => Ok(creation),
+            _ => unexpected(),
+        }
+    }
+
+    async fn find_idempotent(
+        &self,
+        account: &AccountId,
+        idempotency: &Idempotency,
+    ) -> Result<Option<Creation>, StoreError> {
+        self.readers.find_idempotent(account, idempotency).await
+    }
+
+    async fn claim_run(&self, claim: ClaimRun) -> Result<Claim, StoreError> {
+        match self.submit(Write::Claim(claim)).await? {
+            Answer::Claim(claim) => Ok(claim),
+            _ => unexpected(),
+        }
+    }
+
+    async fn commit(&self, commit: RunCommit) -> Result<(), StoreError> {
+        match self.submit(Write::Commit(Box::new(commit))).await? {
+            Answer::Committed => Ok(()),
+            _ => unexpected(),
+        }
+    }
+
+    async fn update_parked_run(&self, update: ParkedUpdate) -> Result<ParkedOutcome, StoreError> {
+        match self.submit(Write::Parked(update)).await? {
+            Answer::Parked(outcome) => Ok(outcome),
+            _ => unexpected(),
+        }
+    }
+
+    async fn fail_abandoned_run(
+        &self,
+        run: RunId,
+        epoch: u64,
+        error: RunError,
+    ) -> Result<Option<EncodedEvents>, StoreError> {
+        let at = Timestamp::now();
+        let fail = FailAbandonedRun { run, epoch, error, at };
+        match self.submit(Write::FailAbandoned(fail)).await? {
+            Answer::Abandoned(events) => Ok(events),
+            _ => unexpected(),
+        }
+    }
+
+    async fn recover(&self, instance: InstanceId) -> Result<Recovered, StoreError> {
+        direct::recover(self.readers.pool(), instance).await
+    }
+
+    async fn run(&self, run: RunId) -> Result<Option<RunRecord>, StoreError> {
+        self.readers.run(run).await
+    }
+
+    async fn list_runs(&self, query: RunQuery) -> Result<Vec<RunRecord>, StoreError> {
+        self.readers.list_runs(&query).await
+    }
+
+    async fn items(&self, run: RunId, after: Option<u32>, limit: u32) -> Result<Vec<(u32, Item)>, StoreError> {
+        self.readers.items(run, after, limit).await
+    }
+
+    async fn events(&self, run: RunId, after: Option<u64>, max_bytes: usize) -> Result<Vec<EncodedEvents>, StoreError> {
+        self.readers.events(run, after, max_bytes).await
+    }
+
+    async fn forget_idempotency_keys(&self, created_before: Timestamp) -> Result<u64, StoreError> {
+        direct::forget_idempotency_keys(self.readers.pool(), created_before).await
+    }
+
+    async fn create_key(&self, key: KeyRecord) -> Result<(), StoreError> {
+        direct::create_key(self.readers.pool(), &key).await
+    }
+
+    async fn list_keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
+        self.readers.list_keys().await
+    }
+
+    async fn revoke_key(&self, key: KeyId, at: Timestamp) -> Result<bool, StoreError> {
+        direct::revoke_key(self.readers.pool(), key, at).await
+    }
+
+    async fn find_key(&self, secret_hash: [u8; 32]) -> Result<Option<KeyRecord>, StoreError> {
+        self.readers.find_key(&secret_hash).await
+    }
+
+    async fn has_keys(&self) -> Result<bool, StoreError> {
+        self.readers.has_keys().await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        direct::ping(self.readers.pool(), &self.activity).await
+    }
+
+    fn usage(&self) -> StoreUsage {
+        let pool = self.readers.pool();
+        let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
+        let lanes = u32::try_from(self.lanes.len()).unwrap_or(u32::MAX);
+        StoreUsage {
+            connections_limit: pool.options().get_max_connections() + lanes,
+            connections_open: pool.size() + self.activity.lanes_open.load(Ordering::Relaxed),
+            connections_busy: pool.size().saturating_sub(idle) + self.activity.lanes_busy.load(Ordering::Relaxed),
+            writes_waiting: self.activity.writes_waiting(),
+            statements: self.activity.statements.load(Ordering::Relaxed),
+            commits: self.activity.commits.load(Ordering::Relaxed),
+        }
+    }
+}

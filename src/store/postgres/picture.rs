@@ -1,0 +1,99 @@
+//! What a batch has read of the database and what it makes of it. Decisions change the picture; [`super::write_set`] writes it down.
+
+use std::collections::BTreeMap;
+
+use callboard_actors::encoding::EncodedEvents;
+use callboard_actors::ids::{AccountId, InstanceId, RunId};
+use callboard_actors::item::Item;
+use callboard_actors::ports::StoreError;
+use callboard_actors::ports::store::{Idempotency, RunRecord};
+use callboard_actors::run_state::RunState;
+
+use super::rows::json;
+
+/// The rows that a batch may change, all of them locked.
+#[derive(Debug, Default)]
+pub(super) struct Picture {
+    pub(super) accounts: BTreeMap<AccountId, AccountCounts>,
+    pub(super) runs: BTreeMap<RunId, RunPicture>,
+    /// Which run has an idempotency key, and for what request.
+    pub(super) idempotency: BTreeMap<(AccountId, String), ([u8; 32], RunId)>,
+    pub(super) events: Vec<(RunId, EncodedEvents)>,
+    /// Run, place, JSON.
+    pub(super) items: Vec<(RunId, i64, String)>,
+}
+
+/// The counters of an account.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct AccountCounts {
+    pub(super) running: u32,
+    pub(super) queued: i64,
+    pub(super) changed: bool,
+}
+
+/// A run's row.
+#[derive(Debug)]
+pub(super) struct RunPicture {
+    pub(super) record: RunRecord,
+    pub(super) instance: InstanceId,
+    pub(super) next_item: i64,
+    pub(super) line: i16,
+    pub(super) cancel_requested: bool,
+    /// Set for a run that is new in this batch.
+    pub(super) new: Option<NewRow>,
+    pub(super) changed: bool,
+}
+
+/// What only the first writing of a row needs.
+#[derive(Debug)]
+pub(super) struct NewRow {
+    pub(super) idempotency: Option<Idempotency>,
+}
+
+impl Picture {
+    pub(super) fn running(&self, account: &AccountId) -> u32 {
+        self.accounts.get(account).map_or(0, |counts| counts.running)
+    }
+
+    /// Counts a run of the account out of one state and into another.
+    pub(super) fn count(
+        &mut self,
+        account: &AccountId,
+        from: Option<RunState>,
+        to: RunState,
+    ) -> Result<(), StoreError> {
+        let missing = || StoreError::Damaged("an account's counters disagree with its runs".into());
+        let counts = self.accounts.get_mut(account).ok_or_else(missing)?;
+        match from {
+            Some(RunState::Running) => counts.running = counts.running.checked_sub(1).ok_or_else(missing)?,
+            Some(RunState::Queued) if counts.queued < 1 => return Err(missing()),
+            Some(RunState::Queued) => counts.queued -= 1,
+            _ => {}
+        }
+        match to {
+            RunState::Running => counts.running += 1,
+            RunState::Queued => counts.queued += 1,
+            _ => {}
+        }
+        counts.changed = true;
+        Ok(())
+    }
+
+    pub(super) fn append_events(&mut self, run: RunId, events: EncodedEvents) {
+        self.events.push((run, events));
+    }
+
+    /// Appends items after those that the run has.
+    pub(super) fn append_items(&mut self, run: RunId, items: &[Item]) -> Result<(), StoreError> {
+        let texts = items.iter().map(json).collect::<Result<Vec<_>, _>>()?;
+        let Some(row) = self.runs.get_mut(&run) else {
+            return Ok(());
+        };
+        for text in texts {
+            self.items.push((run, row.next_item, text));
+            row.next_item += 1;
+            row.changed = true;
+        }
+        Ok(())
+    }
+}

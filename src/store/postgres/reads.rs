@@ -1,0 +1,199 @@
+//! Everything that only looks, on pooled connections.
+
+use std::sync::Arc;
+
+use callboard_actors::encoding::EncodedEvents;
+use callboard_actors::ids::{AccountId, RunId};
+use callboard_actors::item::Item;
+use callboard_actors::ports::StoreError;
+use callboard_actors::ports::store::{Creation, Idempotency, KeyRecord, RunQuery, RunRecord};
+use callboard_actors::run_state::RunState;
+use futures::TryStreamExt;
+use sqlx::Postgres;
+use sqlx::postgres::{PgArguments, PgPool, PgRow};
+use sqlx::query::Query;
+use uuid::Uuid;
+
+use super::activity::{Activity, store_error};
+use super::rows::{self, IdBytes, run_columns, signed};
+
+type Statement<'q> = Query<'q, Postgres, PgArguments>;
+
+const RUN: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    " FROM runs JOIN run_specs ON run_specs.run_id = runs.id WHERE runs.id = $1"
+);
+
+const FIND_IDEMPOTENT: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    ", runs.request_hash FROM runs JOIN run_specs ON run_specs.run_id = runs.id \
+     WHERE runs.account = $1 AND runs.idempotency_key = $2"
+);
+
+/// One text for each state, because a partial index serves only a query that names its state.
+macro_rules! list_runs {
+    ($filter:literal) => {
+        concat!(
+            "SELECT ",
+            run_columns!(),
+            " FROM runs JOIN run_specs ON run_specs.run_id = runs.id WHERE runs.account = $1 AND runs.id < $2",
+            $filter,
+            " ORDER BY runs.id DESC LIMIT $3"
+        )
+    };
+}
+
+const ITEMS: &str =
+    "SELECT position, content FROM items WHERE run_id = $1 AND position > $2 ORDER BY position LIMIT $3";
+
+/// Pages, because a row-by-row read that stops early makes the server send all the rest.
+const EVENTS: &str = "SELECT frames, last_seq FROM event_batches WHERE run_id = $1 AND last_seq > $2 \
+                      ORDER BY last_seq LIMIT $3";
+const EVENT_BATCHES_AT_ONCE: i64 = 64;
+
+macro_rules! select_keys {
+    ($rest:literal) => {
+        concat!(
+            "SELECT api_keys.id, api_keys.account, accounts.tier, api_keys.secret_hash, api_keys.last_four, \
+             api_keys.created_at, api_keys.revoked_at \
+             FROM api_keys JOIN accounts ON accounts.account = api_keys.account ",
+            $rest
+        )
+    };
+}
+
+const HAS_KEYS: &str = "SELECT 1 FROM api_keys LIMIT 1";
+
+/// The pool of connections that read.
+#[derive(Debug, Clone)]
+pub(super) struct Readers {
+    pool: PgPool,
+    activity: Arc<Activity>,
+}
+
+impl Readers {
+    pub(super) fn new(pool: PgPool, activity: Arc<Activity>) -> Self {
+        Self { pool, activity }
+    }
+
+    pub(super) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    async fn row(&self, statement: Statement<'_>) -> Result<Option<PgRow>, StoreError> {
+        self.activity.count_statement();
+        statement.fetch_optional(&self.pool).await.map_err(store_error)
+    }
+
+    async fn rows(&self, statement: Statement<'_>) -> Result<Vec<PgRow>, StoreError> {
+        self.activity.count_statement();
+        statement.fetch_all(&self.pool).await.map_err(store_error)
+    }
+
+    pub(super) async fn run(&self, run: RunId) -> Result<Option<RunRecord>, StoreError> {
+        let row = self.row(sqlx::query(RUN).bind(run.id_bytes())).await?;
+        row.as_ref().map(rows::run_record).transpose()
+    }
+
+    pub(super) async fn find_idempotent(
+        &self,
+        account: &AccountId,
+        idempotency: &Idempotency,
+    ) -> Result<Option<Creation>, StoreError> {
+        let query = sqlx::query(FIND_IDEMPOTENT)
+            .bind(account.as_str())
+            .bind(&idempotency.key);
+        let Some(row) = self.row(query).await? else {
+            return Ok(None);
+        };
+        let request_hash: &[u8] = rows::get(&row, "request_hash")?;
+        if request_hash != idempotency.request_hash {
+            return Ok(Some(Creation::IdempotencyConflict));
+        }
+        Ok(Some(Creation::Existing(Box::new(rows::run_record(&row)?))))
+    }
+
+    pub(super) async fn list_runs(&self, query: &RunQuery) -> Result<Vec<RunRecord>, StoreError> {
+        let text = match query.state {
+            None => list_runs!(""),
+            Some(RunState::Queued) => list_runs!(" AND runs.state = 'queued'"),
+            Some(RunState::Running) => list_runs!(" AND runs.state = 'running'"),
+            Some(RunState::Waiting) => list_runs!(" AND runs.state = 'waiting'"),
+            Some(RunState::Completed) => list_runs!(" AND runs.state = 'completed'"),
+            Some(RunState::Failed) => list_runs!(" AND runs.state = 'failed'"),
+            Some(RunState::Cancelled) => list_runs!(" AND runs.state = 'cancelled'"),
+        };
+        // Above every id there can be.
+        let before = query.before.unwrap_or(RunId::from_uuid(Uuid::max()));
+        let statement = sqlx::query(text)
+            .bind(query.account.as_str())
+            .bind(before.id_bytes())
+            .bind(i64::from(query.limit));
+        self.rows(statement).await?.iter().map(rows::run_record).collect()
+    }
+
+    pub(super) async fn items(
+        &self,
+        run: RunId,
+        after: Option<u32>,
+        limit: u32,
+    ) -> Result<Vec<(u32, Item)>, StoreError> {
+        let statement = sqlx::query(ITEMS)
+            .bind(run.id_bytes())
+            .bind(after.map_or(-1, i64::from))
+            .bind(i64::from(limit));
+        self.rows(statement).await?.iter().map(rows::placed_item).collect()
+    }
+
+    /// Whole batches; only the first is cut, if `after` lies within it.
+    pub(super) async fn events(
+        &self,
+        run: RunId,
+        after: Option<u64>,
+        max_bytes: usize,
+    ) -> Result<Vec<EncodedEvents>, StoreError> {
+        let mut batches = Vec::new();
+        let mut bytes = 0;
+        let mut above = after.map_or(-1, signed);
+        loop {
+            self.activity.count_statement();
+            let mut stored = sqlx::query(EVENTS)
+                .bind(run.id_bytes())
+                .bind(above)
+                .bind(EVENT_BATCHES_AT_ONCE)
+                .fetch(&self.pool);
+            let mut count = 0;
+            while let Some(row) = stored.try_next().await.map_err(store_error)? {
+                count += 1;
+                above = rows::get(&row, "last_seq")?;
+                let Some(batch) = rows::events(&row)?.after(after) else {
+                    continue;
+                };
+                bytes += batch.bytes().len();
+                batches.push(batch);
+                if bytes >= max_bytes {
+                    return Ok(batches);
+                }
+            }
+            if count < EVENT_BATCHES_AT_ONCE {
+                return Ok(batches);
+            }
+        }
+    }
+
+    pub(super) async fn list_keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
+        let statement = sqlx::query(select_keys!("ORDER BY api_keys.id"));
+        self.rows(statement).await?.iter().map(rows::key_record).collect()
+    }
+
+    pub(super) async fn find_key(&self, secret_hash: &[u8]) -> Result<Option<KeyRecord>, StoreError> {
+        let statement = sqlx::query(select_keys!("WHERE api_keys.secret_hash = $1")).bind(secret_hash);
+        self.row(statement).await?.as_ref().map(rows::key_record).transpose()
+    }
+
+    pub(super) async fn has_keys(&self) -> Result<bool, StoreError> {
+        Ok(self.row(sqlx::query(HAS_KEYS)).await?.is_some())
+    }
+}

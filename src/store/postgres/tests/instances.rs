@@ -1,0 +1,139 @@
+//! Several instances on one database.
+
+use std::str::FromStr;
+
+use callboard_actors::encoding::encode;
+use callboard_actors::event::EventBody;
+use callboard_actors::ids::{InstanceId, RunId};
+use callboard_actors::item::Usage;
+use callboard_actors::ports::Store;
+use callboard_actors::ports::store::{Admission, Creation, NewRun, RunCommit, StateChange};
+use callboard_actors::run_state::RunState;
+use callboard_actors::spec::{RunLimits, RunSpec};
+use callboard_actors::time::Timestamp;
+use sqlx::{ConnectOptions, Connection};
+
+fn starting(limit: u32) -> NewRun {
+    let id = RunId::new();
+    let started = EventBody::RunStarted { epoch: 1 };
+    NewRun {
+        id,
+        account: "acme".parse().expect("an account"),
+        tier: "standard".into(),
+        instance: InstanceId::new(),
+        idempotency: None,
+        spec: RunSpec {
+            model: "fast".into(),
+            instructions: None,
+            tools: Vec::new(),
+            model_options: serde_json::Map::new(),
+            metadata: std::collections::BTreeMap::new(),
+            limits: RunLimits {
+                max_steps: 1,
+                max_output_tokens: None,
+                deadline_seconds: 60,
+            },
+        },
+        input: Vec::new(),
+        admission: Admission::Start {
+            slot_limit: Some(limit),
+        },
+        events: encode(id, 0, [started]).expect("an event"),
+        reserved_seq: 0,
+        created_at: Timestamp::now(),
+    }
+}
+
+/// The last step of a run that has just started.
+fn ending(run: RunId) -> RunCommit {
+    let cancelled = EventBody::RunCancelled {
+        usage: Usage::default(),
+    };
+    RunCommit {
+        run,
+        account: "acme".parse().expect("an account"),
+        epoch: 1,
+        events: encode(run, 1, [cancelled]),
+        reserved_seq: 0,
+        items: Vec::new(),
+        progress: None,
+        change: Some(StateChange {
+            to: RunState::Cancelled,
+            error: None,
+            waiting: None,
+            at: Timestamp::now(),
+        }),
+    }
+}
+
+/// What the account's row says, and what its runs say.
+async fn counted(url: &str) -> (i32, i64) {
+    let options = sqlx::postgres::PgConnectOptions::from_str(url).expect("a URL");
+    let mut connection = options.connect().await.expect("connects");
+    let counted = sqlx::query_as(
+        "SELECT running, (SELECT count(*) FROM runs WHERE state = 'running') FROM accounts WHERE account = 'acme'",
+    )
+    .fetch_one(&mut connection)
+    .await
+    .expect("counts");
+    connection.close().await.expect("closes");
+    counted
+}
+
+/// A thousand starts from three instances, then all the ends at once: the limit holds, and the counter is the count.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_instances_keep_one_limit() {
+    const LIMIT: u32 = 20;
+    let url = super::fresh_url().await;
+    let stores = futures::future::join_all((0..3).map(|_| super::open(&url))).await;
+    let starts = (0..1000).map(|index| {
+        let store = stores[index % 3].clone();
+        tokio::spawn(async move {
+            let run = starting(LIMIT);
+            (run.id, store.create_run(run).await.expect("the store answers"))
+        })
+    });
+    let mut started = Vec::new();
+    for start in futures::future::join_all(starts).await {
+        let (run, creation) = start.expect("no panic");
+        match creation {
+            Creation::Created => started.push(run),
+            other => assert_eq!(other, Creation::QuotaExceeded { running: LIMIT }),
+        }
+    }
+    assert_eq!(started.len(), LIMIT as usize);
+    assert_eq!(counted(&url).await, (20, 20));
+    let ends = started.into_iter().enumerate().map(|(index, run)| {
+        let store = stores[index % 3].clone();
+        tokio::spawn(async move { store.commit(ending(run)).await })
+    });
+    for end in futures::future::join_all(ends).await {
+        end.expect("no panic").expect("ends");
+    }
+    assert_eq!(counted(&url).await, (0, 0));
+}
+
+/// One of them migrates, the others find it done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn instances_that_open_an_empty_database_at_once_migrate_it_once() {
+    let url = super::fresh_url().await;
+    let stores = futures::future::join_all((0..4).map(|_| super::open(&url))).await;
+    assert_eq!(stores.len(), 4);
+    let options = sqlx::postgres::PgConnectOptions::from_str(&url).expect("a URL");
+    let mut connection = options.connect().await.expect("connects");
+    let migrations: i64 = sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations")
+        .fetch_one(&mut connection)
+        .await
+        .expect("counts");
+    assert_eq!(migrations, 1);
+    connection.close().await.expect("closes");
+}
+
+/// Never more than the server grants, never less than one of each.
+#[test]
+fn connections_are_clamped_to_what_the_server_grants() {
+    use super::super::open::share;
+    assert_eq!(share(97, 4, 8), (4, 8));
+    assert_eq!(share(10, 4, 8), (2, 5));
+    assert_eq!(share(1, 4, 8), (1, 1));
+}

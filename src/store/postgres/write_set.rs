@@ -1,0 +1,177 @@
+//! Writes a decided picture: one statement per table, however many writes decided it.
+
+use callboard_actors::ports::StoreError;
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use sqlx::{PgConnection, Postgres};
+
+use super::activity::{Activity, store_error};
+use super::picture::{Picture, RunPicture};
+use super::rows::{IdBytes, json, signed};
+
+type Statement<'q> = Query<'q, Postgres, PgArguments>;
+
+const INSERT_RUNS: &str = "
+INSERT INTO runs (id, state, epoch, instance, next_seq, reserved_seq, next_item, steps, input_tokens, output_tokens, error, waiting,
+                  started_at, ended_at, queue_deadline, line, cancel_requested, account, tier, created_at, idempotency_key, request_hash)
+SELECT * FROM unnest($1::bytea[], $2::text[], $3::bigint[], $4::bytea[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
+                     $9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::bigint[], $14::bigint[], $15::bigint[],
+                     $16::smallint[], $17::bool[], $18::text[], $19::text[], $20::bigint[], $21::text[], $22::bytea[])";
+
+const UPDATE_RUNS: &str = "
+UPDATE runs SET state = new.state, epoch = new.epoch, instance = new.instance, next_seq = new.next_seq,
+                reserved_seq = new.reserved_seq, next_item = new.next_item, steps = new.steps,
+                input_tokens = new.input_tokens, output_tokens = new.output_tokens, error = new.error,
+                waiting = new.waiting, started_at = new.started_at, ended_at = new.ended_at,
+                queue_deadline = new.queue_deadline, line = new.line, cancel_requested = new.cancel_requested
+FROM unnest($1::bytea[], $2::text[], $3::bigint[], $4::bytea[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
+            $9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::bigint[], $14::bigint[], $15::bigint[], $16::smallint[],
+            $17::bool[])
+     AS new (id, state, epoch, instance, next_seq, reserved_seq, next_item, steps, input_tokens, output_tokens, error,
+             waiting, started_at, ended_at, queue_deadline, line, cancel_requested)
+WHERE runs.id = new.id";
+
+const INSERT_SPECS: &str = "INSERT INTO run_specs (run_id, spec) SELECT * FROM unnest($1::bytea[], $2::text[])";
+
+const INSERT_EVENTS: &str = "INSERT INTO event_batches (run_id, first_seq, last_seq, frames) \
+                             SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[])";
+
+const INSERT_ITEMS: &str = "INSERT INTO items (run_id, position, content) \
+                            SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::text[])";
+
+const UPDATE_ACCOUNTS: &str = "UPDATE accounts SET running = new.running, queued = new.queued \
+     FROM unnest($1::text[], $2::int[], $3::bigint[]) AS new (account, running, queued) \
+     WHERE accounts.account = new.account";
+
+/// Whether there is anything to write.
+pub(super) fn is_empty(picture: &Picture) -> bool {
+    picture.events.is_empty() && picture.items.is_empty() && !picture.runs.values().any(|run| run.changed)
+}
+
+pub(super) async fn write(
+    picture: &Picture,
+    connection: &mut PgConnection,
+    activity: &Activity,
+) -> Result<(), StoreError> {
+    let changed = picture.runs.values().filter(|run| run.changed);
+    let (new, old): (Vec<_>, Vec<_>) = changed.partition(|run| run.new.is_some());
+    let mut statements = Vec::new();
+    if !new.is_empty() {
+        statements.push(insert_runs(&new)?);
+        statements.push(insert_specs(&new)?);
+    }
+    if !old.is_empty() {
+        statements.push(bind_state(sqlx::query(UPDATE_RUNS), &old)?);
+    }
+    if !picture.events.is_empty() {
+        statements.push(insert_events(picture));
+    }
+    if !picture.items.is_empty() {
+        statements.push(insert_items(picture));
+    }
+    if picture.accounts.values().any(|counts| counts.changed) {
+        statements.push(update_accounts(picture));
+    }
+    for statement in statements {
+        activity.count_statement();
+        statement.execute(&mut *connection).await.map_err(store_error)?;
+    }
+    Ok(())
+}
+
+/// One value of each run.
+fn column<T>(runs: &[&RunPicture], value: impl Fn(&RunPicture) -> T) -> Vec<T> {
+    runs.iter().map(|run| value(run)).collect()
+}
+
+/// What can change about a run, `$1` to `$17`.
+fn bind_state<'q>(statement: Statement<'q>, runs: &[&RunPicture]) -> Result<Statement<'q>, StoreError> {
+    let mut errors = Vec::with_capacity(runs.len());
+    let mut waiting = Vec::with_capacity(runs.len());
+    for run in runs {
+        errors.push(run.record.error.as_ref().map(json).transpose()?);
+        waiting.push(run.record.waiting.as_ref().map(json).transpose()?);
+    }
+    Ok(statement
+        .bind(column(runs, |run| run.record.id.id_bytes()))
+        .bind(column(runs, |run| run.record.state.as_str()))
+        .bind(column(runs, |run| signed(run.record.epoch)))
+        .bind(column(runs, |run| run.instance.id_bytes()))
+        .bind(column(runs, |run| signed(run.record.next_seq)))
+        .bind(column(runs, |run| signed(run.record.reserved_seq)))
+        .bind(column(runs, |run| run.next_item))
+        .bind(column(runs, |run| i64::from(run.record.progress.steps)))
+        .bind(column(runs, |run| signed(run.record.progress.usage.input_tokens)))
+        .bind(column(runs, |run| signed(run.record.progress.usage.output_tokens)))
+        .bind(errors)
+        .bind(waiting)
+        .bind(column(runs, |run| run.record.started_at.map(|at| at.as_micros())))
+        .bind(column(runs, |run| run.record.ended_at.map(|at| at.as_micros())))
+        .bind(column(runs, |run| run.record.queue_deadline.map(|at| at.as_micros())))
+        .bind(column(runs, |run| run.line))
+        .bind(column(runs, |run| run.cancel_requested)))
+}
+
+fn insert_runs(runs: &[&RunPicture]) -> Result<Statement<'static>, StoreError> {
+    let idempotency = |run: &RunPicture| run.new.as_ref().and_then(|new| new.idempotency.clone());
+    Ok(bind_state(sqlx::query(INSERT_RUNS), runs)?
+        .bind(column(runs, |run| run.record.account.as_str().to_owned()))
+        .bind(column(runs, |run| run.record.tier.clone()))
+        .bind(column(runs, |run| run.record.created_at.as_micros()))
+        .bind(column(runs, |run| idempotency(run).map(|asked| asked.key)))
+        .bind(column(runs, |run| {
+            idempotency(run).map(|asked| asked.request_hash.to_vec())
+        })))
+}
+
+fn insert_specs(runs: &[&RunPicture]) -> Result<Statement<'static>, StoreError> {
+    let specs = runs
+        .iter()
+        .map(|run| json(&run.record.spec))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(sqlx::query(INSERT_SPECS)
+        .bind(column(runs, |run| run.record.id.id_bytes()))
+        .bind(specs))
+}
+
+fn insert_events(picture: &Picture) -> Statement<'static> {
+    let events = &picture.events;
+    sqlx::query(INSERT_EVENTS)
+        .bind(events.iter().map(|(run, _)| run.id_bytes()).collect::<Vec<_>>())
+        .bind(
+            events
+                .iter()
+                .map(|(_, batch)| signed(batch.first_seq()))
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            events
+                .iter()
+                .map(|(_, batch)| signed(batch.last_seq()))
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            events
+                .iter()
+                .map(|(_, batch)| batch.bytes().to_vec())
+                .collect::<Vec<_>>(),
+        )
+}
+
+fn insert_items(picture: &Picture) -> Statement<'static> {
+    let items = &picture.items;
+    sqlx::query(INSERT_ITEMS)
+        .bind(items.iter().map(|(run, _, _)| run.id_bytes()).collect::<Vec<_>>())
+        .bind(items.iter().map(|(_, place, _)| *place).collect::<Vec<_>>())
+        .bind(items.iter().map(|(_, _, text)| text.clone()).collect::<Vec<_>>())
+}
+
+fn update_accounts(picture: &Picture) -> Statement<'static> {
+    let (mut names, mut running, mut queued) = (Vec::new(), Vec::new(), Vec::new());
+    for (account, counts) in picture.accounts.iter().filter(|(_, counts)| counts.changed) {
+        names.push(account.as_str().to_owned());
+        running.push(i32::try_from(counts.running).unwrap_or(i32::MAX));
+        queued.push(counts.queued);
+    }
+    sqlx::query(UPDATE_ACCOUNTS).bind(names).bind(running).bind(queued)
+}
