@@ -148,7 +148,12 @@ fn check_texts(written: &WrittenConfig, wrong: &mut Contradictions) {
         refuse(wrong, &["log.level"], problem);
     }
     let mut seen = BTreeSet::new();
+    let known = crate::tools::builtin_names();
     for name in &written.tools.enabled {
+        if !known.contains(&name.as_str()) {
+            let problem = format!("there is no tool {name:?}; there are {}", known.join(", "));
+            refuse(wrong, &["tools.enabled"], problem);
+        }
         if !seen.insert(name) {
             refuse(wrong, &["tools.enabled"], format!("names {name:?} twice"));
         }

@@ -177,6 +177,17 @@ seconds = 3
 }
 
 #[test]
+fn tools_that_do_not_exist_are_mistakes_of_the_configuration() {
+    assert_eq!(
+        mistakes("[tools]\nenabled = [\"now\", \"rm\", \"now\"]\n", &[]),
+        [
+            "tools.enabled @ 2: there is no tool \"rm\"; there are now, echo, wait",
+            "tools.enabled @ 2: names \"now\" twice",
+        ]
+    );
+}
+
+#[test]
 fn models_are_their_own_tables_over_the_defaults() {
     let file = r#"
 [model_defaults]

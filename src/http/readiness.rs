@@ -31,10 +31,18 @@ pub(super) async fn readyz(state: web::Data<HttpState>) -> HttpResponse {
     let mut last = state.readiness.0.lock().await;
     let known = last.as_ref().filter(|(at, _)| at.elapsed() < ANSWER_COUNTS_FOR);
     let reasons = match known {
-        Some((_, reasons)) => reasons.clone(),
-        None => {
-            let reasons = find_reasons(&state).await;
-            last.insert((Instant::now(), reasons)).1.clone()
+        Some((_, reasons)) if !reasons.is_empty() => reasons.clone(),
+        known => {
+            // Being asked to leave counts at once: only that the store answered may be a second old.
+            let store_answered = known.is_some();
+            let mut reasons: Vec<_> = reason_of_supervisor(&state).await.into_iter().collect();
+            if !store_answered {
+                reasons.extend(reason_of_store(&state).await);
+            }
+            if !store_answered || !reasons.is_empty() {
+                *last = Some((Instant::now(), reasons.clone()));
+            }
+            reasons
         }
     };
     drop(last);
@@ -50,24 +58,23 @@ pub(super) async fn readyz(state: web::Data<HttpState>) -> HttpResponse {
         .json(json!({ "status": status, "reasons": reasons }))
 }
 
-/// Why new runs would not be taken; empty if they would.
-async fn find_reasons(state: &HttpState) -> Vec<&'static str> {
-    let mut reasons = Vec::new();
+/// Why the supervisor would not take a new run.
+async fn reason_of_supervisor(state: &HttpState) -> Option<&'static str> {
     let runs = state.parts.runs.clone();
     let asked = tokio::time::timeout(LONGEST_ANSWER, state.on_io(async move { runs.snapshot().await }));
     match asked.await {
-        Ok(Ok(snapshot)) if snapshot.draining => reasons.push("shutting_down"),
-        Ok(Ok(_)) => {}
-        Ok(Err(_)) | Err(_) => reasons.push("supervisor_unresponsive"),
+        Ok(Ok(snapshot)) => snapshot.draining.then_some("shutting_down"),
+        Ok(Err(_)) | Err(_) => Some("supervisor_unresponsive"),
     }
+}
+
+/// Why the store would not.
+async fn reason_of_store(state: &HttpState) -> Option<&'static str> {
     let store = state.parts.store.clone();
     let pinged = tokio::time::timeout(LONGEST_ANSWER, state.on_io(async move { store.ping().await }));
     let store_answers = match pinged.await {
         Ok(Ok(answer)) => answer.map_err(ApiError::from).is_ok(),
         Ok(Err(_)) | Err(_) => false,
     };
-    if !store_answers {
-        reasons.push("store_unavailable");
-    }
-    reasons
+    (!store_answers).then_some("store_unavailable")
 }

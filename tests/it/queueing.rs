@@ -1,5 +1,6 @@
 //! The queue: fair between accounts, in order within one, bounded, with a deadline, and it survives.
 
+use futures::future::join_all;
 use serde_json::{Value, json};
 
 use crate::harness::{Client, Server, Site};
@@ -62,6 +63,27 @@ async fn the_line_of_an_account_is_bounded() {
     for run in runs {
         client.cancel(&run).await;
     }
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_refusal_counts_the_runs_that_came_at_the_same_moment() {
+    let server = Server::start("[tiers.local]\nconcurrent_runs = 1\nqueued_runs = 10\n").await;
+    let client = server.client();
+    let blocker = client.start_simulated(json!({"fail": {"kind": "stall"}})).await;
+    let body = json!({"input": "Go."});
+    let replies = join_all((0..100).map(|_| client.try_start(&body))).await;
+    let (queued, refused): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| reply.status == 201);
+    assert_eq!(queued.len(), 10);
+    for reply in refused {
+        let error = reply.expect_error(429, "quota_exceeded");
+        assert_eq!(
+            (&error["limit"], &error["queued"], &error["queue_full"]),
+            (&json!(10), &json!(10), &json!(true)),
+            "{error}"
+        );
+    }
+    client.cancel(&blocker).await;
     server.finish().await;
 }
 

@@ -4,7 +4,7 @@ use actix::prelude::*;
 
 use crate::encoding::encode;
 use crate::event::{EventBody, QueuedReason};
-use crate::ids::RunId;
+use crate::ids::{AccountId, RunId};
 use crate::ledger::{SlotHold, TierQuota};
 use crate::ports::store::{Admission, ClaimRun, Creation, NewRun};
 use crate::queue::WaitingRun;
@@ -110,8 +110,7 @@ impl Supervisor {
         ctx: &mut Context<Self>,
     ) {
         let quota = self.settings.tiers.get(&request.tier).copied();
-        let arriving = self.arriving.get(&request.account).copied().unwrap_or(0);
-        let ahead = self.queue.len_of(&request.account) + arriving;
+        let ahead = self.queued_of(&request.account);
         if let Some(limit) = quota
             .and_then(|quota| quota.queued_runs)
             .filter(|limit| ahead >= *limit)
@@ -192,9 +191,14 @@ impl Supervisor {
         StartError::Quota {
             limit,
             running,
-            queued: self.queue.len_of(&request.account),
+            queued: self.queued_of(&request.account),
             queue_full,
         }
+    }
+
+    /// How many runs of an account wait, with those whose row is being written: they have their place already.
+    fn queued_of(&self, account: &AccountId) -> u64 {
+        self.queue.len_of(account) + self.arriving.get(account).copied().unwrap_or(0)
     }
 
     /// Says no, unless the same request came before: then its run is the answer, full or not.

@@ -45,10 +45,7 @@ pub(super) fn check_within_log(run: &RunRecord, position: Option<&LastSeen>) -> 
     if position.seq < end {
         return Ok(());
     }
-    let message = format!(
-        "`{}` is {}, but this run has no such event yet",
-        position.named_by, position.seq
-    );
+    let message = format!("`{}` names an event that this run does not have yet", position.named_by);
     Err(ApiError::new(ErrorCode::LastEventIdBeyondEnd, message)
         .with_param(position.named_by)
         .with_detail("last_seq", run.next_seq.checked_sub(1)))

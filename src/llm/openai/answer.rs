@@ -15,12 +15,14 @@ pub(super) struct ChunkFold {
     usage: Usage,
     reason: Option<FinishReason>,
     tool_calls: BTreeSet<u32>,
+    has_heard: bool,
     ended: bool,
 }
 
 impl ChunkFold {
     /// Takes one event in. After the end nothing more is said.
     pub(super) fn event(&mut self, data: &str, pieces: &mut VecDeque<Result<ModelDelta, ModelError>>) {
+        self.has_heard = true;
         if self.ended {
             return;
         }
@@ -60,6 +62,11 @@ impl ChunkFold {
             self.ended = true;
             pieces.push_back(Err(error));
         }
+    }
+
+    /// Whether there was any event at all.
+    pub(super) fn has_heard(&self) -> bool {
+        self.has_heard
     }
 
     pub(super) fn has_ended(&self) -> bool {

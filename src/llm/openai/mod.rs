@@ -130,6 +130,7 @@ impl Model for OpenAiModel {
             return Err(error);
         }
         let reading = Reading {
+            is_event_stream: is_event_stream(response.headers()),
             bytes: response.bytes_stream().boxed(),
             reader: SseReader::new(self.max_event_size),
             fold: ChunkFold::default(),
@@ -162,6 +163,8 @@ fn is_loopback(url: &reqwest::Url) -> bool {
 
 /// A response being read.
 struct Reading {
+    /// What the provider says it sends. Some send events under another name, so it is believed only if there were none.
+    is_event_stream: bool,
     bytes: stream::BoxStream<'static, reqwest::Result<bytes::Bytes>>,
     reader: SseReader,
     fold: ChunkFold,
@@ -188,10 +191,21 @@ impl Reading {
                     }
                 }
                 Some(Err(error)) => fold.fail(connection(&error), pieces),
+                None if !self.is_event_stream && !fold.has_heard() => fold.fail(
+                    protocol("the model's provider answered with something that is no event stream"),
+                    pieces,
+                ),
                 None => fold.end(pieces),
             }
         }
     }
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/event-stream"))
 }
 
 /// Says what went wrong without saying where: reqwest's own text has the URL in it.

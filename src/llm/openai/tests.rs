@@ -67,6 +67,36 @@ fn errors_in_the_stream_and_garbage_end_it_without_being_quoted() {
     }
 }
 
+#[tokio::test]
+async fn an_answer_that_is_no_event_stream_is_not_taken_for_one_that_broke_off() {
+    let first_piece = async |kind: &'static str, body: &'static str| {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        let reading = Reading {
+            is_event_stream: is_event_stream(&headers),
+            bytes: stream::iter([Ok(bytes::Bytes::from_static(body.as_bytes()))]).boxed(),
+            reader: SseReader::new(1000),
+            fold: ChunkFold::default(),
+            pieces: VecDeque::new(),
+        };
+        reading.next().await.expect("a piece").0
+    };
+    for (kind, body) in [
+        ("text/html; charset=utf-8", "<html>Sign in</html>"),
+        ("application/json", r#"{"choices":[{"message":{"content":"Hi"}}]}"#),
+    ] {
+        let error = first_piece(kind, body).await.expect_err("no answer");
+        assert_eq!(error.kind, ModelErrorKind::Protocol, "{kind}");
+    }
+    let cut = first_piece("text/event-stream", ": still there\n\n").await;
+    assert_eq!(cut.expect_err("cut").kind, ModelErrorKind::Connection);
+    let misnamed = "data: {\"choices\":[{\"delta\":{\"content\":\"Hi\"}}]}\n\n";
+    assert_eq!(
+        first_piece("text/plain", misnamed).await,
+        Ok(ModelDelta::Text("Hi".into()))
+    );
+}
+
 #[test]
 fn retry_after_is_read_in_all_its_forms() {
     let headers = |name: &'static str, value: &str| {
