@@ -1,6 +1,6 @@
 //! Puts a model's answer together from its pieces: items that grow, and in the end are whole or cut off.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{EventBody, FinishReason, ItemSeed};
 use crate::ids::ItemId;
@@ -18,6 +18,8 @@ pub(crate) struct Answer {
     items: Vec<GrowingItem>,
     /// Where each of the provider's tool calls is in `items`.
     tool_calls: BTreeMap<u32, usize>,
+    /// Their ids: what ties a result to its call, so no two calls of an answer may share one, whatever the provider says.
+    call_ids: BTreeSet<String>,
     bytes: usize,
 }
 
@@ -105,6 +107,7 @@ impl Answer {
             }
             ModelDelta::ToolCallStarted { index, call_id, name } => {
                 self.count(call_id.len() + name.len(), max_bytes)?;
+                let call_id = self.unique_call_id(&call_id);
                 let place = self.add(ItemSeed::ToolCall { call_id, name }, max_bytes, next_index, events)?;
                 self.tool_calls.insert(index, place);
             }
@@ -121,6 +124,7 @@ impl Answer {
     /// Ends the answer: every item is whole, or was cut off.
     pub(crate) fn end(&mut self, status: ItemStatus, events: &mut Vec<EventBody>) -> Vec<Item> {
         self.tool_calls.clear();
+        self.call_ids.clear();
         self.bytes = 0;
         let growing = std::mem::take(&mut self.items);
         growing.into_iter().map(|item| end_item(item, status, events)).collect()
@@ -194,6 +198,20 @@ impl Answer {
         Ok(())
     }
 
+    /// The provider's id for a call, with a number behind it if an earlier call of this answer has the same, or if it is empty.
+    fn unique_call_id(&mut self, given: &str) -> String {
+        let mut number = self.tool_calls.len();
+        let (base, mut call_id) = match given {
+            "" => ("call", format!("call_{number}")),
+            base => (base, base.to_owned()),
+        };
+        while !self.call_ids.insert(call_id.clone()) {
+            number += 1;
+            call_id = format!("{base}_{number}");
+        }
+        call_id
+    }
+
     fn count(&mut self, bytes: usize, max_bytes: usize) -> Result<(), AnswerError> {
         self.bytes = self.bytes.saturating_add(bytes);
         if self.bytes > max_bytes {
@@ -227,6 +245,32 @@ mod tests {
 
     fn kinds(events: &[EventBody]) -> Vec<&'static str> {
         events.iter().map(EventBody::kind).collect()
+    }
+
+    #[test]
+    fn no_two_calls_of_an_answer_share_an_id() {
+        let (mut answer, mut index, mut events) = (Answer::default(), 0, Vec::new());
+        for (place, given) in ["same", "same", "same_2", "same", "", ""].into_iter().enumerate() {
+            let call = ModelDelta::ToolCallStarted {
+                index: u32::try_from(place).expect("few calls"),
+                call_id: given.into(),
+                name: "now".into(),
+            };
+            answer
+                .take_in(call, 10_000, &mut index, &mut events)
+                .expect("it makes sense");
+        }
+        let items = answer.end(ItemStatus::Completed, &mut events);
+        let ids: Vec<&str> = items
+            .iter()
+            .filter_map(|item| match &item.content {
+                ItemContent::ToolCall { call_id, .. } => Some(call_id.as_str()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(ids[0], "same", "an id that is unique stays as it is");
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 6, "{ids:?}");
+        assert!(ids.iter().all(|id| !id.is_empty()), "{ids:?}");
     }
 
     #[test]
