@@ -217,12 +217,7 @@ fn run_services(
     }
     let mut tools: BTreeMap<String, Arc<dyn Tool>> = BTreeMap::new();
     for name in &config.tools.enabled {
-        let Some(tool) = crate::tools::builtin(name) else {
-            bail!(
-                "tools.enabled: there is no tool named {name:?}; there are {}",
-                crate::tools::builtin_names().join(", ")
-            );
-        };
+        let tool = crate::tools::builtin(name).with_context(|| format!("tools.enabled: there is no tool {name:?}"))?;
         tools.insert(name.clone(), tool);
     }
     for tool in extra {

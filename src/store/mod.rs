@@ -1,4 +1,7 @@
-//! Adapters of the port [`Store`](callboard_actors::ports::Store). They know nothing of each other; only the composition root names one.
+//! Adapters of the port [`Store`](callboard_actors::ports::Store). They know nothing of each other, only
+//! what they share here: rows and counters; only the composition root names one.
 
+mod activity;
 pub mod postgres;
+mod rows;
 pub mod sqlite;

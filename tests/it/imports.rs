@@ -83,6 +83,10 @@ fn adapters_know_the_ports_and_not_each_other() {
             "supervisor",
         ],
     );
+    refuse("src/store/sqlite", &["postgres"]);
+    refuse("src/store/postgres", &["sqlite"]);
+    refuse("src/stream/memory", &["redis"]);
+    refuse("src/stream/redis", &["memory"]);
     refuse(
         "src/stream",
         &[

@@ -6,6 +6,7 @@ pub mod event_log;
 pub mod fleet;
 pub mod model;
 pub mod store;
+mod store_rules;
 pub mod tool;
 
 pub use event_log::{EventLog, EventLogError, EventStream, LogHead, Reach};

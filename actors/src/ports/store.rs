@@ -17,7 +17,7 @@ use async_trait::async_trait;
 
 use crate::encoding::EncodedEvents;
 use crate::error::RunError;
-use crate::event::{EventBody, LostEvents, QueuedReason, WaitingReason};
+use crate::event::{EventBody, QueuedReason, WaitingReason};
 use crate::ids::{AccountId, InstanceId, KeyId, RunId};
 use crate::item::{Item, Usage};
 use crate::run_state::RunState;
@@ -301,21 +301,6 @@ pub struct RunRecord {
     pub ended_at: Option<Timestamp>,
     /// When it fails if it has not started.
     pub queue_deadline: Option<Timestamp>,
-}
-
-impl RunRecord {
-    /// The first seq that nobody can have seen: after a crash, what was reserved may have been shown.
-    pub fn first_free_seq(&self) -> u64 {
-        self.next_seq.max(self.reserved_seq)
-    }
-
-    /// The seqs that may have been seen and are not written, if the run's actor is gone: `run.recovered` names them.
-    pub fn lost_events(&self) -> Option<LostEvents> {
-        (self.reserved_seq > self.next_seq).then(|| LostEvents {
-            from: self.next_seq,
-            to: self.reserved_seq - 1,
-        })
-    }
 }
 
 /// What an instance finds when it starts.

@@ -9,14 +9,13 @@ use crate::encoding::EncodedEvents;
 use crate::event::EventBody;
 use crate::item::{Item, ItemStatus};
 use crate::llm_actor::LlmActor;
-use crate::ports::store::{ClaimRun, Idempotency, NewRun, RunProgress, RunRecord};
+use crate::ports::store::{ClaimRun, Idempotency, NewRun, RunRecord};
 use crate::run::answer::end_item;
 use crate::run::history::{self, HistoryLoaded};
 use crate::run::leaving::Leave;
 use crate::run::ticket::Outcome;
 use crate::run::tools::{self, WantedCall};
 use crate::run::{Phase, RunActor};
-use crate::run_state::RunState;
 use crate::spec::RunSpec;
 use crate::store_actor::{OpenFailure, OpenedRun, Opening, Record, StoreActor};
 use crate::supervisor::messages::{OnLimit, StartError, StartRun, Started};
@@ -71,7 +70,7 @@ impl RunActor {
                 self.conversation = new_run.input.iter().cloned().map(Arc::new).collect();
                 // What might turn out to be a run that exists must not call the model twice.
                 let early = new_run.idempotency.is_none();
-                self.adopt(started_record(&new_run), ctx);
+                self.adopt(new_run.record(), ctx);
                 (Opening::Create(new_run), early)
             }
             Origin::Held { record, events, input } => {
@@ -125,10 +124,7 @@ impl RunActor {
                         replayed: false,
                     }));
                 }
-                if matches!(self.phase, Phase::Opening) {
-                    self.phase = Phase::ModelNext;
-                }
-                self.advance(ctx);
+                self.begin_steps(ctx);
             }
             OpenedRun::Claimed(record) => {
                 self.ticket.epoch = record.epoch;
@@ -137,14 +133,17 @@ impl RunActor {
                 self.adopt(*record, ctx);
                 self.load_history(ctx);
             }
-            OpenedRun::Shown if self.ready => {
-                if matches!(self.phase, Phase::Opening) {
-                    self.phase = Phase::ModelNext;
-                }
-                self.advance(ctx);
-            }
+            OpenedRun::Shown if self.ready => self.begin_steps(ctx),
             OpenedRun::Adopted | OpenedRun::Shown => self.load_history(ctx),
         }
+    }
+
+    /// Goes on with a new run, whose first call may be under way already.
+    fn begin_steps(&mut self, ctx: &mut Context<Self>) {
+        if matches!(self.phase, Phase::Opening) {
+            self.phase = Phase::ModelNext;
+        }
+        self.advance(ctx);
     }
 
     /// The store has refused or could not do the first write.
@@ -225,27 +224,6 @@ impl RunActor {
             actor.leave(Leave::deadline(), ctx)
         });
         self.record = Some(record);
-    }
-}
-
-/// What the store will have of a run that starts at once.
-fn started_record(new_run: &NewRun) -> RunRecord {
-    RunRecord {
-        id: new_run.id,
-        account: new_run.account.clone(),
-        tier: new_run.tier.clone(),
-        state: RunState::Running,
-        epoch: 1,
-        spec: new_run.spec.clone(),
-        error: None,
-        waiting: None,
-        progress: RunProgress::default(),
-        next_seq: new_run.events.last_seq() + 1,
-        reserved_seq: new_run.reserved_seq,
-        created_at: new_run.created_at,
-        started_at: Some(new_run.created_at),
-        ended_at: None,
-        queue_deadline: None,
     }
 }
 

@@ -6,7 +6,7 @@ use crate::encoding::encode;
 use crate::event::{EventBody, QueuedReason};
 use crate::ids::{AccountId, RunId};
 use crate::ledger::{SlotHold, TierQuota};
-use crate::ports::store::{Admission, ClaimRun, Creation, NewRun};
+use crate::ports::store::{Admission, ClaimRun, Creation, NewRun, RunRecord};
 use crate::queue::WaitingRun;
 use crate::run::Origin;
 use crate::supervisor::messages::{Admit, OnLimit, StartError, StartRun, Started};
@@ -18,7 +18,8 @@ use crate::time::Timestamp;
 #[rtype(result = "()")]
 pub(super) struct Arrived {
     waiting: WaitingRun,
-    request: StartRun,
+    /// As the store has it, if it took it.
+    record: RunRecord,
     outcome: Result<Creation, StartError>,
     position: u64,
     reply: StartReply,
@@ -137,14 +138,15 @@ impl Supervisor {
             },
             EventBody::RunQueued { position, reason },
         ];
-        let Some(new_run) = self.new_run(run, request.clone(), Admission::Queue { deadline }, first) else {
+        let Some(new_run) = self.new_run(run, request, Admission::Queue { deadline }, first) else {
             return;
         };
-        *self.arriving.entry(request.account.clone()).or_insert(0) += 1;
+        let record = new_run.record();
+        *self.arriving.entry(record.account.clone()).or_insert(0) += 1;
         let waiting = WaitingRun {
             id: run,
-            account: request.account.clone(),
-            tier: request.tier.as_str().into(),
+            account: record.account.clone(),
+            tier: record.tier.as_str().into(),
             deadline,
             told_at: now,
         };
@@ -157,7 +159,7 @@ impl Supervisor {
             }
             Arrived {
                 waiting,
-                request,
+                record,
                 outcome,
                 position,
                 reply,
@@ -261,7 +263,7 @@ fn answer(reply: StartReply, answer: Result<Started, StartError>) {
     let _ = reply.send(answer);
 }
 
-fn replay(run: crate::ports::store::RunRecord) -> Started {
+fn replay(run: RunRecord) -> Started {
     Started {
         run,
         queue_position: None,
@@ -281,7 +283,7 @@ impl Handler<Arrived> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, arrived: Arrived, ctx: &mut Self::Context) {
-        let account = &arrived.request.account;
+        let account = &arrived.record.account;
         if let Some(count) = self.arriving.get_mut(account) {
             *count -= 1;
             if *count == 0 {
@@ -290,10 +292,9 @@ impl Handler<Arrived> for Supervisor {
         }
         let result = match arrived.outcome {
             Ok(Creation::Created) => {
-                let run = queued_record(&arrived.waiting, arrived.request);
                 self.queue.insert(arrived.waiting);
                 Ok(Started {
-                    run,
+                    run: arrived.record,
                     queue_position: Some(arrived.position),
                     replayed: false,
                 })
@@ -316,27 +317,6 @@ impl Handler<Arrived> for Supervisor {
         self.pump(ctx);
         self.schedule_expiry(ctx);
         self.check_drained();
-    }
-}
-
-/// What the store has of a run that has just been queued.
-fn queued_record(waiting: &WaitingRun, request: StartRun) -> crate::ports::store::RunRecord {
-    crate::ports::store::RunRecord {
-        id: waiting.id,
-        account: request.account,
-        tier: request.tier,
-        state: crate::run_state::RunState::Queued,
-        epoch: 0,
-        spec: request.spec,
-        error: None,
-        waiting: None,
-        progress: Default::default(),
-        next_seq: 2,
-        reserved_seq: 0,
-        created_at: waiting.told_at,
-        started_at: None,
-        ended_at: None,
-        queue_deadline: waiting.deadline,
     }
 }
 

@@ -181,7 +181,7 @@ impl Supervisor {
         let address = ctx.address();
         self.services.io.spawn(async move {
             match services.store.run(run).await {
-                Ok(Some(record)) if matches!(record.state, RunState::Queued | RunState::Waiting) => {
+                Ok(Some(record)) if record.is_parked() => {
                     // A supervisor that is gone answers nobody.
                     let _ = address.send(CancelRun { run, reply }).await;
                 }
@@ -246,10 +246,7 @@ async fn give_back(services: &RunServices, record: &RunRecord) -> Result<(), Sto
         position: 1,
         reason: QueuedReason::HandedOver,
     };
-    let recovered = record.lost_events().map(|lost| EventBody::RunRecovered {
-        epoch: record.epoch,
-        lost: Some(lost),
-    });
+    let recovered = record.recovered_from_loss(record.epoch);
     let events = encode(
         record.id,
         record.first_free_seq(),

@@ -2,11 +2,9 @@
 
 use callboard_actors::encoding::encode;
 use callboard_actors::event::EventBody;
-use callboard_actors::item::Usage;
 use callboard_actors::ports::StoreError;
 use callboard_actors::ports::store::{
-    Admission, Claim, ClaimRun, Creation, NewRun, ParkedOutcome, ParkedUpdate, RunCommit, RunProgress, RunRecord,
-    StateChange,
+    Admission, Claim, ClaimRun, Creation, NewRun, ParkedOutcome, ParkedUpdate, RunCommit,
 };
 use callboard_actors::run_state::RunState;
 
@@ -39,37 +37,17 @@ fn create(new: &NewRun, picture: &mut Picture) -> Result<Creation, StoreError> {
             return Ok(Creation::Existing(Box::new(earlier.record.clone())));
         }
     }
-    let (state, epoch, deadline, started_at) = match new.admission {
-        Admission::Start { slot_limit } => {
-            let running = picture.running(&new.account);
-            if slot_limit.is_some_and(|limit| running >= limit) {
-                return Ok(Creation::QuotaExceeded { running });
-            }
-            (RunState::Running, 1, None, Some(new.created_at))
+    if let Admission::Start { slot_limit } = new.admission {
+        let running = picture.running(&new.account);
+        if slot_limit.is_some_and(|limit| running >= limit) {
+            return Ok(Creation::QuotaExceeded { running });
         }
-        Admission::Queue { deadline } => (RunState::Queued, 0, deadline, None),
-    };
+    }
     if picture.runs.contains_key(&new.id) {
         return Err(StoreError::Damaged(format!("{} is already there", new.id)));
     }
-    picture.count(&new.account, None, state)?;
-    let record = RunRecord {
-        id: new.id,
-        account: new.account.clone(),
-        tier: new.tier.clone(),
-        state,
-        epoch,
-        spec: new.spec.clone(),
-        error: None,
-        waiting: None,
-        progress: RunProgress::default(),
-        next_seq: new.events.last_seq() + 1,
-        reserved_seq: new.reserved_seq,
-        created_at: new.created_at,
-        started_at,
-        ended_at: None,
-        queue_deadline: deadline,
-    };
+    let record = new.record();
+    picture.count(&new.account, None, record.state)?;
     let row = RunPicture {
         record,
         instance: new.instance,
@@ -135,7 +113,7 @@ fn changing<'a>(picture: &'a mut Picture, request: &ClaimRun) -> Result<&'a mut 
 }
 
 fn commit(step: &RunCommit, picture: &mut Picture) -> Result<(), StoreError> {
-    check_commit(step)?;
+    step.check()?;
     let record = &picture.runs.get(&step.run).ok_or(StoreError::Fenced)?.record;
     if record.state != RunState::Running || record.epoch != step.epoch {
         return Err(StoreError::Fenced);
@@ -162,7 +140,7 @@ fn commit(step: &RunCommit, picture: &mut Picture) -> Result<(), StoreError> {
     }
     row.changed = true;
     if let Some(change) = &step.change {
-        apply_change(record, change);
+        record.apply(change);
         row.line = FIRST_IN_LINE;
     }
     if let Some(events) = &step.events {
@@ -171,54 +149,24 @@ fn commit(step: &RunCommit, picture: &mut Picture) -> Result<(), StoreError> {
     picture.append_items(step.run, &step.items)
 }
 
-/// What can be said without looking: the move is legal, and the end of the run and the end of its log come together and agree.
-fn check_commit(step: &RunCommit) -> Result<(), StoreError> {
-    let to = step.change.as_ref().map(|change| change.to);
-    if let Some(to) = to.filter(|to| !RunState::Running.may_become(*to)) {
-        let from = RunState::Running;
-        return Err(StoreError::IllegalMove { from, to });
-    }
-    let ending = to.and_then(|to| EventBody::ending(to, None, Usage::default()));
-    let terminal = step.events.as_ref().filter(|events| events.is_terminal());
-    let last = terminal.and_then(|events| events.frames().last());
-    if ending.map(|event| event.kind()) == last.map(|frame| frame.kind) {
-        return Ok(());
-    }
-    Err(StoreError::Damaged(
-        "a run's end and its last event belong in one commit".into(),
-    ))
-}
-
 fn parked(update: &ParkedUpdate, picture: &mut Picture) -> Result<ParkedOutcome, StoreError> {
     let Some(row) = picture.runs.get_mut(&update.run) else {
         return Ok(ParkedOutcome::NotFound);
     };
     let record = &mut row.record;
-    let from = record.state;
-    if !matches!(from, RunState::Queued | RunState::Waiting) {
+    if !record.is_parked() {
         return Ok(ParkedOutcome::NotParked(Box::new(record.clone())));
     }
-    check_parked(update, from)?;
-    let ending = update
-        .change
-        .as_ref()
-        .and_then(|change| EventBody::ending(change.to, change.error.as_ref(), record.progress.usage));
-    let bodies = update.events.iter().cloned().chain(ending);
-    let events = encode(update.run, record.first_free_seq(), bodies);
+    let from = record.state;
+    let events = update.apply_to(record)?;
     if update.change.is_none() && events.is_none() {
         return Ok(ParkedOutcome::Updated {
             record: Box::new(record.clone()),
             events,
         });
     }
-    record.next_seq = events
-        .as_ref()
-        .map_or(record.first_free_seq(), |events| events.last_seq() + 1);
-    record.reserved_seq = 0;
     row.changed = true;
-    if let Some(change) = &update.change {
-        apply_change(record, change);
-        record.queue_deadline = None;
+    if update.change.is_some() {
         row.line = FIRST_IN_LINE;
     }
     let record = record.clone();
@@ -234,39 +182,17 @@ fn parked(update: &ParkedUpdate, picture: &mut Picture) -> Result<ParkedOutcome,
     })
 }
 
-/// The move is legal for a run without an actor, and the event of an ending is left to the store.
-fn check_parked(update: &ParkedUpdate, from: RunState) -> Result<(), StoreError> {
-    if let Some(change) = &update.change
-        && (change.to == RunState::Running || !from.may_become(change.to))
-    {
-        return Err(StoreError::IllegalMove { from, to: change.to });
-    }
-    if update.events.iter().any(EventBody::is_terminal) {
-        return Err(StoreError::Damaged(
-            "the last event of a run comes from its change".into(),
-        ));
-    }
-    Ok(())
-}
-
 fn fail_abandoned(fail: &FailAbandonedRun, picture: &mut Picture) -> Result<Answer, StoreError> {
     let owned = |row: &&mut RunPicture| row.record.state == RunState::Running && row.record.epoch == fail.epoch;
     let Some(row) = picture.runs.get_mut(&fail.run).filter(owned) else {
         return Ok(Answer::Abandoned(None));
     };
     let record = &mut row.record;
-    let ending = EventBody::ending(RunState::Failed, Some(&fail.error), record.progress.usage);
-    let epoch = record.epoch + 1;
-    let recovered = record.lost_events().map(|lost| EventBody::RunRecovered {
-        epoch,
-        lost: Some(lost),
-    });
-    let bodies = recovered.into_iter().chain(ending);
-    let events = encode(fail.run, record.first_free_seq(), bodies).ok_or_else(|| rows::damaged("an event"))?;
+    let events = record.abandoned_events(&fail.error)?;
     record.state = RunState::Failed;
     record.error = Some(fail.error.clone());
     record.ended_at = Some(fail.at);
-    record.epoch = epoch;
+    record.epoch += 1;
     record.next_seq = events.last_seq() + 1;
     record.reserved_seq = 0;
     row.changed = true;
@@ -274,11 +200,4 @@ fn fail_abandoned(fail: &FailAbandonedRun, picture: &mut Picture) -> Result<Answ
     picture.count(&account, Some(RunState::Running), RunState::Failed)?;
     picture.append_events(fail.run, events.clone());
     Ok(Answer::Abandoned(Some(events)))
-}
-
-fn apply_change(record: &mut RunRecord, change: &StateChange) {
-    record.state = change.to;
-    record.error.clone_from(&change.error);
-    record.waiting = change.waiting.filter(|_| change.to == RunState::Waiting);
-    record.ended_at = change.to.is_terminal().then_some(change.at);
 }

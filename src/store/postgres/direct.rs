@@ -1,15 +1,15 @@
 //! Rare writes, each a transaction of its own: recovery, API keys, idempotency keys, the trial write of `ping`.
 
-use callboard_actors::event::QueuedReason;
-use callboard_actors::ids::{InstanceId, KeyId, RunId};
+use callboard_actors::ids::{InstanceId, KeyId};
 use callboard_actors::ports::StoreError;
-use callboard_actors::ports::store::{KeyRecord, QueuedRun, Recovered};
+use callboard_actors::ports::store::{KeyRecord, Recovered};
 use callboard_actors::time::Timestamp;
-use sqlx::postgres::{PgPool, PgRow};
+use sqlx::postgres::PgPool;
 use uuid::Uuid;
 
-use super::activity::{Activity, store_error};
+use super::failure::store_error;
 use super::rows::{self, IdBytes, run_columns};
+use crate::store::activity::Activity;
 
 const FORGET_AT_ONCE: u64 = 1000;
 
@@ -67,7 +67,7 @@ pub(super) async fn recover(pool: &PgPool, instance: InstanceId) -> Result<Recov
     take_over.execute(&mut *transaction).await.map_err(store_error)?;
     let queued = sqlx::query(QUEUED).fetch_all(&mut *transaction).await;
     for row in queued.map_err(store_error)? {
-        recovered.queued.push(queued_run(&row)?);
+        recovered.queued.push(rows::queued_run(&row)?);
     }
     let slots = sqlx::query(SLOTS).fetch_all(&mut *transaction).await;
     for row in slots.map_err(store_error)? {
@@ -77,22 +77,6 @@ pub(super) async fn recover(pool: &PgPool, instance: InstanceId) -> Result<Recov
     }
     transaction.commit().await.map_err(store_error)?;
     Ok(recovered)
-}
-
-fn queued_run(row: &PgRow) -> Result<QueuedRun, StoreError> {
-    let started = rows::time(row, "started_at")?.is_some();
-    Ok(QueuedRun {
-        id: RunId::from_uuid(rows::uuid(row, "id")?),
-        account: rows::account(row)?,
-        tier: rows::get(row, "tier")?,
-        reason: if started {
-            QueuedReason::HandedOver
-        } else {
-            QueuedReason::Quota
-        },
-        deadline: rows::time(row, "queue_deadline")?,
-        created_at: Timestamp::from_micros(rows::get(row, "created_at")?),
-    })
 }
 
 pub(super) async fn create_key(pool: &PgPool, key: &KeyRecord) -> Result<(), StoreError> {
@@ -136,7 +120,7 @@ pub(super) async fn ping(pool: &PgPool, activity: &Activity) -> Result<(), Store
     let id = Uuid::now_v7().as_bytes().to_vec();
     let mut transaction = pool.begin().await.map_err(store_error)?;
     for statement in [TRY_WRITE, TAKE_BACK] {
-        activity.count_statement();
+        activity.count_statements(1);
         let write = sqlx::query(statement).bind(&id);
         write.execute(&mut *transaction).await.map_err(store_error)?;
     }

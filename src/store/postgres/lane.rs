@@ -1,6 +1,6 @@
 //! A writer lane: takes what has gathered, commits it as one transaction, then answers each caller.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -10,10 +10,11 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::activity::{Activity, store_error};
 use super::decide::decide;
+use super::failure::store_error;
 use super::write::{Answer, PendingWrite, Write};
 use super::{read_set, write_set};
+use crate::store::activity::Activity;
 
 /// How often a batch is tried before each of its writes is tried alone.
 const BATCH_ATTEMPTS: u32 = 3;
@@ -40,7 +41,7 @@ pub(super) struct Lane {
     commit_batch: usize,
     batch: i64,
     /// Accounts that have a row: they are never removed.
-    known: BTreeMap<String, ()>,
+    known: BTreeSet<String>,
 }
 
 /// How a transaction failed.
@@ -60,7 +61,7 @@ impl Lane {
             activity,
             commit_batch: commit_batch.max(1),
             batch: 0,
-            known: BTreeMap::new(),
+            known: BTreeSet::new(),
         }
     }
 
@@ -68,14 +69,14 @@ impl Lane {
     pub(super) async fn serve(mut self, mut inbox: mpsc::Receiver<PendingWrite>) {
         let mut pending = Vec::new();
         while inbox.recv_many(&mut pending, self.commit_batch).await > 0 {
-            self.activity.lanes_busy.fetch_add(1, Ordering::Relaxed);
+            self.activity.writers_busy.fetch_add(1, Ordering::Relaxed);
             let taken = std::mem::take(&mut pending);
             let (writes, waiting): (Vec<_>, Vec<_>) = taken
                 .into_iter()
-                .map(|write| (write.write, (write.reply, write._waiting)))
+                .map(|write| (write.write, (write.reply, write.waiting)))
                 .unzip();
             let outcomes = self.write_all(&writes.iter().collect::<Vec<_>>()).await;
-            self.activity.lanes_busy.fetch_sub(1, Ordering::Relaxed);
+            self.activity.writers_busy.fetch_sub(1, Ordering::Relaxed);
             for ((reply, _waiting), outcome) in waiting.into_iter().zip(outcomes) {
                 // Whoever asked may be gone; the write stands.
                 let _ = reply.send(outcome);
@@ -130,7 +131,7 @@ impl Lane {
         match &outcome {
             Ok(_) => self.connection = Some(connection),
             Err(_) => {
-                self.activity.lanes_open.fetch_sub(1, Ordering::Relaxed);
+                self.activity.writers_open.fetch_sub(1, Ordering::Relaxed);
                 // A closed connection rolls back; whether it closed well changes nothing.
                 let _ = connection.close().await;
             }
@@ -145,7 +146,7 @@ impl Lane {
         let mut connection = self.options.connect().await.map_err(store_error)?;
         let add = sqlx::query(ADD_LANE).bind(self.id.as_bytes().to_vec());
         add.execute(&mut connection).await.map_err(store_error)?;
-        self.activity.lanes_open.fetch_add(1, Ordering::Relaxed);
+        self.activity.writers_open.fetch_add(1, Ordering::Relaxed);
         self.connection = Some(connection);
         Ok(())
     }
@@ -155,7 +156,7 @@ impl Lane {
         let mut missing = BTreeMap::new();
         for write in writes {
             if let Write::Create(new) = write
-                && !self.known.contains_key(new.account.as_str())
+                && !self.known.contains(new.account.as_str())
             {
                 missing.insert(new.account.as_str().to_owned(), new.tier.clone());
             }
@@ -164,7 +165,7 @@ impl Lane {
             return Ok(());
         };
         let (accounts, tiers): (Vec<String>, Vec<String>) = missing.into_iter().unzip();
-        self.activity.count_statement();
+        self.activity.count_statements(1);
         let added = sqlx::query(ADD_ACCOUNTS)
             .bind(&accounts)
             .bind(&tiers)
@@ -172,13 +173,13 @@ impl Lane {
             .await;
         if let Err(error) = added {
             self.connection = None;
-            self.activity.lanes_open.fetch_sub(1, Ordering::Relaxed);
+            self.activity.writers_open.fetch_sub(1, Ordering::Relaxed);
             return Err(store_error(error));
         }
         if self.known.len() > KNOWN_ACCOUNTS {
             self.known.clear();
         }
-        self.known.extend(accounts.into_iter().map(|account| (account, ())));
+        self.known.extend(accounts);
         Ok(())
     }
 
@@ -195,7 +196,7 @@ impl Lane {
 
     async fn leave(mut self) {
         if let Some(mut connection) = self.connection.take() {
-            self.activity.lanes_open.fetch_sub(1, Ordering::Relaxed);
+            self.activity.writers_open.fetch_sub(1, Ordering::Relaxed);
             let remove = sqlx::query(REMOVE_LANE).bind(self.id.as_bytes().to_vec());
             // The lane's row is of no use to anyone and does no harm.
             let _ = remove.execute(&mut connection).await;
@@ -224,7 +225,7 @@ async fn run(
     write_set::write(&picture, &mut transaction, activity)
         .await
         .map_err(Failure::RolledBack)?;
-    activity.count_statement();
+    activity.count_statements(1);
     let name = sqlx::query(NAME_BATCH).bind(lane.as_bytes().to_vec()).bind(batch);
     name.execute(&mut *transaction).await.map_err(rolled_back)?;
     match transaction.commit().await {

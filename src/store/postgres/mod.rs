@@ -4,9 +4,9 @@
 //! everywhere, so that lanes wait for each other and never in a circle), decides each write in memory, and writes all of them with a few
 //! statements. A quota is exact because the account's counters change under its row's lock. Plain SQL: no functions, no triggers.
 
-mod activity;
 mod decide;
 mod direct;
+mod failure;
 mod lane;
 mod open;
 mod picture;
@@ -21,7 +21,6 @@ mod tests;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use callboard_actors::encoding::EncodedEvents;
@@ -37,7 +36,7 @@ use callboard_actors::time::Timestamp;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
-use activity::{Activity, WaitingWrite};
+use crate::store::activity::{Activity, WaitingWrite};
 use lane::Lane;
 pub use open::{PostgresOpenError, PostgresOptions};
 use reads::Readers;
@@ -81,7 +80,7 @@ impl PostgresStore {
         let pending = PendingWrite {
             write,
             reply,
-            _waiting: WaitingWrite::new(self.activity.clone()),
+            waiting: WaitingWrite::new(self.activity.clone()),
         };
         self.lanes[lane].try_send(pending).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => StoreError::Unavailable("too many writes wait".into()),
@@ -200,16 +199,7 @@ impl Store for PostgresStore {
     }
 
     fn usage(&self) -> StoreUsage {
-        let pool = self.readers.pool();
-        let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
         let lanes = u32::try_from(self.lanes.len()).unwrap_or(u32::MAX);
-        StoreUsage {
-            connections_limit: pool.options().get_max_connections() + lanes,
-            connections_open: pool.size() + self.activity.lanes_open.load(Ordering::Relaxed),
-            connections_busy: pool.size().saturating_sub(idle) + self.activity.lanes_busy.load(Ordering::Relaxed),
-            writes_waiting: self.activity.writes_waiting(),
-            statements: self.activity.statements.load(Ordering::Relaxed),
-            commits: self.activity.commits.load(Ordering::Relaxed),
-        }
+        self.activity.usage(lanes, self.readers.pool())
     }
 }

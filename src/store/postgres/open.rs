@@ -113,20 +113,9 @@ pub(super) async fn open(options: &PostgresOptions) -> Result<Opened, PostgresOp
 /// Under a lock of the database's, so that of several instances one migrates and the others find it done. A database that is newer
 /// than this program is served: an older instance runs on while newer ones start.
 async fn migrate(connection: &mut PgConnection) -> Result<(), sqlx::migrate::MigrateError> {
-    let mut migrations = Migrator::new_from(&MIGRATIONS);
+    let mut migrations = Migrator::with_migrations(MIGRATIONS.iter().cloned().collect());
     migrations.set_ignore_missing(true);
     migrations.run(connection).await
-}
-
-/// How a `Migrator` is copied without its source.
-trait NewFrom {
-    fn new_from(other: &Self) -> Self;
-}
-
-impl NewFrom for Migrator {
-    fn new_from(other: &Self) -> Self {
-        Self::with_migrations(other.iter().cloned().collect())
-    }
 }
 
 /// Lanes and readers within what the server grants, at least one of each: lanes keep a third.

@@ -7,10 +7,11 @@ use callboard_actors::ports::StoreError;
 use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
 
-use super::activity::{Activity, store_error};
+use super::failure::store_error;
 use super::picture::{AccountCounts, Picture, RunPicture};
 use super::rows::{self, IdBytes, narrow_run_columns};
 use super::write::Write;
+use crate::store::activity::Activity;
 
 const LOCK_ACCOUNTS: &str = "SELECT account, running, queued FROM accounts \
      WHERE account = ANY($1) OR account IN (SELECT runs.account FROM runs WHERE runs.id = ANY($2)) \
@@ -54,7 +55,7 @@ pub(super) async fn read(
         .bind(id_bytes(&named))
         .bind(id_bytes(&whole))
         .bind(UNREAD_SPEC);
-    activity.count_statement();
+    activity.count_statements(1);
     let found = lock.fetch_all(&mut *connection).await.map_err(store_error)?;
     picture.runs = found.iter().map(run_picture).collect::<Result<BTreeMap<_, _>, _>>()?;
     Ok(picture)
@@ -83,7 +84,7 @@ async fn lock_accounts(
         return Ok(());
     }
     let accounts: Vec<&str> = accounts.into_iter().collect();
-    activity.count_statement();
+    activity.count_statements(1);
     let lock = sqlx::query(LOCK_ACCOUNTS).bind(accounts).bind(id_bytes(&runs));
     for row in lock.fetch_all(&mut *connection).await.map_err(store_error)? {
         let running: i32 = rows::get(&row, "running")?;
@@ -115,14 +116,12 @@ async fn find_idempotent(
         return Ok(());
     }
     let (accounts, keys): (Vec<&str>, Vec<&str>) = asked.into_iter().unzip();
-    activity.count_statement();
+    activity.count_statements(1);
     let find = sqlx::query(FIND_IDEMPOTENT).bind(accounts).bind(keys);
     for row in find.fetch_all(&mut *connection).await.map_err(store_error)? {
-        let request_hash: &[u8] = rows::get(&row, "request_hash")?;
-        let request_hash = request_hash.try_into().map_err(|_| rows::damaged("request_hash"))?;
         let key = (rows::account(&row)?, rows::get(&row, "idempotency_key")?);
-        let run = RunId::from_uuid(rows::uuid(&row, "id")?);
-        picture.idempotency.insert(key, (request_hash, run));
+        let asked = (rows::hash(&row, "request_hash")?, rows::run_id(&row)?);
+        picture.idempotency.insert(key, asked);
     }
     Ok(())
 }

@@ -14,8 +14,9 @@ use sqlx::postgres::{PgArguments, PgPool, PgRow};
 use sqlx::query::Query;
 use uuid::Uuid;
 
-use super::activity::{Activity, store_error};
+use super::failure::store_error;
 use super::rows::{self, IdBytes, run_columns, signed};
+use crate::store::activity::Activity;
 
 type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
@@ -83,12 +84,12 @@ impl Readers {
     }
 
     async fn row(&self, statement: Statement<'_>) -> Result<Option<PgRow>, StoreError> {
-        self.activity.count_statement();
+        self.activity.count_statements(1);
         statement.fetch_optional(&self.pool).await.map_err(store_error)
     }
 
     async fn rows(&self, statement: Statement<'_>) -> Result<Vec<PgRow>, StoreError> {
-        self.activity.count_statement();
+        self.activity.count_statements(1);
         statement.fetch_all(&self.pool).await.map_err(store_error)
     }
 
@@ -105,14 +106,8 @@ impl Readers {
         let query = sqlx::query(FIND_IDEMPOTENT)
             .bind(account.as_str())
             .bind(&idempotency.key);
-        let Some(row) = self.row(query).await? else {
-            return Ok(None);
-        };
-        let request_hash: &[u8] = rows::get(&row, "request_hash")?;
-        if request_hash != idempotency.request_hash {
-            return Ok(Some(Creation::IdempotencyConflict));
-        }
-        Ok(Some(Creation::Existing(Box::new(rows::run_record(&row)?))))
+        let row = self.row(query).await?;
+        row.map(|row| rows::earlier(&row, idempotency)).transpose()
     }
 
     pub(super) async fn list_runs(&self, query: &RunQuery) -> Result<Vec<RunRecord>, StoreError> {
@@ -158,7 +153,7 @@ impl Readers {
         let mut bytes = 0;
         let mut above = after.map_or(-1, signed);
         loop {
-            self.activity.count_statement();
+            self.activity.count_statements(1);
             let mut stored = sqlx::query(EVENTS)
                 .bind(run.id_bytes())
                 .bind(above)

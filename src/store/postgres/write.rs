@@ -8,7 +8,7 @@ use callboard_actors::ports::store::{Claim, ClaimRun, Creation, NewRun, ParkedOu
 use callboard_actors::time::Timestamp;
 use tokio::sync::oneshot;
 
-use super::activity::WaitingWrite;
+use crate::store::activity::WaitingWrite;
 
 /// A write of one run.
 #[derive(Debug)]
@@ -79,5 +79,6 @@ impl Write {
 pub(super) struct PendingWrite {
     pub(super) write: Write,
     pub(super) reply: oneshot::Sender<Result<Answer, StoreError>>,
-    pub(super) _waiting: WaitingWrite,
+    /// Held until the answer is given.
+    pub(super) waiting: WaitingWrite,
 }

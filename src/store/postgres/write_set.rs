@@ -5,9 +5,10 @@ use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use sqlx::{PgConnection, Postgres};
 
-use super::activity::{Activity, store_error};
+use super::failure::store_error;
 use super::picture::{Picture, RunPicture};
 use super::rows::{IdBytes, json, signed};
+use crate::store::activity::Activity;
 
 type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
@@ -73,7 +74,7 @@ pub(super) async fn write(
         statements.push(update_accounts(picture));
     }
     for statement in statements {
-        activity.count_statement();
+        activity.count_statements(1);
         statement.execute(&mut *connection).await.map_err(store_error)?;
     }
     Ok(())

@@ -5,7 +5,6 @@
 //! checkpoint stays as the backstop for a log that grows all the same; what is left for it then is little.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sqlx::sqlite::SqliteConnectOptions;
@@ -15,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use super::activity::Activity;
+use crate::store::activity::Activity;
 
 /// How often it is looked whether there is something to move.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -60,7 +59,7 @@ async fn serve(options: SqliteConnectOptions, activity: Arc<Activity>, mut stopp
             _ = stopped.wait_for(|stop| *stop) => break,
             _ = ticks.tick() => {}
         }
-        let commits = activity.commits.load(Ordering::Relaxed);
+        let commits = activity.commits();
         if commits - moved < COMMITS {
             continue;
         }

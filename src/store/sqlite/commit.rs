@@ -1,6 +1,5 @@
 //! Steps of running runs: the path that every streamed token takes, so each kind of commit is one text and one trip to the database.
 
-use callboard_actors::event::EventBody;
 use callboard_actors::ports::StoreError;
 use callboard_actors::ports::store::{RunCommit, StateChange};
 use callboard_actors::run_state::RunState;
@@ -75,7 +74,7 @@ impl Write for RunCommit {
     type Answer = ();
 
     async fn apply(&self, transaction: &mut WriteTransaction<'_>) -> Result<(), WriteFailure> {
-        check(self).map_err(WriteFailure::Refused)?;
+        self.check().map_err(WriteFailure::Refused)?;
         let statements = bind_all(self)?;
         if transaction.guarded(statements).await? {
             return Ok(());
@@ -128,27 +127,4 @@ pub(super) fn bind_change<'q>(statements: Statement<'q>, change: &StateChange) -
         .bind(change.error.as_ref().map(json).transpose()?)
         .bind(waiting.as_ref().map(json).transpose()?)
         .bind(change.to.is_terminal().then(|| change.at.as_micros())))
-}
-
-/// What can be said without looking: the move is legal, and the end of the run and the end of its log come together and agree.
-fn check(commit: &RunCommit) -> Result<(), StoreError> {
-    let to = commit.change.as_ref().map(|change| change.to);
-    if let Some(to) = to.filter(|to| !RunState::Running.may_become(*to)) {
-        return Err(StoreError::IllegalMove {
-            from: RunState::Running,
-            to,
-        });
-    }
-    let ending = to.and_then(|to| EventBody::ending(to, None, callboard_actors::item::Usage::default()));
-    let last = commit
-        .events
-        .as_ref()
-        .filter(|events| events.is_terminal())
-        .and_then(|events| events.frames().last());
-    if ending.map(|event| event.kind()) == last.map(|frame| frame.kind) {
-        return Ok(());
-    }
-    Err(StoreError::Damaged(
-        "a run's end and its last event belong in one commit".into(),
-    ))
 }

@@ -5,7 +5,6 @@ use callboard_actors::ports::StoreError;
 use callboard_actors::ports::store::{Admission, Creation, Idempotency, NewRun};
 use callboard_actors::run_state::RunState;
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 
 use super::rows::{self, IdBytes, json, run_columns, signed};
 use super::transaction::{WriteFailure, WriteTransaction};
@@ -95,7 +94,7 @@ impl Refusal for NewRun {
                 .bind(self.account.as_str())
                 .bind(&idempotency.key);
             if let Some(row) = transaction.row(query).await? {
-                return Ok(earlier(&row, idempotency)?);
+                return Ok(rows::earlier(&row, idempotency)?);
             }
         }
         if let Admission::Start {
@@ -126,14 +125,6 @@ pub(super) async fn count_running(
     Ok(row.try_get("running")?)
 }
 
-fn earlier(row: &SqliteRow, idempotency: &Idempotency) -> Result<Creation, StoreError> {
-    let request_hash: &[u8] = rows::get(row, "request_hash")?;
-    if request_hash != idempotency.request_hash {
-        return Ok(Creation::IdempotencyConflict);
-    }
-    Ok(Creation::Existing(Box::new(rows::run_record(row)?)))
-}
-
 /// As [`Store::find_idempotent`](callboard_actors::ports::Store::find_idempotent), on a reader's connection.
 pub(super) async fn find_idempotent(
     readers: &super::read::Readers,
@@ -144,5 +135,5 @@ pub(super) async fn find_idempotent(
         .bind(account.as_str())
         .bind(&idempotency.key);
     let row = readers.row(query).await?;
-    row.map(|row| earlier(&row, idempotency)).transpose()
+    row.map(|row| rows::earlier(&row, idempotency)).transpose()
 }

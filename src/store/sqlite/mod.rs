@@ -8,11 +8,11 @@
 //!
 //! Not here: Permits, queues, retries. Whoever is answered `Unavailable` decides when to come again.
 
-mod activity;
 mod checkpoint;
 mod claim;
 mod commit;
 mod create;
+mod failure;
 mod keys;
 mod open;
 mod parked;
@@ -26,7 +26,6 @@ mod writer;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use callboard_actors::encoding::EncodedEvents;
@@ -41,7 +40,7 @@ use callboard_actors::ports::{Store, StoreError};
 use callboard_actors::time::Timestamp;
 use tokio::runtime::Handle;
 
-use activity::Activity;
+use crate::store::activity::Activity;
 use checkpoint::Checkpointer;
 use keys::{ForgetIdempotencyKeys, Ping, RevokeKey};
 use open::DatabaseLock;
@@ -78,15 +77,16 @@ impl SqliteStore {
     /// Opens the database beside a server that may be running, for the command line. It must not work on runs.
     pub async fn open_shared(options: SqliteOptions, runtime: &Handle) -> Result<Self, StoreOpenError> {
         open::create_directory(&options.path)?;
+        open::private_file(&options.path)?;
         Self::start(options, None, runtime).await
     }
 
+    /// The file is there.
     async fn start(
         options: SqliteOptions,
         lock: Option<DatabaseLock>,
         runtime: &Handle,
     ) -> Result<Self, StoreOpenError> {
-        open::private_file(&options.path)?;
         let activity = Arc::new(Activity::default());
         let writer_options = open::writer_options(&options);
         let connection = open::connect_writer(&options, &writer_options).await?;
@@ -221,18 +221,6 @@ impl Store for SqliteStore {
     }
 
     fn usage(&self) -> StoreUsage {
-        let pool = self.readers.pool();
-        let readers_open = pool.size();
-        let readers_idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
-        let writer_open = u32::from(self.activity.writer_open.load(Ordering::Relaxed));
-        let writer_busy = u32::from(self.activity.writer_busy.load(Ordering::Relaxed));
-        StoreUsage {
-            connections_limit: pool.options().get_max_connections() + 1,
-            connections_open: readers_open + writer_open,
-            connections_busy: readers_open.saturating_sub(readers_idle) + writer_busy,
-            writes_waiting: self.activity.writes_waiting(),
-            statements: self.activity.statements.load(Ordering::Relaxed),
-            commits: self.activity.commits.load(Ordering::Relaxed),
-        }
+        self.activity.usage(1, self.readers.pool())
     }
 }

@@ -12,9 +12,10 @@ use futures::TryStreamExt;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use uuid::Uuid;
 
-use super::activity::{Activity, store_error};
+use super::failure::store_error;
 use super::rows::{self, IdBytes, run_columns, signed};
 use super::transaction::Statement;
+use crate::store::activity::Activity;
 
 const RUN: &str = concat!(
     "SELECT ",

@@ -2,12 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use callboard_actors::event::QueuedReason;
-use callboard_actors::ids::{AccountId, InstanceId, RunId};
-use callboard_actors::ports::StoreError;
-use callboard_actors::ports::store::{QueuedRun, Recovered};
-use callboard_actors::time::Timestamp;
-use sqlx::sqlite::SqliteRow;
+use callboard_actors::ids::{AccountId, InstanceId};
+use callboard_actors::ports::store::Recovered;
 
 use super::rows::{self, IdBytes, run_columns};
 use super::transaction::{WriteFailure, WriteTransaction};
@@ -46,7 +42,7 @@ impl Write for Recover {
             record.epoch += 1;
         }
         let queued = transaction.rows(sqlx::query(QUEUED)).await?;
-        let queued = queued.iter().map(queued_run).collect::<Result<Vec<_>, _>>()?;
+        let queued = queued.iter().map(rows::queued_run).collect::<Result<Vec<_>, _>>()?;
         let mut slots = BTreeMap::<AccountId, u32>::new();
         for row in transaction.rows(sqlx::query(SLOTS)).await? {
             slots.insert(rows::account(&row)?, rows::get(&row, "running")?);
@@ -55,20 +51,4 @@ impl Write for Recover {
         transaction.execute(take_over).await?;
         Ok(Recovered { running, queued, slots })
     }
-}
-
-fn queued_run(row: &SqliteRow) -> Result<QueuedRun, StoreError> {
-    let started = rows::time(row, "started_at")?.is_some();
-    Ok(QueuedRun {
-        id: RunId::from_uuid(rows::uuid(row, "id")?),
-        account: rows::account(row)?,
-        tier: rows::get(row, "tier")?,
-        reason: if started {
-            QueuedReason::HandedOver
-        } else {
-            QueuedReason::Quota
-        },
-        deadline: rows::time(row, "queue_deadline")?,
-        created_at: Timestamp::from_micros(rows::get(row, "created_at")?),
-    })
 }

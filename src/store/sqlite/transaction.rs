@@ -6,7 +6,8 @@ use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Either, Sqlite, SqliteConnection};
 
-use super::activity::{Activity, store_error};
+use super::failure::store_error;
+use crate::store::activity::Activity;
 
 /// Why a write was not applied.
 #[derive(Debug)]

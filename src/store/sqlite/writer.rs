@@ -14,9 +14,10 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
-use super::activity::{Activity, WaitingWrite, store_error};
+use super::failure::store_error;
 use super::open::{DatabaseLock, FileIdentity};
 use super::transaction::{WriteFailure, WriteTransaction};
+use crate::store::activity::{Activity, WaitingWrite};
 
 /// A change of the database: a plain struct that knows how to apply itself. It may be applied more than once, if a transaction it
 /// was part of failed for another's sake.
@@ -68,7 +69,7 @@ impl Writer {
     pub(super) fn start(parts: WriterParts, runtime: &Handle) -> Self {
         let (sender, inbox) = mpsc::channel(parts.inbox.max(1));
         let activity = parts.activity.clone();
-        activity.writer_open.store(true, Ordering::Relaxed);
+        activity.writers_open.store(1, Ordering::Relaxed);
         let task = WriterTask {
             connection: Some(parts.connection),
             file: FileIdentity::of(&parts.path).ok(),
@@ -204,7 +205,7 @@ impl WriterTask {
     }
 
     async fn write(&mut self, mut batch: Vec<Box<dyn Pending>>) {
-        self.activity.writer_busy.store(true, Ordering::Relaxed);
+        self.activity.writers_busy.store(1, Ordering::Relaxed);
         let failure = match self.commit(&mut batch).await {
             Ok(()) => None,
             Err(BatchFailure::Write(error)) if batch.len() > 1 => {
@@ -222,7 +223,7 @@ impl WriterTask {
         for pending in batch {
             pending.answer(failure.clone().map_or(Ok(()), Err));
         }
-        self.activity.writer_busy.store(false, Ordering::Relaxed);
+        self.activity.writers_busy.store(0, Ordering::Relaxed);
     }
 
     async fn write_alone(&mut self, pending: Box<dyn Pending>) {
@@ -243,7 +244,7 @@ impl WriterTask {
         let committed = AssertUnwindSafe(self.transact(batch)).catch_unwind().await;
         let failure = match committed {
             Ok(Ok(())) => {
-                self.activity.commits.fetch_add(1, Ordering::Relaxed);
+                self.activity.count_commit();
                 metrics::histogram!("callboard_store_commit_seconds").record(started.elapsed().as_secs_f64());
                 metrics::histogram!("callboard_store_batch_size").record(size as f64);
                 return Ok(());
@@ -266,7 +267,7 @@ impl WriterTask {
             Some(connection) => connection,
             closed => {
                 let connection = self.options.connect().await.map_err(database)?;
-                self.activity.writer_open.store(true, Ordering::Relaxed);
+                self.activity.writers_open.store(1, Ordering::Relaxed);
                 closed.insert(connection)
             }
         };
@@ -282,7 +283,7 @@ impl WriterTask {
         let Some(connection) = self.connection.take() else {
             return;
         };
-        self.activity.writer_open.store(false, Ordering::Relaxed);
+        self.activity.writers_open.store(0, Ordering::Relaxed);
         if let Err(error) = connection.close().await {
             tracing::warn!(%error, "the writer's connection did not close cleanly");
         }

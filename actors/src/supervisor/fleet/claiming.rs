@@ -4,10 +4,13 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 
+use crate::encoding::EncodedEvents;
 use crate::ids::{AccountId, InstanceId};
+use crate::item::Item;
 use crate::permits::Permit;
 use crate::ports::StoreError;
 use crate::ports::fleet::{ClaimNext, ClaimedRun};
+use crate::ports::store::RunRecord;
 use crate::run::Origin;
 use crate::supervisor::Supervisor;
 use crate::supervisor::parked::show_and_release;
@@ -62,6 +65,24 @@ impl Supervisor {
                 outcome,
             }
         });
+    }
+
+    /// An actor for a run that the store has `running` for this instance, and nobody has told its readers.
+    pub(super) fn launch_held(
+        &mut self,
+        record: RunRecord,
+        events: EncodedEvents,
+        input: Option<Vec<Item>>,
+        permit: Permit,
+    ) {
+        let slot = self.ledger.adopt(&record.account);
+        let (run, account, epoch) = (record.id, record.account.clone(), record.epoch);
+        let origin = Origin::Held {
+            record: Box::new(record),
+            events,
+            input,
+        };
+        self.launch(run, account, epoch, permit, slot, origin);
     }
 
     /// Lets the store tell the runs of an account where they stand now, not too often.
@@ -122,25 +143,5 @@ impl Handler<ClaimsCame> for Supervisor {
         }
         self.check_let_go();
         self.check_drained();
-    }
-}
-
-impl Supervisor {
-    /// An actor for a run that the store has `running` for this instance, and nobody has told its readers.
-    pub(super) fn launch_held(
-        &mut self,
-        record: crate::ports::store::RunRecord,
-        events: crate::encoding::EncodedEvents,
-        input: Option<Vec<crate::item::Item>>,
-        permit: Permit,
-    ) {
-        let slot = self.ledger.adopt(&record.account);
-        let (run, account, epoch) = (record.id, record.account.clone(), record.epoch);
-        let origin = Origin::Held {
-            record: Box::new(record),
-            events,
-            input,
-        };
-        self.launch(run, account, epoch, permit, slot, origin);
     }
 }

@@ -123,7 +123,7 @@ async fn statements_are_prepared_once() {
     let mut connection = sqlx::ConnectOptions::connect(&super::super::open::writer_options(&options))
         .await
         .expect("opens");
-    let activity = super::super::activity::Activity::default();
+    let activity = crate::store::activity::Activity::default();
     let mut prepared = Vec::new();
     for _ in 0..3 {
         let mut transaction = super::super::transaction::WriteTransaction::new(&mut connection, &activity);

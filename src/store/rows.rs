@@ -1,0 +1,207 @@
+//! Rows as the port knows them, and values as the tables keep them: the same in every database.
+
+use callboard_actors::encoding::EncodedEvents;
+use callboard_actors::event::QueuedReason;
+use callboard_actors::ids::{AccountId, InstanceId, KeyId, RunId};
+use callboard_actors::item::{Item, Usage};
+use callboard_actors::ports::StoreError;
+use callboard_actors::ports::store::{Creation, Idempotency, KeyRecord, QueuedRun, RunProgress, RunRecord};
+use callboard_actors::run_state::RunState;
+use callboard_actors::time::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+/// What [`run_record`] reads besides `spec`.
+macro_rules! narrow_run_columns {
+    () => {
+        "runs.id, runs.account, runs.tier, runs.state, runs.epoch, runs.next_seq, runs.reserved_seq, runs.steps, \
+         runs.input_tokens, runs.output_tokens, runs.error, runs.waiting, runs.created_at, runs.started_at, \
+         runs.ended_at, runs.queue_deadline"
+    };
+}
+pub(super) use narrow_run_columns;
+
+/// What [`run_record`] reads, for a `SELECT` of `runs` joined with `run_specs`.
+macro_rules! run_columns {
+    () => {
+        concat!(crate::store::rows::narrow_run_columns!(), ", run_specs.spec")
+    };
+}
+pub(super) use run_columns;
+
+/// The columns of a row, whatever database it is from. What is not there, or of another type, is `Damaged`.
+pub(super) trait Columns {
+    fn text(&self, column: &'static str) -> Result<&str, StoreError>;
+    fn text_or_null(&self, column: &'static str) -> Result<Option<&str>, StoreError>;
+    fn number(&self, column: &'static str) -> Result<i64, StoreError>;
+    fn number_or_null(&self, column: &'static str) -> Result<Option<i64>, StoreError>;
+    fn bytes(&self, column: &'static str) -> Result<&[u8], StoreError>;
+}
+
+/// Reads the columns of this kind of row with `get`.
+macro_rules! columns_by_get {
+    ($row:ty) => {
+        impl crate::store::rows::Columns for $row {
+            fn text(&self, column: &'static str) -> Result<&str, StoreError> {
+                get(self, column)
+            }
+
+            fn text_or_null(&self, column: &'static str) -> Result<Option<&str>, StoreError> {
+                get(self, column)
+            }
+
+            fn number(&self, column: &'static str) -> Result<i64, StoreError> {
+                get(self, column)
+            }
+
+            fn number_or_null(&self, column: &'static str) -> Result<Option<i64>, StoreError> {
+                get(self, column)
+            }
+
+            fn bytes(&self, column: &'static str) -> Result<&[u8], StoreError> {
+                get(self, column)
+            }
+        }
+    };
+}
+pub(super) use columns_by_get;
+
+pub(super) fn run_record(row: &impl Columns) -> Result<RunRecord, StoreError> {
+    let error = row.text_or_null("error")?;
+    let waiting = row.text_or_null("waiting")?;
+    Ok(RunRecord {
+        id: run_id(row)?,
+        account: account(row)?,
+        tier: row.text("tier")?.to_owned(),
+        state: RunState::parse(row.text("state")?).ok_or_else(|| damaged("state"))?,
+        epoch: unsigned(row, "epoch")?,
+        spec: from_json(row.text("spec")?, "spec")?,
+        error: error.map(|text| from_json(text, "error")).transpose()?,
+        waiting: waiting.map(|text| from_json(text, "waiting")).transpose()?,
+        progress: RunProgress {
+            steps: small(row, "steps")?,
+            usage: Usage {
+                input_tokens: unsigned(row, "input_tokens")?,
+                output_tokens: unsigned(row, "output_tokens")?,
+            },
+        },
+        next_seq: unsigned(row, "next_seq")?,
+        reserved_seq: unsigned(row, "reserved_seq")?,
+        created_at: Timestamp::from_micros(row.number("created_at")?),
+        started_at: time(row, "started_at")?,
+        ended_at: time(row, "ended_at")?,
+        queue_deadline: time(row, "queue_deadline")?,
+    })
+}
+
+/// The run of a row with `request_hash`, found by its idempotency key: the same request, or another.
+pub(super) fn earlier(row: &impl Columns, idempotency: &Idempotency) -> Result<Creation, StoreError> {
+    if row.bytes("request_hash")? != idempotency.request_hash {
+        return Ok(Creation::IdempotencyConflict);
+    }
+    Ok(Creation::Existing(Box::new(run_record(row)?)))
+}
+
+pub(super) fn queued_run(row: &impl Columns) -> Result<QueuedRun, StoreError> {
+    let has_started = time(row, "started_at")?.is_some();
+    Ok(QueuedRun {
+        id: run_id(row)?,
+        account: account(row)?,
+        tier: row.text("tier")?.to_owned(),
+        reason: if has_started {
+            QueuedReason::HandedOver
+        } else {
+            QueuedReason::Quota
+        },
+        deadline: time(row, "queue_deadline")?,
+        created_at: Timestamp::from_micros(row.number("created_at")?),
+    })
+}
+
+pub(super) fn key_record(row: &impl Columns) -> Result<KeyRecord, StoreError> {
+    Ok(KeyRecord {
+        id: KeyId::from_uuid(uuid(row, "id")?),
+        account: account(row)?,
+        tier: row.text("tier")?.to_owned(),
+        secret_hash: hash(row, "secret_hash")?,
+        last_four: row.text("last_four")?.to_owned(),
+        created_at: Timestamp::from_micros(row.number("created_at")?),
+        revoked_at: time(row, "revoked_at")?,
+    })
+}
+
+pub(super) fn placed_item(row: &impl Columns) -> Result<(u32, Item), StoreError> {
+    Ok((small(row, "position")?, from_json(row.text("content")?, "item")?))
+}
+
+pub(super) fn events(row: &impl Columns) -> Result<EncodedEvents, StoreError> {
+    let frames = row.bytes("frames")?.to_vec();
+    EncodedEvents::from_stored(frames.into()).map_err(|error| StoreError::Damaged(error.to_string()))
+}
+
+pub(super) fn run_id(row: &impl Columns) -> Result<RunId, StoreError> {
+    Ok(RunId::from_uuid(uuid(row, "id")?))
+}
+
+pub(super) fn account(row: &impl Columns) -> Result<AccountId, StoreError> {
+    row.text("account")?.parse().map_err(|_| damaged("account"))
+}
+
+pub(super) fn uuid(row: &impl Columns, column: &'static str) -> Result<Uuid, StoreError> {
+    Uuid::from_slice(row.bytes(column)?).map_err(|_| damaged(column))
+}
+
+/// A SHA-256.
+pub(super) fn hash(row: &impl Columns, column: &'static str) -> Result<[u8; 32], StoreError> {
+    row.bytes(column)?.try_into().map_err(|_| damaged(column))
+}
+
+fn time(row: &impl Columns, column: &'static str) -> Result<Option<Timestamp>, StoreError> {
+    Ok(row.number_or_null(column)?.map(Timestamp::from_micros))
+}
+
+fn unsigned(row: &impl Columns, column: &'static str) -> Result<u64, StoreError> {
+    u64::try_from(row.number(column)?).map_err(|_| damaged(column))
+}
+
+/// A number that fits 32 bits.
+pub(super) fn small(row: &impl Columns, column: &'static str) -> Result<u32, StoreError> {
+    u32::try_from(row.number(column)?).map_err(|_| damaged(column))
+}
+
+pub(super) fn damaged(what: &str) -> StoreError {
+    StoreError::Damaged(format!("{what} does not read back"))
+}
+
+fn from_json<T: DeserializeOwned>(text: &str, what: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|_| damaged(what))
+}
+
+/// As JSON text. Our types have string keys and plain enums, which do not fail to serialise, and JSON escapes the zero byte that
+/// some databases refuse in text.
+pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Damaged(error.to_string()))
+}
+
+/// Databases have no unsigned numbers. Seqs stay below 2^53; token counts beyond 2^63 are cut.
+pub(super) fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// The bytes of an id, as the tables keep it.
+pub(super) trait IdBytes {
+    /// The 16 bytes of its UUID.
+    fn id_bytes(&self) -> Vec<u8>;
+}
+
+macro_rules! id_bytes {
+    ($($id:ident),*) => {
+        $(impl IdBytes for $id {
+            fn id_bytes(&self) -> Vec<u8> {
+                self.uuid().as_bytes().to_vec()
+            }
+        })*
+    };
+}
+id_bytes!(RunId, InstanceId, KeyId);
