@@ -2,15 +2,26 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Mutex;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use uuid::Uuid;
+use uuid::{ContextV7, Uuid};
+
+use crate::time::Timestamp;
 
 /// A text that is not an identifier of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected an id of the form {prefix}<uuid>")]
 pub struct InvalidId {
     prefix: &'static str,
+}
+
+/// A UUIDv7 of this moment by [`Timestamp::now`], so that ids of all instances of a fleet sort by time.
+fn new_uuid() -> Uuid {
+    static IN_ORDER: Mutex<ContextV7> = Mutex::new(ContextV7::new());
+    let micros = u64::try_from(Timestamp::now().as_micros()).unwrap_or(0);
+    let (seconds, nanos) = (micros / 1_000_000, (micros % 1_000_000) * 1_000);
+    Uuid::new_v7(uuid::Timestamp::from_unix(&IN_ORDER, seconds, nanos as u32))
 }
 
 macro_rules! typed_id {
@@ -26,7 +37,7 @@ macro_rules! typed_id {
             /// A new id; later ids sort after earlier ones.
             #[allow(clippy::new_without_default, reason = "an id made by accident is an id nobody owns")]
             pub fn new() -> Self {
-                Self(Uuid::now_v7())
+                Self(new_uuid())
             }
 
             /// The id with this UUID.

@@ -1,6 +1,8 @@
 //! Points in time as stores keep them: microseconds since 1970 in UTC. JSON shows them as RFC 3339.
 
-use std::time::Duration;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -8,10 +10,32 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
+/// The store's time at [`ORIGIN`], microseconds; [`NOT_SET`] while this machine's clock counts.
+static STORE_TIME_AT_ORIGIN: AtomicI64 = AtomicI64::new(NOT_SET);
+const NOT_SET: i64 = i64::MIN;
+static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
 impl Timestamp {
-    /// What the clock of this machine says.
+    /// What the clock says: this machine's, or the store's once it is known ([`Timestamp::set_by_store`]).
     pub fn now() -> Self {
-        Self(jiff::Timestamp::now().as_microsecond())
+        match STORE_TIME_AT_ORIGIN.load(Ordering::Relaxed) {
+            NOT_SET => Self(jiff::Timestamp::now().as_microsecond()),
+            at_origin => Self(at_origin.saturating_add(since_origin(Instant::now()))),
+        }
+    }
+
+    /// From now on time is the store's, so that all instances of a fleet agree on it, whatever the clocks of their machines do. The store
+    /// said `store_now` at some moment between `asked` and `answered`.
+    pub fn set_by_store(store_now: Self, asked: Instant, answered: Instant) {
+        LazyLock::force(&ORIGIN);
+        let latest = store_now.0.saturating_sub(since_origin(asked));
+        let earliest = store_now.0.saturating_sub(since_origin(answered)).min(latest);
+        let known = match STORE_TIME_AT_ORIGIN.load(Ordering::Relaxed) {
+            NOT_SET => earliest.midpoint(latest),
+            known => known,
+        };
+        // As little change as agrees with what the store said.
+        STORE_TIME_AT_ORIGIN.store(known.clamp(earliest, latest), Ordering::Relaxed);
     }
 
     /// The point in time this many microseconds after 1970-01-01T00:00:00Z.
@@ -61,9 +85,31 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
+/// Microseconds from [`ORIGIN`] to this moment; negative before it.
+fn since_origin(moment: Instant) -> i64 {
+    let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+    match moment.checked_duration_since(*ORIGIN) {
+        Some(after) => micros(after),
+        None => -micros(ORIGIN.duration_since(moment)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn time_is_the_stores_once_it_is_known() {
+        let asked = Instant::now();
+        // Not far: all tests of this process share the clock.
+        let ahead = Timestamp::now().after(Duration::from_millis(100));
+        Timestamp::set_by_store(ahead, asked, Instant::now());
+        assert!(Timestamp::now() >= ahead);
+        // A slow answer that agrees changes nothing.
+        let before = STORE_TIME_AT_ORIGIN.load(Ordering::Relaxed);
+        Timestamp::set_by_store(ahead, asked, Instant::now() + Duration::from_secs(3600));
+        assert_eq!(STORE_TIME_AT_ORIGIN.load(Ordering::Relaxed), before);
+    }
 
     #[test]
     fn json_is_rfc_3339_and_reads_back() {

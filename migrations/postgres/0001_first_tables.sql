@@ -1,5 +1,29 @@
 -- Ids are the 16 bytes of a UUIDv7, so that they sort by time; times are microseconds since 1970 in UTC.
 
+-- Who serves this database. A row stays for as long as runs are its own, and a while longer, for people to read. The one without a name
+-- never lived: it owns what an instance gave up.
+CREATE TABLE instances (
+    id             BYTEA       NOT NULL PRIMARY KEY,
+    name           TEXT        NOT NULL,
+    version        TEXT        NOT NULL,
+    shares_events  BOOLEAN     NOT NULL,
+    started_at     TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+    heartbeat_at   TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+    lease_until    TIMESTAMPTZ NOT NULL,
+    permits_limit  BIGINT      NOT NULL DEFAULT 0,
+    permits_in_use BIGINT      NOT NULL DEFAULT 0,
+    draining       BOOLEAN     NOT NULL DEFAULT FALSE
+) WITH (fillfactor = 50);
+
+INSERT INTO instances (id, name, version, shares_events, lease_until)
+VALUES ('\x00000000000000000000000000000000', '', '', TRUE, to_timestamp(0));
+
+-- What each tier allows, as the last instance to start had it in its configuration. NULL: no limit.
+CREATE TABLE tiers (
+    name            TEXT NOT NULL PRIMARY KEY,
+    concurrent_runs INTEGER
+);
+
 -- `running` and `queued` count the account's runs in these states. Every transaction that moves a run changes them under this row's
 -- lock, so a quota is exact for any number of instances. Locks are taken accounts first, by name, then runs, by id.
 CREATE TABLE accounts (
@@ -8,12 +32,15 @@ CREATE TABLE accounts (
     slot_limit INTEGER CHECK (slot_limit >= 0),
     running    INTEGER NOT NULL DEFAULT 0 CHECK (running >= 0),
     queued     BIGINT  NOT NULL DEFAULT 0 CHECK (queued >= 0),
+    -- The place of the next run in the account's line.
+    next_place BIGINT  NOT NULL DEFAULT 0,
+    -- When a run of the account last left the line, microseconds by this database's clock: who waits longest is next.
     turn       BIGINT  NOT NULL DEFAULT 0
 );
 
 -- The accounts that could start something now, in the order of their turns.
 CREATE INDEX accounts_claimable ON accounts (turn) WHERE queued > 0 AND (slot_limit IS NULL OR running < slot_limit);
-CREATE SEQUENCE account_turns;
+CREATE INDEX accounts_queued ON accounts (tier) INCLUDE (queued) WHERE queued > 0;
 
 -- What changes while a run lives: narrow, because every commit writes the row anew.
 CREATE TABLE runs (
@@ -39,15 +66,19 @@ CREATE TABLE runs (
     queue_deadline   BIGINT,
     idempotency_key  TEXT,
     request_hash     BYTEA,
-    -- 0: comes before others of its account (handed over or resumed); 1: new.
+    -- Its place among the account's queued runs: by `line`, then by `place`. Line 0 comes before others (handed over or resumed); 1 is new.
     line             SMALLINT NOT NULL DEFAULT 1,
+    place            BIGINT   NOT NULL DEFAULT 0,
+    -- The position that its log told last, and when, by this database's clock.
+    told_position    BIGINT,
+    told_at          BIGINT,
     cancel_requested BOOLEAN  NOT NULL DEFAULT FALSE
 ) WITH (fillfactor = 80);
 
 CREATE INDEX runs_of_account ON runs (account, id);
 CREATE INDEX runs_running ON runs (instance, id) WHERE state = 'running';
 CREATE INDEX runs_running_of_account ON runs (account, id) WHERE state = 'running';
-CREATE INDEX runs_queued ON runs (account, line, id) WHERE state = 'queued';
+CREATE INDEX runs_queued ON runs (account, line, place) WHERE state = 'queued';
 CREATE INDEX runs_queue_deadline ON runs (queue_deadline) WHERE state = 'queued';
 CREATE INDEX runs_waiting ON runs (account, id) WHERE state = 'waiting';
 CREATE INDEX runs_failed ON runs (account, id) WHERE state = 'failed';

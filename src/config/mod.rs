@@ -26,8 +26,8 @@ pub use machine::this_machine;
 pub use models::{ModelCallConfig, ModelConfig, ProviderConfig};
 pub use problem::{ConfigErrors, Origin, Problem};
 pub use sections::{
-    CapacityConfig, EventDurability, EventsConfig, LogConfig, LogFormat, QueueConfig, RunsConfig, ServerConfig,
-    StoreConfig, Synchronous, TierConfig, ToolsConfig,
+    CapacityConfig, EventDurability, EventsConfig, FleetConfig, LogConfig, LogFormat, QueueConfig, RunsConfig,
+    ServerConfig, StoreConfig, Synchronous, TierConfig, ToolsConfig,
 };
 pub(crate) use values::parse_size;
 
@@ -52,6 +52,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// The event log.
     pub events: EventsConfig,
+    /// Several instances on one database.
+    pub fleet: FleetConfig,
     /// Models by the name that clients use.
     pub models: BTreeMap<String, ModelConfig>,
     /// Tool calls.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::layers::dotted;
 use super::models::{ModelCallConfig, ModelConfig, ModelTable, ProviderConfig, ProviderName};
 use super::sections::{
-    CapacityConfig, EventsConfig, LogConfig, QueueConfig, RunsConfig, ServerConfig, StoreConfig, TierConfig,
+    CapacityConfig, EventsConfig, FleetConfig, LogConfig, QueueConfig, RunsConfig, ServerConfig, StoreConfig, TierConfig,
     ToolsConfig,
 };
 use super::{Config, values};
@@ -22,6 +22,7 @@ pub(super) struct WrittenConfig {
     runs: RunsConfig,
     store: StoreConfig,
     events: EventsConfig,
+    fleet: FleetConfig,
     model_defaults: ModelCallConfig,
     models: BTreeMap<String, ModelTable>,
     tools: ToolsConfig,
@@ -77,6 +78,7 @@ pub(super) fn resolve(written: WrittenConfig) -> Result<Config, Contradictions> 
         runs: written.runs,
         store: written.store,
         events: written.events,
+        fleet: written.fleet,
         models,
         tools: written.tools,
         tiers,
@@ -133,6 +135,10 @@ fn check_pairs(written: &WrittenConfig, wrong: &mut Contradictions) {
             );
         }
     }
+    if written.fleet.lease < written.fleet.heartbeat * 3 {
+        let keys = ["fleet.lease", "fleet.heartbeat"];
+        refuse(wrong, &keys, "fleet.lease must be at least three times fleet.heartbeat");
+    }
     let defaults = &written.model_defaults;
     if defaults.backoff_initial > defaults.backoff_maximum {
         let keys = ["model_defaults.backoff_initial", "model_defaults.backoff_maximum"];
@@ -143,6 +149,20 @@ fn check_pairs(written: &WrittenConfig, wrong: &mut Contradictions) {
 fn check_texts(written: &WrittenConfig, wrong: &mut Contradictions) {
     if written.store.path.as_os_str().is_empty() {
         refuse(wrong, &["store.path"], "must be the path of a file, not empty");
+    }
+    let variables = [
+        ("store.postgres_url_env", &written.store.postgres_url_env),
+        ("events.redis_url_env", &written.events.redis_url_env),
+    ];
+    for (key, variable) in variables {
+        // What is written instead may be a URL with a password in it.
+        if variable.as_ref().is_some_and(|name| !is_variable_name(name)) {
+            refuse(wrong, &[key], "must be the name of an environment variable, such as \"DATABASE_URL\"");
+        }
+    }
+    if written.events.redis_url_env.is_some() && written.store.postgres_url_env.is_none() {
+        let keys = ["events.redis_url_env", "store.postgres_url_env"];
+        refuse(wrong, &keys, "Redis connects instances that share a PostgreSQL; set store.postgres_url_env as well");
     }
     if let Err(problem) = check_log_level(&written.log.level) {
         refuse(wrong, &["log.level"], problem);

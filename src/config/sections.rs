@@ -153,11 +153,16 @@ pub struct RunsConfig {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoreConfig {
+    /// The environment variable that holds the URL of a PostgreSQL database; `None` is the SQLite file.
+    #[serde(deserialize_with = "values::text_or_none")]
+    pub postgres_url_env: Option<String>,
+    /// PostgreSQL: connections that write.
+    pub postgres_writers: u32,
     /// The SQLite file.
     pub path: PathBuf,
     /// When a commit counts as done.
     pub synchronous: Synchronous,
-    /// Connections that read.
+    /// SQLite: connections that read.
     pub readers: u32,
     /// Writes per commit, at most.
     pub commit_batch: usize,
@@ -220,6 +225,37 @@ pub struct EventsConfig {
     /// Bytes that a reader takes from the store at a time.
     #[serde(deserialize_with = "values::memory_size")]
     pub read_chunk: usize,
+    /// The environment variable that holds Redis's URL, or those of several nodes of a Cluster; `None` is no Redis.
+    #[serde(deserialize_with = "values::text_or_none")]
+    pub redis_url_env: Option<String>,
+    /// Whether a single URL is that of a Cluster.
+    pub redis_cluster: bool,
+    /// PEM file of the authority that signed Redis's certificate.
+    #[serde(deserialize_with = "values::path_or_none")]
+    pub redis_ca_file: Option<PathBuf>,
+    /// What all keys and channels in Redis begin with.
+    pub redis_key_prefix: String,
+    /// How long a run's events stay in Redis after its end.
+    #[serde(deserialize_with = "values::duration")]
+    pub redis_kept_after_end: Duration,
+    /// Events of one run within this time travel together.
+    #[serde(deserialize_with = "values::duration")]
+    pub redis_coalesce: Duration,
+}
+
+/// `[fleet]`: several instances on one PostgreSQL.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FleetConfig {
+    /// What this instance is called in lists; `None` is the machine's name and the port.
+    #[serde(deserialize_with = "values::text_or_none")]
+    pub name: Option<String>,
+    /// Between two signs of life.
+    #[serde(deserialize_with = "values::duration")]
+    pub heartbeat: Duration,
+    /// How long an instance is believed to live without one.
+    #[serde(deserialize_with = "values::duration")]
+    pub lease: Duration,
 }
 
 /// What a crash can take from a run's event log.

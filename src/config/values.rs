@@ -1,8 +1,10 @@
 //! How durations, sizes and "0 means none" are read.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
 /// Reads a duration such as `30s`. A bare `0` needs no unit.
@@ -84,6 +86,16 @@ pub(super) fn memory_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 
 pub(super) fn optional_memory_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
     memory_size(deserializer).map(Some)
+}
+
+/// A text of which the empty one means that there is none.
+pub(super) fn text_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Some(String::deserialize(deserializer)?).filter(|text| !text.is_empty()))
+}
+
+/// A path of which the empty one means that there is none.
+pub(super) fn path_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    Ok(text_or_none(deserializer)?.map(PathBuf::from))
 }
 
 /// A number of which 0 means that there is none.

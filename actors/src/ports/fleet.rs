@@ -4,13 +4,15 @@
 //! Contract (the fleet's conformance tests try to break each line):
 //! - Every method is atomic, as those of [`Store`](super::Store) are.
 //! - Time is the store's: no method takes a point in time that decides anything between instances, and leases come back as
-//!   durations. An instance whose clock jumps changes nothing for the others.
+//!   durations. An instance whose clock jumps changes nothing for the others: it sets its [`Timestamp`]s by [`Beat::store_now`].
+//! - An instance whose lease is over is given nothing: `admit`, `claim_next` and `take_over` answer `Unavailable`.
 //! - A run in `running` belongs to the instance it names, under its epoch. Only a lease that is over lets another take it, and taking
 //!   it makes the epoch grow by one, so that whatever the old owner still writes is refused (`Fenced`).
 //! - Slots are exact whatever number of instances asks at once: taken and given back in the transaction that moves the run.
 //! - Claims never collide, never overtake within an account (runs that were handed over come first, then the oldest), and
 //!   accounts take turns.
 //! - A cancel that was asked for is never forgotten: it is told to whoever owns the run, now and after any take-over.
+//! - An answer that is lost on its way loses no run: what an instance owns without knowing comes back with [`Fleet::disown_unknown`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,8 +33,9 @@ use crate::time::Timestamp;
 /// What the instances of one installation need of each other.
 #[async_trait]
 pub trait Fleet: Send + Sync + 'static {
-    /// Makes an instance known, with a lease from now on. Each life of a process, and each life after a lost lease, has an id of its own.
-    async fn join(&self, instance: NewInstance) -> Result<(), JoinError>;
+    /// Makes an instance known, with a lease from now on, and answers what the store's clock says. Each life of a process, and each life
+    /// after a lost lease, has an id of its own.
+    async fn join(&self, instance: NewInstance) -> Result<Timestamp, JoinError>;
 
     /// Renews the lease and tells how busy the instance is. If the lease was over already, nothing is renewed: [`Beat::held`] is false,
     /// for good.
@@ -40,6 +43,15 @@ pub trait Fleet: Send + Sync + 'static {
 
     /// Ends the lease: what still belongs to the instance may be taken over at once. An instance that left cannot come back.
     async fn leave(&self, instance: InstanceId) -> Result<(), StoreError>;
+
+    /// Gives up the `running` runs of `instance` with ids below `made_before` that are not among `known`, for anyone to take over: those it
+    /// was given by an answer that never came. Says how many.
+    async fn disown_unknown(
+        &self,
+        instance: InstanceId,
+        known: Vec<RunId>,
+        made_before: RunId,
+    ) -> Result<u64, StoreError>;
 
     /// Takes over at most `limit` runs of instances whose lease is over, oldest first: each stays `running` and keeps its Slot, its epoch
     /// grows by one. Nothing is appended to their logs.
@@ -74,22 +86,24 @@ pub trait Fleet: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<ToldPosition>, StoreError>;
 
-    /// Writes what each tier allows into the accounts of that tier, where it differs; claims go by it.
+    /// Writes down what each tier allows, and into the accounts of that tier; claims go by it.
     async fn set_tier_limits(&self, limits: Vec<(String, Option<u32>)>) -> Result<(), StoreError>;
 
     /// All instances that are alive or died lately, and the fleet's totals.
     async fn overview(&self) -> Result<FleetOverview, StoreError>;
 
-    /// What happens elsewhere, as it happens. May miss things (a broken connection, a database that cannot notify): [`Fleet::heartbeat`]
-    /// tells the same later. Never ends.
+    /// What happens elsewhere, as it happens, to each who listens. May miss things (a broken connection, a database that cannot notify):
+    /// [`Fleet::heartbeat`] tells the same later. Never ends.
     fn notices(&self) -> BoxStream<'static, Notice>;
 }
 
 /// An instance that joins.
 #[derive(Debug, Clone)]
 pub struct NewInstance {
-    /// Its name.
+    /// Which.
     pub id: InstanceId,
+    /// What people call it.
+    pub name: String,
     /// The version of its program.
     pub version: String,
     /// How long it is believed to live without a heartbeat.
@@ -132,10 +146,12 @@ pub struct InstanceLoad {
 }
 
 /// What a heartbeat brings back.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Beat {
     /// The lease was renewed.
     pub held: bool,
+    /// What the store's clock said.
+    pub store_now: Timestamp,
     /// Runs of this instance that somebody wants cancelled.
     pub to_cancel: Vec<RunId>,
     /// Runs of instances whose lease is over.
@@ -155,7 +171,7 @@ pub struct Beat {
 /// A new run and the bounds it comes in under.
 #[derive(Debug, Clone)]
 pub struct FleetAdmission {
-    /// Its name.
+    /// Its name, without meaning for the order of the queue.
     pub id: RunId,
     /// Whose it is.
     pub account: AccountId,
@@ -278,6 +294,8 @@ pub enum Notice {
         /// Whose it was when it was asked.
         owner: InstanceId,
     },
+    /// API keys or the tiers of accounts were changed.
+    KeysChanged,
     /// Notices may have been missed: look at everything.
     Missed,
 }
@@ -298,8 +316,10 @@ pub struct FleetOverview {
 /// An instance as the store sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InstanceView {
-    /// Its name.
+    /// Which.
     pub id: InstanceId,
+    /// What people call it.
+    pub name: String,
     /// The version of its program.
     pub version: String,
     /// When it joined, by the store's clock.

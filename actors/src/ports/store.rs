@@ -7,6 +7,7 @@
 //! - A write for a running run carries its epoch and is refused (`Fenced`) unless the run is `running` under exactly that epoch and
 //!   the events begin at its `next_seq`, or at its `reserved_seq` if that is above (after a crash, seqs that may have been seen but were
 //!   not written are left out).
+//! - A commit that is there already, byte for byte, is answered `Ok` and changes nothing: its first answer was lost on the way.
 //! - The last event of a run without its ending, an ending without its event, or one that tells of another state is refused (`Damaged`).
 //! - State moves obey [`RunState::may_become`].
 //! - Terminal state and terminal event are written together, once.

@@ -40,7 +40,14 @@ impl StreamHandler<Departure> for Supervisor {
         } = departure;
         self.registry.remove(&run);
         match outcome {
-            Outcome::Left | Outcome::NotStarted | Outcome::Fenced => drop(slot),
+            Outcome::Left | Outcome::NotStarted => drop(slot),
+            Outcome::Fenced => {
+                drop(slot);
+                // Should the store have it as this instance's after all, it is not forgotten.
+                if let Some(member) = &mut self.member {
+                    member.is_unsure();
+                }
+            }
             Outcome::StillQueued => {
                 drop(slot);
                 self.wait_again(run, ctx);

@@ -17,6 +17,7 @@ use crate::time::Timestamp;
 #[derive(Message)]
 #[rtype(result = "()")]
 struct AdmissionDecided {
+    run: RunId,
     instance: InstanceId,
     permit: Option<Permit>,
     input: Vec<Item>,
@@ -75,13 +76,15 @@ impl Supervisor {
             reserve_seqs,
             created_at: Timestamp::now(),
         };
+        member.admitting.insert(admission.id);
         self.io_task(ctx, async move {
-            let input = admission.input.clone();
+            let (run, input) = (admission.id, admission.input.clone());
             let outcome = fleet.admit(admission).await;
             if let Ok(Admitted::Queued { record, events, .. }) = &outcome {
                 show_and_release(&services, record.id, record.epoch, events.clone()).await;
             }
             AdmissionDecided {
+                run,
                 instance,
                 permit,
                 input,
@@ -131,6 +134,7 @@ impl Handler<AdmissionDecided> for Supervisor {
     fn handle(&mut self, decided: AdmissionDecided, ctx: &mut Self::Context) {
         let Some(member) = &mut self.member else { return };
         member.under_way -= 1;
+        member.admitting.remove(&decided.run);
         let is_mine = member.is_held && member.instance == decided.instance;
         let answer = match decided.outcome {
             Ok(Admitted::Started { record, events }) => {
@@ -163,7 +167,10 @@ impl Handler<AdmissionDecided> for Supervisor {
                 running,
                 queued,
             }) => Err(self.refused(&decided.refusal, has_slot, running, queued)),
-            Err(error) => Err(error.into()),
+            Err(error) => {
+                member.is_unsure();
+                Err(error.into())
+            }
         };
         // A client that went away finds its run in the list.
         let _ = decided.reply.send(answer);

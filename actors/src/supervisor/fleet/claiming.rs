@@ -37,7 +37,7 @@ impl Supervisor {
     pub(in crate::supervisor) fn claim_from_fleet(&mut self, ctx: &mut Context<Self>) {
         let reserve_seqs = self.services.settings.durability.reservation();
         let Some(member) = &mut self.member else { return };
-        if member.claiming || !member.claimable || !member.is_held {
+        if member.claiming || member.unsure || !member.claimable || !member.is_held {
             return;
         }
         let permits: Vec<Permit> = std::iter::from_fn(|| self.permits.try_acquire())
@@ -132,6 +132,7 @@ impl Handler<ClaimsCame> for Supervisor {
                 self.claim_from_fleet(ctx);
             }
             Err(error) => {
+                member.is_unsure();
                 tracing::warn!(%error, "queued runs could not be claimed; trying again");
                 ctx.run_later(CLAIM_PAUSE, |supervisor, ctx| {
                     if let Some(member) = &mut supervisor.member {

@@ -19,6 +19,7 @@ use crate::permits::Permits;
 use crate::ports::Fleet;
 use crate::ports::fleet::{Beat, Heartbeat, InstanceLoad, JoinError, NewInstance, Notice};
 use crate::supervisor::Supervisor;
+use crate::time::Timestamp;
 
 /// What is left out of the time until another's lease is over: the store's clock and ours tick alike, but not to the millisecond.
 const LOOK_AFTER_LEASE_END: Duration = Duration::from_millis(20);
@@ -84,6 +85,7 @@ impl Keeper {
             let asked = tokio::time::timeout(left, self.fleet.heartbeat(self.heartbeat()));
             pause = match asked.await {
                 Ok(Ok(beat)) if beat.held => {
+                    Timestamp::set_by_store(beat.store_now, asked_at, Instant::now());
                     self.lease_from = asked_at;
                     let pause = self.pause_after(&beat);
                     if self.supervisor.send(Beaten(beat)).await.is_err() {
@@ -125,6 +127,7 @@ impl Keeper {
         loop {
             let instance = NewInstance {
                 id: InstanceId::new(),
+                name: self.settings.name.clone(),
                 version: self.settings.version.clone(),
                 lease: self.settings.lease,
                 shares_events: self.settings.shares_events,
@@ -132,7 +135,8 @@ impl Keeper {
             let (id, asked_at) = (instance.id, Instant::now());
             let asked = tokio::time::timeout(self.settings.lease, self.fleet.join(instance));
             match asked.await {
-                Ok(Ok(())) => {
+                Ok(Ok(store_now)) => {
+                    Timestamp::set_by_store(store_now, asked_at, Instant::now());
                     (self.instance, self.lease_from) = (id, asked_at);
                     tracing::info!(instance = %id, "joined the fleet again");
                     return self.supervisor.send(Rejoined { instance: id }).await.is_ok();

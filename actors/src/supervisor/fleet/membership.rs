@@ -4,7 +4,7 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 
 use crate::error::{RunError, RunErrorCode};
-use crate::ids::InstanceId;
+use crate::ids::{InstanceId, RunId};
 use crate::ports::StoreError;
 use crate::ports::fleet::{Beat, Notice};
 use crate::ports::store::RunRecord;
@@ -41,6 +41,14 @@ pub(super) struct Rejoined {
     pub(super) instance: InstanceId,
 }
 
+/// Runs that this instance was given and never heard of were given up, or not.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Settled {
+    instance: InstanceId,
+    outcome: Result<u64, StoreError>,
+}
+
 /// Runs of lost instances are this instance's now.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -63,6 +71,7 @@ impl Handler<Beaten> for Supervisor {
         if beat.expired {
             self.expire_in_fleet();
         }
+        self.settle(ctx);
         self.take_over_lost(&beat, ctx);
         self.pump(ctx);
     }
@@ -79,7 +88,7 @@ impl Handler<Noticed> for Supervisor {
                 self.pump(ctx);
             }
             Notice::CancelAsked { run, owner } if owner == member.instance => self.cancel_here(run),
-            Notice::CancelAsked { .. } => {}
+            Notice::CancelAsked { .. } | Notice::KeysChanged => {}
         }
     }
 }
@@ -106,6 +115,8 @@ impl Handler<Rejoined> for Supervisor {
         let Some(member) = &mut self.member else { return };
         member.instance = rejoined.instance;
         member.is_held = true;
+        // What the old name was given is taken over like the rest of it.
+        member.unsure = false;
         member.claimable = true;
         self.pump(ctx);
     }
@@ -137,6 +148,7 @@ impl Handler<TakenOver> for Supervisor {
                 }
             }
             Err(error) => {
+                member.is_unsure();
                 tracing::warn!(%error, "runs of lost instances could not be taken over; trying again");
             }
         }
@@ -145,7 +157,50 @@ impl Handler<TakenOver> for Supervisor {
     }
 }
 
+impl Handler<Settled> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, settled: Settled, ctx: &mut Self::Context) {
+        let Some(member) = &mut self.member else { return };
+        member.under_way -= 1;
+        member.settling = false;
+        match settled.outcome {
+            Ok(given_up) => {
+                // A lease that was lost meanwhile has taken the doubt with it.
+                member.unsure &= member.instance != settled.instance;
+                if given_up > 0 {
+                    tracing::warn!(runs = given_up, "gave up runs whose start this instance had not heard of");
+                    member.signals.beat_now.notify_one();
+                }
+            }
+            Err(error) => tracing::warn!(%error, "it is not known which runs this instance has; asking again"),
+        }
+        self.pump(ctx);
+        self.check_let_go();
+        self.check_drained();
+    }
+}
+
 impl Supervisor {
+    /// Gives up what the store may have given this instance without its knowledge, once no answer is under way that could bring it.
+    fn settle(&mut self, ctx: &mut Context<Self>) {
+        let Some(member) = &mut self.member else { return };
+        if !member.unsure || member.settling || member.claiming || member.taking_over || !member.is_held {
+            return;
+        }
+        member.settling = true;
+        member.under_way += 1;
+        let known = self.registry.keys().chain(&self.resolving).chain(&member.admitting);
+        let known = known.copied().collect();
+        let (fleet, instance) = (member.fleet.clone(), member.instance);
+        // What is admitted from now on has an id above this.
+        let made_before = RunId::new();
+        self.io_task(ctx, async move {
+            let outcome = fleet.disown_unknown(instance, known, made_before).await;
+            Settled { instance, outcome }
+        });
+    }
+
     /// Whether a lease is held; true where none is needed.
     pub(in crate::supervisor) fn holds_lease(&self) -> bool {
         self.member.as_ref().is_none_or(|member| member.is_held)
@@ -164,7 +219,7 @@ impl Supervisor {
         }
     }
 
-    fn cancel_here(&self, run: crate::ids::RunId) {
+    fn cancel_here(&self, run: RunId) {
         if let Some(address) = self.registry.get(&run) {
             // One that is gone already is about to be reported.
             let _ = address.try_send(CancelNow);
@@ -175,7 +230,7 @@ impl Supervisor {
     fn take_over_lost(&mut self, beat: &Beat, ctx: &mut Context<Self>) {
         let is_draining = self.is_draining;
         let Some(member) = &mut self.member else { return };
-        if beat.lost_runs == 0 || member.taking_over || !member.is_held || is_draining {
+        if beat.lost_runs == 0 || member.taking_over || member.unsure || !member.is_held || is_draining {
             return;
         }
         let share = beat.lost_runs.div_ceil(u64::from(beat.live_instances.max(1)));

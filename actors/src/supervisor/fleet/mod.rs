@@ -10,7 +10,7 @@ mod claiming;
 pub(super) mod keeper;
 mod membership;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use tokio::sync::{Notify, oneshot};
 
 pub(super) use cancelling::cancel_elsewhere;
 
-use crate::ids::{AccountId, InstanceId};
+use crate::ids::{AccountId, InstanceId, RunId};
 use crate::ports::Fleet;
 use crate::ports::fleet::Beat;
 use crate::supervisor::Supervisor;
@@ -32,6 +32,8 @@ pub struct FleetSettings {
     pub heartbeat: Duration,
     /// How long an instance is believed to live without one.
     pub lease: Duration,
+    /// What people call this instance.
+    pub name: String,
     /// The version of this program.
     pub version: String,
     /// Whether events reach the readers of other instances.
@@ -70,6 +72,12 @@ pub(super) struct Member {
     claimable: bool,
     claiming: bool,
     taking_over: bool,
+    /// Runs whose admission has not been answered.
+    admitting: HashSet<RunId>,
+    /// The store may have given this instance runs of which it has not heard: nothing more is claimed until they are given up.
+    unsure: bool,
+    /// They are being given up.
+    settling: bool,
     /// Admissions, claims and take-overs whose answer has not come: their runs may be about to begin here.
     pub(super) under_way: u64,
     /// What the last heartbeat brought.
@@ -103,6 +111,9 @@ impl Member {
             claimable: true,
             claiming: false,
             taking_over: false,
+            admitting: HashSet::new(),
+            unsure: false,
+            settling: false,
             under_way: 0,
             queued_by_tier: BTreeMap::new(),
             told: HashMap::new(),
@@ -121,6 +132,12 @@ impl Member {
         self.claimable |= beat.claimable;
         let interval = self.settings.lease.max(Duration::from_secs(60));
         self.told.retain(|_, at| at.elapsed() < interval);
+    }
+
+    /// An answer of the store was lost: what it would have told is found out at the next heartbeat.
+    pub(super) fn is_unsure(&mut self) {
+        self.unsure = true;
+        self.signals.beat_now.notify_one();
     }
 
     fn queued(&self) -> u64 {
