@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use callboard_actors::ports::StoreError;
 use sqlx::Connection;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::PgConnection;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::decide::decide;
 use super::failure::store_error;
 use super::fleet::notices::Notices;
-use super::open::connect_one;
+use super::open::Connector;
 use super::write::{Answer, PendingWrite, Write};
 use super::{read_set, write_set};
 use crate::store::activity::Activity;
@@ -42,7 +42,7 @@ type Outcome = Result<Answer, StoreError>;
 /// What a lane's task owns.
 pub(super) struct Lane {
     id: Uuid,
-    options: PgConnectOptions,
+    connect: Connector,
     connection: Option<PgConnection>,
     notices: Notices,
     activity: Arc<Activity>,
@@ -61,15 +61,10 @@ enum Failure {
 }
 
 impl Lane {
-    pub(super) fn new(
-        options: PgConnectOptions,
-        notices: Notices,
-        activity: Arc<Activity>,
-        commit_batch: usize,
-    ) -> Self {
+    pub(super) fn new(connect: Connector, notices: Notices, activity: Arc<Activity>, commit_batch: usize) -> Self {
         Self {
             id: Uuid::now_v7(),
-            options,
+            connect,
             connection: None,
             notices,
             activity,
@@ -173,7 +168,7 @@ impl Lane {
         if self.connection.is_some() {
             return Ok(());
         }
-        let mut connection = connect_one(&self.options).await.map_err(store_error)?;
+        let mut connection = self.connect.connect().await.map_err(store_error)?;
         let add = sqlx::query(ADD_LANE).bind(self.id.as_bytes().to_vec());
         add.execute(&mut connection).await.map_err(store_error)?;
         self.activity.writers_open.fetch_add(1, Ordering::Relaxed);
