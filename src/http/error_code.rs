@@ -110,7 +110,7 @@ error_codes! {
     QuotaExceeded = "quota_exceeded", TOO_MANY_REQUESTS, RateLimit, Some(5);
     /// As many runs as this server can bear, and the run would not wait.
     AtCapacity = "at_capacity", SERVICE_UNAVAILABLE, Overloaded, Some(5);
-    /// The server's queue is full.
+    /// The queue is full.
     QueueFull = "queue_full", SERVICE_UNAVAILABLE, Overloaded, Some(10);
     /// The server is leaving.
     ShuttingDown = "shutting_down", SERVICE_UNAVAILABLE, Overloaded, Some(5);
