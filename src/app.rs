@@ -393,6 +393,7 @@ fn http_options(config: &Config, cpus: usize) -> HttpOptions {
         max_body_bytes: server.max_body,
         max_header_bytes: server.max_headers,
         max_long_poll: server.max_long_poll,
+        cancel_timeout: server.cancel_timeout,
         heartbeat: server.heartbeat_interval,
         default_page_size: server.page_default,
         max_page_size: server.page_maximum,

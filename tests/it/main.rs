@@ -21,6 +21,7 @@ mod quota;
 mod readiness;
 mod recovery;
 mod second_thoughts;
+mod slow_cancels;
 mod startup;
 mod steps;
 mod unknown_outcomes;

@@ -189,7 +189,8 @@ fn list_items() -> OperationBuilder {
 }
 
 fn cancel_run() -> OperationBuilder {
-    api_operation("cancelRun", RUNS, "Ends a run for good", &[ErrorCode::RunNotFound])
+    let errors = [ErrorCode::RunNotFound, ErrorCode::CancelUnconfirmed];
+    api_operation("cancelRun", RUNS, "Ends a run for good", &errors)
         .parameter(run_id())
         .response(
             "200",
@@ -202,12 +203,12 @@ fn get_capacity() -> OperationBuilder {
     api_operation("getCapacity", SERVER, summary, &[]).response("200", json_response::<Capacity>("Limits and use"))
 }
 
-fn healthz() -> OperationBuilder {
 fn get_cluster() -> OperationBuilder {
     let summary = "Shows the instances of this installation, how busy each is, and what they come to together";
     api_operation("getCluster", SERVER, summary, &[]).response("200", json_response::<Cluster>("Instances and totals"))
 }
 
+fn healthz() -> OperationBuilder {
     open_operation("getHealth", SERVER, "Whether the process answers")
         .response("200", json_response::<Health>("It does"))
 }

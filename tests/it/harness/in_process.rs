@@ -283,6 +283,7 @@ impl Store for ScriptedStore {
     }
 
     async fn run(&self, run: RunId) -> Result<Option<RunRecord>, StoreError> {
+        self.script.before_run().await;
         self.inner.run(run).await
     }
 
