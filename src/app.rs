@@ -137,7 +137,7 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
         let name = name.clone();
         async move {
             match fleet {
-                Some(fleet) => joining::join(fleet, &config, name, is_shared).await,
+                Some(fleet) => joining::join(fleet, &config, name, address, is_shared).await,
                 None => joining::begin_alone(store).await,
             }
         }
