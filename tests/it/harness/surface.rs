@@ -8,7 +8,9 @@ use actix_web::dev::ServerHandle;
 use callboard::auth::{Authenticator, RateLimiters};
 use callboard::blocking::BlockingPool;
 use callboard::config::LOCAL_TIER;
-use callboard::http::{CapacityReport, Catalog, HttpOptions, HttpParts, HttpState, InstanceIdentity, Runs, listen, server};
+use callboard::http::{
+    CapacityReport, Catalog, HttpOptions, HttpParts, HttpState, InstanceIdentity, Runs, listen, server,
+};
 use callboard::llm::simulated::SimulatedModel;
 use callboard_actors::ports::{Fleet, Model};
 use callboard_actors::time::Timestamp;
