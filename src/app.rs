@@ -11,7 +11,6 @@ use callboard_actors::ids::InstanceId;
 use callboard_actors::ports::{EventLog, Model, Store, Tool};
 use callboard_actors::services::{ModelRoute, RunServices};
 use callboard_actors::supervisor::{Beginning, SupervisorHandle, SupervisorSettings};
-use callboard_actors::time::Timestamp;
 use secrecy::SecretString;
 use serde_json::json;
 use tokio::runtime::Handle;
@@ -21,6 +20,7 @@ use crate::auth::{Authenticator, RateLimiters, RequestRate};
 use crate::banner::Banner;
 use crate::blocking::BlockingPool;
 use crate::config::{Config, LOCAL_TIER, LogFormat, ModelConfig, ProviderConfig, Synchronous};
+use crate::housekeeping::{Housekeeping, HousekeepingTimes};
 use crate::http::{self, CapacityReport, Catalog, HttpOptions, HttpParts, HttpState, RunRequestLimits};
 use crate::llm::openai::{OpenAiModel, OpenAiOptions};
 use crate::llm::simulated::SimulatedModel;
@@ -28,9 +28,6 @@ use crate::shutdown;
 use crate::store::sqlite::{self, SqliteOptions, SqliteStore};
 use crate::stream::memory::{MemoryEventLog, MemoryLogOptions};
 use crate::telemetry;
-
-/// How often expired idempotency keys are looked for.
-const IDEMPOTENCY_SWEEP: Duration = Duration::from_secs(600);
 
 /// How long writes and open connections may take to end after the runs have.
 const CLOSING_TIME: Duration = Duration::from_secs(5);
@@ -98,7 +95,7 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     let recovered = on(&io, &store, move |store| async move { store.recover(instance).await }).await?;
     let settings = supervisor_settings(config, &limit, machine.cpus as usize);
     let supervisor = SupervisorHandle::start_supervisor(services, settings, Beginning::Alone { instance, recovered });
-    spawn_idempotency_sweep(&io, store.clone(), config.server.idempotency_retention);
+    let housekeeping = Housekeeping::start(&store, housekeeping_times(config), &io);
 
     let (close_streams, streams_closed) = watch::channel(false);
     let blocking_threads = config.capacity_parameters().blocking_threads(machine) as usize;
@@ -128,6 +125,7 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     let _ = close_streams.send(true);
     server_handle.stop(true).await;
     serving.await??;
+    drop(housekeeping);
     io.spawn(async move { sqlite.close().await }).await?;
     tracing::info!("stopped");
     Ok(())
@@ -377,19 +375,12 @@ fn http_options(config: &Config, cpus: usize) -> HttpOptions {
     }
 }
 
-fn spawn_idempotency_sweep(io: &Handle, store: Arc<dyn Store>, retention: Duration) {
-    io.spawn(async move {
-        let mut ticks = tokio::time::interval(IDEMPOTENCY_SWEEP);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let retention = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
-            let before = Timestamp::from_micros(Timestamp::now().as_micros().saturating_sub(retention));
-            if let Err(error) = store.forget_idempotency_keys(before).await {
-                tracing::warn!(%error, "expired idempotency keys could not be forgotten; trying again later");
-            }
-        }
-    });
+fn housekeeping_times(config: &Config) -> HousekeepingTimes {
+    HousekeepingTimes {
+        idempotency_retention: config.server.idempotency_retention,
+        archive_after: config.events.archive_after,
+        history_retention: config.events.history_retention,
+    }
 }
 
 fn print_banner(config: &Config, address: SocketAddr, limit: &RunLimit, has_keys: bool) {

@@ -6,6 +6,7 @@ mod banner;
 pub mod blocking;
 pub mod cli;
 pub mod config;
+mod housekeeping;
 pub mod http;
 pub mod llm;
 mod shutdown;

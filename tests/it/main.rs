@@ -10,6 +10,7 @@ mod cancelling;
 mod capacity;
 mod endings;
 mod harness;
+mod history;
 mod idempotency;
 mod imports;
 mod leaving;
