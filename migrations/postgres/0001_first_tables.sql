@@ -7,6 +7,8 @@ CREATE TABLE instances (
     name           TEXT        NOT NULL,
     version        TEXT        NOT NULL,
     shares_events  BOOLEAN     NOT NULL,
+    -- No two living instances are at one place. NULL: unknown.
+    place          TEXT,
     started_at     TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
     heartbeat_at   TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
     lease_until    TIMESTAMPTZ NOT NULL,
@@ -79,6 +81,7 @@ CREATE TABLE runs (
 
 CREATE INDEX runs_of_account ON runs (account, id);
 CREATE INDEX runs_running ON runs (instance, id) WHERE state = 'running';
+CREATE INDEX runs_to_cancel ON runs (instance) WHERE state = 'running' AND cancel_requested;
 CREATE INDEX runs_running_of_account ON runs (account, id) WHERE state = 'running';
 CREATE INDEX runs_queued ON runs (account, line, place) WHERE state = 'queued';
 CREATE INDEX runs_queue_deadline ON runs (queue_deadline) WHERE state = 'queued';

@@ -5,6 +5,7 @@
 
 mod authenticate;
 mod capacity;
+mod cluster;
 mod error;
 mod error_code;
 mod events;
@@ -19,9 +20,10 @@ mod runs;
 mod server;
 mod state;
 
+pub use crate::cluster_view::InstanceIdentity;
 pub use capacity::CapacityReport;
 pub use error::{ApiError, ErrorCode, ErrorKind};
 pub use options::{HttpOptions, RunRequestLimits};
 pub use process_usage::{ProcessSample, ProcessUsage};
-pub use server::server;
+pub use server::{listen, server};
 pub use state::{Catalog, HttpParts, HttpState, Runs};

@@ -5,19 +5,20 @@ use callboard_actors::encoding::EncodedEvents;
 use callboard_actors::ids::RunId;
 use callboard_actors::ports::StoreError;
 use callboard_actors::time::Timestamp;
-use sqlx::postgres::{PgArguments, PgConnection, PgPool, PgQueryResult, PgRow};
-use sqlx::query::Query;
+use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Connection, Postgres};
 
 use super::failure::store_error;
+use super::pool::{Pool, within_patience};
+use super::reads::Statement;
 use super::rows::{self, IdBytes, signed};
 use crate::store::activity::Activity;
 use crate::store::archive::{ArchivedRow, BYTES_AT_ONCE, Portion};
 
-type Statement<'q> = Query<'q, Postgres, PgArguments>;
-
-/// Runs that one transaction locks: archives, if they are small, or forgets.
-const RUNS_AT_ONCE: u32 = 64;
+/// Runs that one transaction locks, and archives if they are small.
+const ARCHIVE_AT_ONCE: u32 = 64;
+/// Runs whose events one transaction forgets. They may have thousands of rows, if they were not archived before.
+const FORGET_AT_ONCE: u32 = 16;
 
 pub(super) const ENDED: &str = "SELECT id FROM runs WHERE history = 0 AND ended_at < $1 ORDER BY ended_at LIMIT $2 \
                                 FOR UPDATE SKIP LOCKED";
@@ -43,32 +44,33 @@ const MARK_FORGOTTEN: &str = "UPDATE runs SET history = 2 WHERE id = ANY($1)";
 
 /// As [`Store::archive_ended`](callboard_actors::ports::Store::archive_ended).
 pub(super) async fn archive_ended(
-    pool: &PgPool,
+    pool: &Pool,
     activity: &Activity,
     ended_before: Timestamp,
     limit: u32,
 ) -> Result<u64, StoreError> {
     let mut archived = 0;
-    while archived < u64::from(limit) {
-        let at_most = u64::from(RUNS_AT_ONCE).min(u64::from(limit) - archived);
-        match archive_some(pool, activity, ended_before, at_most).await? {
+    while archived < limit {
+        let at_most = ARCHIVE_AT_ONCE.min(limit - archived);
+        let mut lent = pool.lend().await?;
+        let some = within_patience(archive_some(&mut lent, activity, ended_before, at_most)).await;
+        match lent.give_back(some)? {
             None => break,
             Some(count) => archived += count,
         }
     }
-    Ok(archived)
+    Ok(archived.into())
 }
 
 /// One transaction: as many runs as fit into [`BYTES_AT_ONCE`], or a part of one. Says how many are done; `None` if nothing is left.
 async fn archive_some(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     activity: &Activity,
     ended_before: Timestamp,
-    limit: u64,
-) -> Result<Option<u64>, StoreError> {
-    let mut connection = pool.acquire().await.map_err(store_error)?;
-    let mut transaction = Part::new(connection.begin().await.map_err(store_error)?, activity);
-    let ended = sqlx::query(ENDED).bind(ended_before.as_micros()).bind(signed(limit));
+    limit: u32,
+) -> Result<Option<u32>, StoreError> {
+    let mut transaction = Counted::begin(connection, activity).await?;
+    let ended = sqlx::query(ENDED).bind(ended_before.as_micros()).bind(i64::from(limit));
     let runs = transaction.runs(ended).await?;
     let mut portions: Vec<Portion> = Vec::new();
     let mut bytes = 0;
@@ -82,12 +84,16 @@ async fn archive_some(
         }
     }
     if portions.is_empty() {
+        transaction.roll_back().await?;
         return Ok(None);
     }
     transaction.replace(&portions).await?;
-    let whole = portions.iter().filter(|portion| portion.is_last);
-    let whole: Vec<Vec<u8>> = whole.map(|portion| portion.run.id_bytes()).collect();
-    let count = whole.len() as u64;
+    let mut whole = Vec::new();
+    let mut count = 0;
+    for portion in portions.iter().filter(|portion| portion.is_last) {
+        whole.push(portion.run.id_bytes());
+        count += 1;
+    }
     transaction.execute(sqlx::query(MARK_ARCHIVED).bind(whole)).await?;
     transaction.commit().await?;
     Ok(Some(count))
@@ -95,41 +101,62 @@ async fn archive_some(
 
 /// As [`Store::forget_events`](callboard_actors::ports::Store::forget_events).
 pub(super) async fn forget_events(
-    pool: &PgPool,
+    pool: &Pool,
     activity: &Activity,
     ended_before: Timestamp,
     limit: u32,
 ) -> Result<u64, StoreError> {
     let mut forgotten = 0;
-    while forgotten < u64::from(limit) {
-        let at_most = u64::from(RUNS_AT_ONCE).min(u64::from(limit) - forgotten);
-        let mut connection = pool.acquire().await.map_err(store_error)?;
-        let mut transaction = Part::new(connection.begin().await.map_err(store_error)?, activity);
-        let find = sqlx::query(TO_FORGET)
-            .bind(ended_before.as_micros())
-            .bind(signed(at_most));
-        let runs: Vec<Vec<u8>> = transaction.runs(find).await?.iter().map(IdBytes::id_bytes).collect();
-        if runs.is_empty() {
-            break;
+    while forgotten < limit {
+        let at_most = FORGET_AT_ONCE.min(limit - forgotten);
+        let mut lent = pool.lend().await?;
+        let some = within_patience(forget_some(&mut lent, activity, ended_before, at_most)).await;
+        match lent.give_back(some)? {
+            0 => break,
+            count => forgotten += count,
         }
-        for statement in [FORGET, MARK_FORGOTTEN] {
-            transaction.execute(sqlx::query(statement).bind(&runs)).await?;
-        }
-        transaction.commit().await?;
-        forgotten += runs.len() as u64;
     }
-    Ok(forgotten)
+    Ok(forgotten.into())
+}
+
+/// One transaction. Says of how many runs; of none, if none is left.
+async fn forget_some(
+    connection: &mut PgConnection,
+    activity: &Activity,
+    ended_before: Timestamp,
+    limit: u32,
+) -> Result<u32, StoreError> {
+    let mut transaction = Counted::begin(connection, activity).await?;
+    let find = sqlx::query(TO_FORGET)
+        .bind(ended_before.as_micros())
+        .bind(i64::from(limit));
+    let mut runs = Vec::new();
+    let mut count = 0;
+    for run in transaction.runs(find).await? {
+        runs.push(run.id_bytes());
+        count += 1;
+    }
+    if count == 0 {
+        transaction.roll_back().await?;
+        return Ok(0);
+    }
+    for statement in [FORGET, MARK_FORGOTTEN] {
+        transaction.execute(sqlx::query(statement).bind(&runs)).await?;
+    }
+    transaction.commit().await?;
+    Ok(count)
 }
 
 /// A transaction that counts what it does.
-struct Part<'c> {
+struct Counted<'c> {
     transaction: sqlx::Transaction<'c, Postgres>,
     activity: &'c Activity,
 }
 
-impl<'c> Part<'c> {
-    fn new(transaction: sqlx::Transaction<'c, Postgres>, activity: &'c Activity) -> Self {
-        Self { transaction, activity }
+impl<'c> Counted<'c> {
+    async fn begin(connection: &'c mut PgConnection, activity: &'c Activity) -> Result<Self, StoreError> {
+        let transaction = connection.begin().await.map_err(store_error)?;
+        Ok(Self { transaction, activity })
     }
 
     async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<PgRow>, StoreError> {
@@ -138,10 +165,16 @@ impl<'c> Part<'c> {
         statement.fetch_all(connection).await.map_err(store_error)
     }
 
-    async fn execute(&mut self, statement: Statement<'_>) -> Result<PgQueryResult, StoreError> {
+    /// How many rows it changed.
+    async fn execute(&mut self, statement: Statement<'_>) -> Result<u64, StoreError> {
         self.activity.count_statements(1);
         let connection: &mut PgConnection = &mut self.transaction;
-        statement.execute(connection).await.map_err(store_error)
+        let done = statement.execute(connection).await.map_err(store_error)?;
+        Ok(done.rows_affected())
+    }
+
+    async fn roll_back(self) -> Result<(), StoreError> {
+        self.transaction.rollback().await.map_err(store_error)
     }
 
     async fn commit(self) -> Result<(), StoreError> {
@@ -192,7 +225,7 @@ impl<'c> Part<'c> {
             .bind(&runs)
             .bind(&first_seqs)
             .bind(&last_seqs);
-        let removed = self.execute(remove).await?.rows_affected();
+        let removed = self.execute(remove).await?;
         if removed != portions.iter().map(Portion::replaces).sum::<u64>() {
             return Err(rows::damaged("what was to be archived"));
         }

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use callboard_actors::ports::StoreError;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::Connection;
+use sqlx::postgres::PgConnection;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::decide::decide;
 use super::failure::store_error;
+use super::fleet::notices::Notices;
+use super::open::Connector;
+use super::pool::within_patience;
 use super::write::{Answer, PendingWrite, Write};
 use super::{read_set, write_set};
 use crate::store::activity::Activity;
@@ -19,10 +22,13 @@ use crate::store::activity::Activity;
 /// How often a batch is tried before each of its writes is tried alone.
 const BATCH_ATTEMPTS: u32 = 3;
 
-const ADD_ACCOUNTS: &str = "INSERT INTO accounts (account, tier) SELECT * FROM unnest($1::text[], $2::text[]) ORDER BY 1 \
-                            ON CONFLICT (account) DO NOTHING";
+const ADD_ACCOUNTS: &str = "INSERT INTO accounts (account, tier, slot_limit) \
+     SELECT new.account, new.tier, (SELECT concurrent_runs FROM tiers WHERE tiers.name = new.tier) \
+     FROM unnest($1::text[], $2::text[]) AS new (account, tier) ORDER BY new.account ON CONFLICT (account) DO NOTHING";
 const ADD_LANE: &str = "INSERT INTO writer_lanes (id, batch) VALUES ($1, 0) ON CONFLICT (id) DO NOTHING";
-const NAME_BATCH: &str = "UPDATE writer_lanes SET batch = $2, written_at = clock_timestamp() WHERE id = $1";
+/// The row may have been forgotten, if the lane had nothing to do for days.
+const NAME_BATCH: &str = "INSERT INTO writer_lanes (id, batch, written_at) VALUES ($1, $2, clock_timestamp()) \
+                          ON CONFLICT (id) DO UPDATE SET batch = excluded.batch, written_at = excluded.written_at";
 /// Waits for a transaction whose answer was lost, if it still runs.
 const LAST_BATCH: &str = "SELECT batch FROM writer_lanes WHERE id = $1 FOR UPDATE";
 const REMOVE_LANE: &str = "DELETE FROM writer_lanes WHERE id = $1";
@@ -35,8 +41,9 @@ type Outcome = Result<Answer, StoreError>;
 /// What a lane's task owns.
 pub(super) struct Lane {
     id: Uuid,
-    options: PgConnectOptions,
+    connect: Connector,
     connection: Option<PgConnection>,
+    notices: Notices,
     activity: Arc<Activity>,
     commit_batch: usize,
     batch: i64,
@@ -53,11 +60,12 @@ enum Failure {
 }
 
 impl Lane {
-    pub(super) fn new(options: PgConnectOptions, activity: Arc<Activity>, commit_batch: usize) -> Self {
+    pub(super) fn new(connect: Connector, notices: Notices, activity: Arc<Activity>, commit_batch: usize) -> Self {
         Self {
             id: Uuid::now_v7(),
-            options,
+            connect,
             connection: None,
+            notices,
             activity,
             commit_batch: commit_batch.max(1),
             batch: 0,
@@ -125,27 +133,34 @@ impl Lane {
         let batch = self.batch;
         self.connect().await.map_err(Failure::RolledBack)?;
         self.add_accounts(writes).await.map_err(Failure::RolledBack)?;
-        // Taken out, so that a connection that fails, or a task that is dropped half way, never leaves an open transaction behind.
-        let mut connection = self.connection.take().ok_or_else(|| Failure::RolledBack(lost()))?;
-        let outcome = run(self.id, batch, writes, &mut connection, &self.activity).await;
-        match &outcome {
-            Ok(_) => self.connection = Some(connection),
-            Err(_) => {
-                self.activity.writers_open.fetch_sub(1, Ordering::Relaxed);
-                // A closed connection rolls back; whether it closed well changes nothing.
-                let _ = connection.close().await;
+        let connection = self.connection.as_mut().ok_or_else(|| Failure::RolledBack(lost()))?;
+        let mut decided = None;
+        let running = run(self.id, batch, writes, connection, &mut decided, &self.activity);
+        let error = match within_patience(running).await {
+            Ok(()) => {
+                let decided = decided.ok_or_else(|| Failure::RolledBack(lost()))?;
+                if decided.claimable {
+                    self.notices.claimable();
+                }
+                return Ok(decided.outcomes);
             }
-        }
-        outcome
+            Err(error) => error,
+        };
+        // So that a transaction that failed half way is never gone on with.
+        self.give_up_connection();
+        Err(match decided {
+            Some(decided) if decided.is_unknown => Failure::Unknown(error, decided.outcomes),
+            _ => Failure::RolledBack(error),
+        })
     }
 
     async fn connect(&mut self) -> Result<(), StoreError> {
         if self.connection.is_some() {
             return Ok(());
         }
-        let mut connection = self.options.connect().await.map_err(store_error)?;
+        let mut connection = self.connect.connect().await.map_err(store_error)?;
         let add = sqlx::query(ADD_LANE).bind(self.id.as_bytes().to_vec());
-        add.execute(&mut connection).await.map_err(store_error)?;
+        within_patience(async { add.execute(&mut connection).await.map_err(store_error) }).await?;
         self.activity.writers_open.fetch_add(1, Ordering::Relaxed);
         self.connection = Some(connection);
         Ok(())
@@ -155,10 +170,10 @@ impl Lane {
     async fn add_accounts(&mut self, writes: &[&Write]) -> Result<(), StoreError> {
         let mut missing = BTreeMap::new();
         for write in writes {
-            if let Write::Create(new) = write
-                && !self.known.contains(new.account.as_str())
+            if let Some((account, tier)) = write.newcomer()
+                && !self.known.contains(account.as_str())
             {
-                missing.insert(new.account.as_str().to_owned(), new.tier.clone());
+                missing.insert(account.as_str().to_owned(), tier.to_owned());
             }
         }
         let Some(connection) = self.connection.as_mut().filter(|_| !missing.is_empty()) else {
@@ -166,15 +181,11 @@ impl Lane {
         };
         let (accounts, tiers): (Vec<String>, Vec<String>) = missing.into_iter().unzip();
         self.activity.count_statements(1);
-        let added = sqlx::query(ADD_ACCOUNTS)
-            .bind(&accounts)
-            .bind(&tiers)
-            .execute(connection)
-            .await;
+        let add = sqlx::query(ADD_ACCOUNTS).bind(&accounts).bind(&tiers);
+        let added = within_patience(async { add.execute(connection).await.map_err(store_error) }).await;
         if let Err(error) = added {
-            self.connection = None;
-            self.activity.writers_open.fetch_sub(1, Ordering::Relaxed);
-            return Err(store_error(error));
+            self.give_up_connection();
+            return Err(error);
         }
         if self.known.len() > KNOWN_ACCOUNTS {
             self.known.clear();
@@ -186,12 +197,20 @@ impl Lane {
     async fn was_committed(&mut self) -> Result<bool, StoreError> {
         self.connect().await?;
         let connection = self.connection.as_mut().ok_or_else(lost)?;
-        let last: i64 = sqlx::query_scalar(LAST_BATCH)
-            .bind(self.id.as_bytes().to_vec())
-            .fetch_one(connection)
-            .await
-            .map_err(store_error)?;
-        Ok(last == self.batch)
+        let last = sqlx::query_scalar(LAST_BATCH).bind(self.id.as_bytes().to_vec());
+        let last = within_patience(async { last.fetch_optional(connection).await.map_err(store_error) }).await;
+        if last.is_err() {
+            self.give_up_connection();
+        }
+        let last: Option<i64> = last?;
+        Ok(last == Some(self.batch))
+    }
+
+    /// Dropped, not closed: closing well may take as long as what failed. The server rolls back.
+    fn give_up_connection(&mut self) {
+        if self.connection.take().is_some() {
+            self.activity.writers_open.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     async fn leave(mut self) {
@@ -205,37 +224,52 @@ impl Lane {
     }
 }
 
+/// What a transaction has come to.
+struct Decided {
+    outcomes: Vec<Outcome>,
+    /// Some queued run may be able to start because of it.
+    claimable: bool,
+    /// The server was told to commit and has not answered.
+    is_unknown: bool,
+}
+
+/// A transaction. `decided` is filled on the way, for whoever loses patience.
 async fn run(
     lane: Uuid,
     batch: i64,
     writes: &[&Write],
     connection: &mut PgConnection,
+    decided: &mut Option<Decided>,
     activity: &Activity,
-) -> Result<Vec<Outcome>, Failure> {
-    let rolled_back = |error| Failure::RolledBack(store_error(error));
-    let mut transaction = connection.begin().await.map_err(rolled_back)?;
-    let mut picture = read_set::read(writes, &mut transaction, activity)
-        .await
-        .map_err(Failure::RolledBack)?;
-    let outcomes: Vec<Outcome> = writes.iter().map(|write| decide(write, &mut picture)).collect();
+) -> Result<(), StoreError> {
+    let mut transaction = connection.begin().await.map_err(store_error)?;
+    let mut picture = read_set::read(writes, &mut transaction, activity).await?;
+    let decided = decided.insert(Decided {
+        outcomes: writes.iter().map(|write| decide(write, &mut picture)).collect(),
+        claimable: picture.makes_claimable(),
+        is_unknown: false,
+    });
     if write_set::is_empty(&picture) {
-        transaction.rollback().await.map_err(rolled_back)?;
-        return Ok(outcomes);
+        transaction.rollback().await.map_err(store_error)?;
+        return Ok(());
     }
-    write_set::write(&picture, &mut transaction, activity)
-        .await
-        .map_err(Failure::RolledBack)?;
+    write_set::write(&picture, &mut transaction, activity).await?;
     activity.count_statements(1);
     let name = sqlx::query(NAME_BATCH).bind(lane.as_bytes().to_vec()).bind(batch);
-    name.execute(&mut *transaction).await.map_err(rolled_back)?;
-    match transaction.commit().await {
-        Ok(()) => {
-            activity.count_commit();
-            Ok(outcomes)
-        }
-        Err(error @ sqlx::Error::Database(_)) => Err(rolled_back(error)),
-        Err(error) => Err(Failure::Unknown(store_error(error), outcomes)),
+    name.execute(&mut *transaction).await.map_err(store_error)?;
+    decided.is_unknown = true;
+    if let Err(error) = transaction.commit().await {
+        decided.is_unknown = !says_it_has_not_committed(&error);
+        return Err(store_error(error));
     }
+    activity.count_commit();
+    Ok(())
+}
+
+/// A server that is being stopped (class 57) may have committed before it says so.
+fn says_it_has_not_committed(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| !code.starts_with("57"))
 }
 
 fn lost() -> StoreError {

@@ -8,9 +8,11 @@ mod archive;
 mod decide;
 mod direct;
 mod failure;
+mod fleet;
 mod lane;
 mod open;
 mod picture;
+mod pool;
 mod read_set;
 mod reads;
 mod rows;
@@ -38,8 +40,11 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::store::activity::{Activity, WaitingWrite};
+use crate::store::repeated::answer_fenced;
+use fleet::notices::Notices;
 use lane::Lane;
 pub use open::{PostgresOpenError, PostgresOptions};
+use pool::{Pool, within_patience};
 use reads::Readers;
 use write::{Answer, FailAbandonedRun, PendingWrite, Write};
 
@@ -48,6 +53,9 @@ use write::{Answer, FailAbandonedRun, PendingWrite, Write};
 pub struct PostgresStore {
     lanes: Arc<[mpsc::Sender<PendingWrite>]>,
     readers: Readers,
+    /// Connections for leases, claims and whatever else must not wait behind readers.
+    control: Pool,
+    notices: Notices,
     activity: Arc<Activity>,
 }
 
@@ -56,17 +64,30 @@ impl PostgresStore {
     pub async fn open(options: PostgresOptions, runtime: &Handle) -> Result<Self, PostgresOpenError> {
         let opened = open::open(&options).await?;
         let activity = Arc::new(Activity::default());
+        let notices = Notices::start(opened.channel, opened.control.clone(), opened.connect.clone(), runtime);
         let lanes = (0..opened.lanes).map(|_| {
             let (sender, inbox) = mpsc::channel(options.inbox.max(1));
-            let lane = Lane::new(opened.connect.clone(), activity.clone(), options.commit_batch);
+            let lane = Lane::new(
+                opened.connect.clone(),
+                notices.clone(),
+                activity.clone(),
+                options.commit_batch,
+            );
             runtime.spawn(lane.serve(inbox));
             sender
         });
         Ok(Self {
             lanes: lanes.collect(),
             readers: Readers::new(opened.readers, activity.clone()),
+            control: opened.control,
+            notices,
             activity,
         })
+    }
+
+    /// Closes the connections that no lane has. Lanes end with the last handle.
+    pub async fn close(&self) {
+        tokio::join!(self.control.inner().close(), self.readers.pool().inner().close());
     }
 
     /// Returns when the write is durable or refused. `Unavailable` at once if too many are waiting.
@@ -124,9 +145,12 @@ impl Store for PostgresStore {
     }
 
     async fn commit(&self, commit: RunCommit) -> Result<(), StoreError> {
-        match self.submit(Write::Commit(Box::new(commit))).await? {
-            Answer::Committed => Ok(()),
-            _ => unexpected(),
+        let (run, events) = (commit.run, commit.events.clone());
+        match self.submit(Write::Commit(Box::new(commit))).await {
+            Ok(Answer::Committed) => Ok(()),
+            Ok(_) => unexpected(),
+            Err(StoreError::Fenced) => answer_fenced(self, run, events).await,
+            Err(error) => Err(error),
         }
     }
 
@@ -152,7 +176,9 @@ impl Store for PostgresStore {
     }
 
     async fn recover(&self, instance: InstanceId) -> Result<Recovered, StoreError> {
-        direct::recover(self.readers.pool(), instance).await
+        let mut lent = self.readers.pool().lend().await?;
+        let recovered = direct::recover(&mut lent, instance).await;
+        lent.give_back(recovered)
     }
 
     async fn run(&self, run: RunId) -> Result<Option<RunRecord>, StoreError> {
@@ -184,7 +210,13 @@ impl Store for PostgresStore {
     }
 
     async fn create_key(&self, key: KeyRecord) -> Result<(), StoreError> {
-        direct::create_key(self.readers.pool(), &key).await
+        let mut lent = self.readers.pool().lend().await?;
+        let created = within_patience(direct::create_key(&mut lent, &key)).await;
+        lent.give_back(created)?;
+        self.notices.keys_changed().await;
+        // The account may be of another tier now.
+        self.notices.claimable();
+        Ok(())
     }
 
     async fn list_keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
@@ -192,7 +224,9 @@ impl Store for PostgresStore {
     }
 
     async fn revoke_key(&self, key: KeyId, at: Timestamp) -> Result<bool, StoreError> {
-        direct::revoke_key(self.readers.pool(), key, at).await
+        let revoked = direct::revoke_key(self.readers.pool(), key, at).await?;
+        self.notices.keys_changed().await;
+        Ok(revoked)
     }
 
     async fn find_key(&self, secret_hash: [u8; 32]) -> Result<Option<KeyRecord>, StoreError> {
@@ -204,11 +238,13 @@ impl Store for PostgresStore {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        direct::ping(self.readers.pool(), &self.activity).await
+        let mut lent = self.readers.pool().lend().await?;
+        let answer = within_patience(direct::ping(&mut lent, &self.activity)).await;
+        lent.give_back(answer)
     }
 
     fn usage(&self) -> StoreUsage {
         let lanes = u32::try_from(self.lanes.len()).unwrap_or(u32::MAX);
-        self.activity.usage(lanes, self.readers.pool())
+        self.activity.usage(lanes, self.readers.pool().inner())
     }
 }

@@ -5,6 +5,7 @@ mod in_process;
 mod process;
 mod reader;
 mod server;
+mod surface;
 mod upstream;
 
 pub(crate) use client::{Client, Reply};
@@ -12,6 +13,7 @@ pub(crate) use in_process::{InProcess, Script, start_of};
 pub(crate) use process::run_to_end;
 pub(crate) use reader::{Seen, SeenEvent, check_whole_log};
 pub(crate) use server::{Server, Site};
+pub(crate) use surface::Surface;
 pub(crate) use upstream::Upstream;
 
 use std::future::Future;

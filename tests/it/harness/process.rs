@@ -85,6 +85,11 @@ impl Process {
         self.signal(Signal::SIGTERM);
     }
 
+    /// SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        self.signal(Signal::SIGHUP);
+    }
+
     /// SIGKILL, and waits until it is gone.
     pub(crate) async fn kill(mut self) {
         self.signal(Signal::SIGKILL);

@@ -2,7 +2,10 @@
 
 mod archive;
 mod conformance;
+mod fleet_conformance;
 mod instances;
+mod long_queue;
+mod queue_plan;
 
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use std::str::FromStr;
@@ -28,7 +31,7 @@ async fn fresh_url() -> String {
 async fn open(url: &str) -> PostgresStore {
     let mut options = PostgresOptions::new(url);
     options.lanes = 2;
-    options.readers = 3;
+    options.connections = 10;
     PostgresStore::open(options, &tokio::runtime::Handle::current())
         .await
         .expect("opens")

@@ -1,0 +1,30 @@
+//! Commits that are made again because their first answer was lost.
+
+use callboard_actors::encoding::EncodedEvents;
+use callboard_actors::ids::RunId;
+use callboard_actors::ports::{Store, StoreError};
+
+/// What a commit is answered that was refused as `Fenced`: `Ok` if its events are there already, byte for byte, as the one batch that a
+/// commit writes. Events hold the moment they were made at, so no two commits are alike.
+pub(super) async fn answer_fenced(
+    store: &impl Store,
+    run: RunId,
+    events: Option<EncodedEvents>,
+) -> Result<(), StoreError> {
+    let Some(events) = events else {
+        return Err(StoreError::Fenced);
+    };
+    let before = events.first_seq().checked_sub(1);
+    if let Some(before) = before {
+        // A batch ends there, or else this one never began there.
+        let stored = store.events(run, before.checked_sub(1), 1).await?;
+        if stored.first().is_none_or(|batch| batch.last_seq() != before) {
+            return Err(StoreError::Fenced);
+        }
+    }
+    let stored = store.events(run, before, 1).await?;
+    if stored.first() == Some(&events) {
+        return Ok(());
+    }
+    Err(StoreError::Fenced)
+}
