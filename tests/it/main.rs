@@ -11,6 +11,7 @@ mod capacity;
 mod cluster;
 mod endings;
 mod harness;
+mod history;
 mod idempotency;
 mod imports;
 mod leaving;
