@@ -1,5 +1,5 @@
-//! The real binary, over real HTTP, with real SQLite: one module per promise. Each test starts servers of its own, on port 0 and in
-//! its own directory; the harness fails on anything left alive.
+//! The real binary, over real HTTP, with real SQLite, PostgreSQL and Redis: one module per promise. Each test starts servers of its own,
+//! on port 0 and in its own directory; the harness fails on anything left alive.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -10,6 +10,13 @@ mod cancelling;
 mod capacity;
 mod cluster;
 mod endings;
+mod fleet_crashes;
+mod fleet_database;
+mod fleet_quota;
+mod fleet_redis;
+mod fleet_rolling;
+mod fleet_sharing;
+mod fleet_starting;
 mod harness;
 mod history;
 mod idempotency;
@@ -21,6 +28,9 @@ mod queueing;
 mod quota;
 mod readiness;
 mod recovery;
+#[path = "../../examples/rig/mod.rs"]
+mod rig;
+mod rig_parts;
 mod second_thoughts;
 mod slow_cancels;
 mod startup;
