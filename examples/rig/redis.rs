@@ -85,6 +85,14 @@ impl Redis {
         self.process.as_ref().context("Redis is not running")?.go_on()
     }
 
+    /// Connections that clients have, this question's own not counted.
+    pub(crate) async fn connections(&self) -> anyhow::Result<usize> {
+        let client = redis::Client::open(self.url())?;
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        let list: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut connection).await?;
+        Ok(list.lines().count().saturating_sub(1))
+    }
+
     /// Removes all keys.
     pub(crate) async fn flush(&self) -> anyhow::Result<()> {
         let client = redis::Client::open(self.url())?;

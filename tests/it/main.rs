@@ -8,6 +8,9 @@ mod bad_input;
 mod broken_parts;
 mod cancelling;
 mod capacity;
+mod chaos;
+#[path = "../../examples/chaos/round/mod.rs"]
+mod chaos_round;
 mod cluster;
 mod endings;
 mod fleet_crashes;
