@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use crate::http::{self, CapacityReport, Catalog, HttpOptions, HttpParts, HttpSta
 use crate::llm::openai::{OpenAiModel, OpenAiOptions};
 use crate::llm::simulated::SimulatedModel;
 use crate::shutdown;
+use crate::store::migrate::StoreMigration;
 use crate::store::sqlite::{self, SqliteOptions, SqliteStore};
 use crate::stream::memory::{MemoryEventLog, MemoryLogOptions};
 use crate::telemetry;
@@ -66,6 +68,13 @@ pub fn serve_with_tools(config: &Config, machine: MachineSize, extra: Vec<Arc<dy
 /// Opens the store for a command that works beside a server or without one.
 pub async fn open_store_shared(config: &Config) -> anyhow::Result<SqliteStore> {
     Ok(SqliteStore::open_shared(sqlite_options(config), &Handle::current()).await?)
+}
+
+/// The move of an installation from its SQLite file, or the one named here, to a PostgreSQL database.
+pub fn store_migration(config: &Config, from_path: Option<PathBuf>, target_url: String) -> StoreMigration {
+    let mut source = sqlite_options(config);
+    source.path = from_path.unwrap_or(source.path);
+    StoreMigration { source, target_url }
 }
 
 async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool>>, io: Handle) -> anyhow::Result<()> {

@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use callboard::cli::{self, Cli, KeysCommand, SimulateLlmArguments, Task};
+use callboard::cli::{self, Cli, KeysCommand, MigrateStoreArguments, SimulateLlmArguments, Task};
 use callboard::config::{Config, this_machine};
 use callboard::llm::simulate_server::{self, SimulateServerOptions};
 use callboard::llm::simulated::options::SimulateOptions;
 use clap::Parser;
+use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
@@ -25,21 +26,34 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Task::Nothing => Ok(()),
         Task::Serve(loaded) => callboard::app::serve(&loaded.config, this_machine()),
         Task::Keys(config, command) => work_on_keys(&config, command),
+        Task::MigrateStore(config, arguments) => migrate_store(&config, arguments),
         Task::SimulateLlm(arguments) => simulate_llm(&arguments),
     }
 }
 
-fn work_on_keys(config: &Config, command: KeysCommand) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+/// For a command that works on a store and ends.
+fn small_runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
-        .build()?;
-    runtime.block_on(async {
+        .build()
+}
+
+fn work_on_keys(config: &Config, command: KeysCommand) -> anyhow::Result<()> {
+    small_runtime()?.block_on(async {
         let store = callboard::app::open_store_shared(config).await?;
         let done = cli::keys::run(command, config, &store, &mut std::io::stdout()).await;
         store.close().await;
         Ok(done?)
     })
+}
+
+fn migrate_store(config: &Config, arguments: MigrateStoreArguments) -> anyhow::Result<()> {
+    let target_url = arguments.target_url(config)?;
+    let migration = callboard::app::store_migration(config, arguments.from_path, target_url);
+    let (mut output, mut log) = (std::io::stdout(), std::io::stderr());
+    let run = cli::migrate_store::run(&migration, arguments.dry_run, &mut output, &mut log);
+    Ok(small_runtime()?.block_on(run)?)
 }
 
 fn simulate_llm(arguments: &SimulateLlmArguments) -> anyhow::Result<()> {

@@ -5,6 +5,7 @@
 
 mod config;
 pub mod keys;
+pub mod migrate_store;
 mod plan;
 mod text;
 
@@ -17,6 +18,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigErrors, LoadedConfig, Sources, load};
 pub use keys::{KeysCommand, KeysError};
+pub use migrate_store::{MigrateStoreArguments, MigrateStoreError};
 
 /// Exit code for a wrong configuration; clap has the same for a wrong command line.
 pub const EXIT_WRONG_INPUT: u8 = 2;
@@ -44,6 +46,8 @@ enum Command {
     /// Make, list and revoke API keys
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Move everything from one store to another, and compare what both have
+    MigrateStore(MigrateStoreArguments),
     /// Serve the simulated model as an OpenAI-compatible provider, for tests under load
     SimulateLlm(SimulateLlmArguments),
 }
@@ -80,6 +84,8 @@ pub enum Task {
     Serve(Box<LoadedConfig>),
     /// Work on the keys in the configured store.
     Keys(Box<Config>, KeysCommand),
+    /// Move what is in the configured store.
+    MigrateStore(Box<Config>, MigrateStoreArguments),
     /// Serve the simulated model.
     SimulateLlm(SimulateLlmArguments),
 }
@@ -97,8 +103,10 @@ pub enum CliError {
 
 /// Whether the only thing that went wrong is that nobody reads on, as with `callboard plan | head -1`.
 pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    let of_the_output = match (error.downcast_ref(), error.downcast_ref()) {
-        (Some(CliError::Output(cause)), _) | (_, Some(KeysError::Output(cause))) => cause,
+    let of_the_output = match (error.downcast_ref(), error.downcast_ref(), error.downcast_ref()) {
+        (Some(CliError::Output(cause)), ..)
+        | (_, Some(KeysError::Output(cause)), _)
+        | (.., Some(MigrateStoreError::Output(cause))) => cause,
         _ => return false,
     };
     of_the_output.kind() == std::io::ErrorKind::BrokenPipe
@@ -110,7 +118,8 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         || matches!(
             error.downcast_ref(),
             Some(KeysError::UnknownTier { .. } | KeysError::UnknownKey(_))
-        );
+        )
+        || error.downcast_ref().is_some_and(MigrateStoreError::is_wrong_input);
     if is_wrong_input { EXIT_WRONG_INPUT } else { 1 }
 }
 
@@ -123,6 +132,7 @@ pub fn run(cli: Cli, output: &mut impl Write) -> Result<Task, CliError> {
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => Ok(Task::Serve(Box::new(load_config()?))),
         Command::Keys(command) => Ok(Task::Keys(Box::new(load_config()?.config), command)),
+        Command::MigrateStore(arguments) => Ok(Task::MigrateStore(Box::new(load_config()?.config), arguments)),
         Command::SimulateLlm(arguments) => Ok(Task::SimulateLlm(arguments)),
         Command::Plan(arguments) => {
             let config = load_config()?.config;

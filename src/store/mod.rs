@@ -2,6 +2,7 @@
 //! what they share here: rows and counters; only the composition root names one.
 
 mod activity;
+pub mod migrate;
 pub mod postgres;
 mod rows;
 pub mod sqlite;

@@ -8,7 +8,7 @@ mod decide;
 mod direct;
 mod failure;
 mod lane;
-mod open;
+pub(in crate::store) mod open;
 mod picture;
 mod read_set;
 mod reads;

@@ -7,7 +7,10 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection};
 
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+pub(in crate::store) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+
+/// What a migration from another store has begun and not ended is not all there is.
+const IS_HALF_MIGRATED: &str = "SELECT EXISTS (SELECT 1 FROM store_migration WHERE state <> 'done')";
 
 /// Connections left to others: operators, and the instance that takes this one's place.
 const MARGIN: i64 = 3;
@@ -71,6 +74,11 @@ pub enum PostgresOpenError {
     /// A migration failed.
     #[error("cannot migrate the database: {0}")]
     Migrate(#[source] sqlx::migrate::MigrateError),
+    /// What is in it is not all there is.
+    #[error(
+        "the database holds a migration from another store that has not ended well: run `callboard migrate-store` again"
+    )]
+    HalfMigrated,
 }
 
 /// An opened database.
@@ -86,6 +94,13 @@ pub(super) async fn open(options: &PostgresOptions) -> Result<Opened, PostgresOp
         .application_name("callboard");
     let mut connection = connect.connect().await.map_err(PostgresOpenError::Connect)?;
     migrate(&mut connection).await.map_err(PostgresOpenError::Migrate)?;
+    let is_half_migrated: bool = sqlx::query_scalar(IS_HALF_MIGRATED)
+        .fetch_one(&mut connection)
+        .await
+        .map_err(PostgresOpenError::Connect)?;
+    if is_half_migrated {
+        return Err(PostgresOpenError::HalfMigrated);
+    }
     let granted: i64 = sqlx::query_scalar(GRANTED)
         .fetch_one(&mut connection)
         .await
@@ -112,7 +127,7 @@ pub(super) async fn open(options: &PostgresOptions) -> Result<Opened, PostgresOp
 
 /// Under a lock of the database's, so that of several instances one migrates and the others find it done. A database that is newer
 /// than this program is served: an older instance runs on while newer ones start.
-async fn migrate(connection: &mut PgConnection) -> Result<(), sqlx::migrate::MigrateError> {
+pub(in crate::store) async fn migrate(connection: &mut PgConnection) -> Result<(), sqlx::migrate::MigrateError> {
     let mut migrations = Migrator::with_migrations(MIGRATIONS.iter().cloned().collect());
     migrations.set_ignore_missing(true);
     migrations.run(connection).await

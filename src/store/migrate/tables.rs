@@ -1,0 +1,370 @@
+//! Which tables and columns are moved: the one list of them, from which every statement of a migration is made.
+
+use uuid::Uuid;
+
+use super::row::Value;
+
+/// What a column holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Number,
+    Text,
+    Bytes,
+}
+
+/// A column of the target, and what the source has for it.
+#[derive(Debug)]
+pub(super) struct Column {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    /// What stands for it in a `SELECT` of the source; the column of the same name if nothing else is said.
+    source: &'static str,
+}
+
+impl Column {
+    const fn new(kind: Kind, name: &'static str) -> Self {
+        Self {
+            name,
+            kind,
+            source: name,
+        }
+    }
+
+    /// A column that the source does not have as it is.
+    const fn read_as(self, source: &'static str) -> Self {
+        Self { source, ..self }
+    }
+}
+
+const fn number(name: &'static str) -> Column {
+    Column::new(Kind::Number, name)
+}
+
+const fn text(name: &'static str) -> Column {
+    Column::new(Kind::Text, name)
+}
+
+const fn bytes(name: &'static str) -> Column {
+    Column::new(Kind::Bytes, name)
+}
+
+/// Rows that both stores have: a table, or what stands for one.
+#[derive(Debug)]
+pub(super) struct Table {
+    /// Its name: what people read, and the alias of both tables in every statement.
+    pub(super) name: &'static str,
+    /// What the source reads it from.
+    source: &'static str,
+    /// What the target reads it from.
+    target: &'static str,
+    pub(super) columns: &'static [Column],
+    /// So many of the first columns name a row.
+    pub(super) key: usize,
+    /// What ids in the key begin with when people read them.
+    id_prefix: &'static str,
+    /// Its rows are short, and whatever is written anywhere changes a row of one of these tables.
+    pub(super) is_narrow: bool,
+}
+
+/// SQLite gives only accounts with keys a row, and counts nothing: an account's Slots are its rows in `running`.
+const ACCOUNTS_OF_SOURCE: &str = "\
+(SELECT account, tier FROM accounts UNION ALL \
+ SELECT owners.account, (SELECT tier FROM runs WHERE runs.account = owners.account ORDER BY runs.id DESC LIMIT 1) AS tier \
+ FROM (WITH RECURSIVE owner (account) AS (\
+         SELECT min(account) FROM runs UNION ALL \
+         SELECT (SELECT min(runs.account) FROM runs WHERE runs.account > owner.account) FROM owner \
+         WHERE owner.account IS NOT NULL) \
+       SELECT account FROM owner WHERE account IS NOT NULL) AS owners \
+ WHERE owners.account NOT IN (SELECT account FROM accounts))";
+
+macro_rules! count_in_state {
+    ($state:literal) => {
+        concat!(
+            "(SELECT count(*) FROM runs WHERE runs.account = accounts.account AND runs.state = '",
+            $state,
+            "')"
+        )
+    };
+}
+
+/// Tables whose rows are copied, in this order: what refers to a row comes after it.
+pub(super) const COPIED: &[Table] = &[
+    Table {
+        name: "accounts",
+        source: ACCOUNTS_OF_SOURCE,
+        target: "accounts",
+        key: 1,
+        id_prefix: "",
+        is_narrow: true,
+        columns: &[
+            text("account"),
+            text("tier"),
+            number("running").read_as(count_in_state!("running")),
+            number("queued").read_as(count_in_state!("queued")),
+            number("next_place").read_as(concat!(
+                count_in_state!("running"),
+                " + ",
+                count_in_state!("queued"),
+                " + ",
+                count_in_state!("waiting")
+            )),
+        ],
+    },
+    Table {
+        name: "api_keys",
+        source: "api_keys",
+        target: "api_keys",
+        key: 1,
+        id_prefix: "key_",
+        is_narrow: true,
+        columns: &[
+            bytes("id"),
+            text("account"),
+            bytes("secret_hash"),
+            text("last_four"),
+            number("created_at"),
+            number("revoked_at"),
+        ],
+    },
+    Table {
+        name: "runs",
+        source: "runs",
+        target: "runs",
+        key: 1,
+        id_prefix: "run_",
+        is_narrow: true,
+        columns: &[
+            bytes("id"),
+            text("account"),
+            text("tier"),
+            text("state"),
+            number("epoch"),
+            // Whoever had it is not in the fleet: the first instance takes it over.
+            bytes("instance").read_as("CASE state WHEN 'running' THEN zeroblob(16) ELSE instance END"),
+            number("next_seq"),
+            number("reserved_seq"),
+            number("next_item")
+                .read_as("(SELECT COALESCE(max(items.position) + 1, 0) FROM items WHERE items.run_id = runs.id)"),
+            number("steps"),
+            number("input_tokens"),
+            number("output_tokens"),
+            text("error"),
+            text("waiting"),
+            number("created_at"),
+            number("started_at"),
+            number("ended_at"),
+            number("queue_deadline"),
+            text("idempotency_key"),
+            bytes("request_hash"),
+            number("line").read_as("started_at IS NULL"),
+        ],
+    },
+    Table {
+        name: "run_specs",
+        source: "run_specs",
+        target: "run_specs",
+        key: 1,
+        id_prefix: "run_",
+        is_narrow: false,
+        columns: &[bytes("run_id"), text("spec")],
+    },
+    Table {
+        name: "items",
+        source: "items",
+        target: "items",
+        key: 2,
+        id_prefix: "run_",
+        is_narrow: false,
+        columns: &[bytes("run_id"), number("position"), text("content")],
+    },
+    Table {
+        name: "event_batches",
+        source: "event_batches",
+        target: "event_batches",
+        key: 2,
+        id_prefix: "run_",
+        is_narrow: false,
+        columns: &[
+            bytes("run_id"),
+            number("last_seq"),
+            number("first_seq"),
+            bytes("frames"),
+        ],
+    },
+];
+
+/// The runs that can still come to stand in their account's line, by the order in which SQLite lets them start. Compared, not copied:
+/// the target works it out when all runs are there ([`SET_PLACES`]).
+pub(super) const PLACES: Table = Table {
+    name: "places in line",
+    source: "(SELECT id, row_number() OVER (PARTITION BY account ORDER BY id) - 1 AS place FROM runs \
+              WHERE state IN ('queued', 'running', 'waiting'))",
+    target: "(SELECT id, place FROM runs WHERE state IN ('queued', 'running', 'waiting'))",
+    key: 1,
+    id_prefix: "run_",
+    is_narrow: false,
+    columns: &[bytes("id"), number("place")],
+};
+
+/// For the target.
+pub(super) const SET_PLACES: &str = "UPDATE runs SET place = ordered.place FROM (\
+     SELECT id, row_number() OVER (PARTITION BY account ORDER BY id) - 1 AS place FROM runs \
+     WHERE state IN ('queued', 'running', 'waiting')) AS ordered \
+     WHERE runs.id = ordered.id AND runs.place <> ordered.place";
+
+impl Table {
+    fn key_columns(&self) -> &'static [Column] {
+        &self.columns[..self.key]
+    }
+
+    /// All rows of the source in the order of their keys; with `after`, those above the key whose values are bound.
+    pub(super) fn select_from_source(&self, after: bool) -> String {
+        let columns: Vec<String> = self
+            .columns
+            .iter()
+            .map(|column| format!("{} AS {}", column.source, quoted(column.name)))
+            .collect();
+        format!(
+            "SELECT {} FROM {} AS {}{} ORDER BY {}",
+            columns.join(", "),
+            self.source,
+            quoted(self.name),
+            self.bounds_in_source(after),
+            self.names_of_key()
+        )
+    }
+
+    /// How many rows [`Table::select_from_source`] gives.
+    pub(super) fn count_in_source(&self, after: bool) -> String {
+        format!(
+            "SELECT count(*) FROM {} AS {}{}",
+            self.source,
+            quoted(self.name),
+            self.bounds_in_source(after)
+        )
+    }
+
+    fn bounds_in_source(&self, after: bool) -> String {
+        if !after {
+            return String::new();
+        }
+        let marks = vec!["?"; self.key].join(", ");
+        format!(" WHERE ({}) > ({marks})", self.names_of_key())
+    }
+
+    /// As [`Table::select_from_source`], of the target and at most `$1` rows. Numbers come as `BIGINT` whatever the column is.
+    pub(super) fn select_from_target(&self, after: bool) -> String {
+        let columns: Vec<String> = self
+            .columns
+            .iter()
+            .map(|column| match column.kind {
+                Kind::Number => format!("{0}::bigint AS {0}", column.name),
+                Kind::Text | Kind::Bytes => column.name.to_owned(),
+            })
+            .collect();
+        let keys = self.ordered_key_of_target("");
+        let bounds = if after {
+            let marks: Vec<String> = (0..self.key).map(|index| format!("${}", index + 2)).collect();
+            format!(" WHERE ({}) > ({})", keys, marks.join(", "))
+        } else {
+            String::new()
+        };
+        format!(
+            "SELECT {} FROM {} AS {}{bounds} ORDER BY {keys} LIMIT $1",
+            columns.join(", "),
+            self.target,
+            quoted(self.name)
+        )
+    }
+
+    /// The highest key of the target.
+    pub(super) fn select_last_key(&self) -> String {
+        format!(
+            "SELECT {} FROM {} AS {} ORDER BY {} LIMIT 1",
+            self.names_of_key(),
+            self.target,
+            quoted(self.name),
+            self.ordered_key_of_target(" DESC")
+        )
+    }
+
+    /// Takes an array for each column. A row that is there already is left as it is: the last batch of an attempt that was killed may
+    /// have been under way.
+    pub(super) fn insert_into_target(&self) -> String {
+        let names: Vec<&str> = self.columns.iter().map(|column| column.name).collect();
+        let arrays: Vec<String> = self
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(index, column)| {
+                let of = match column.kind {
+                    Kind::Number => "bigint",
+                    Kind::Text => "text",
+                    Kind::Bytes => "bytea",
+                };
+                format!("${}::{of}[]", index + 1)
+            })
+            .collect();
+        format!(
+            "INSERT INTO {} ({}) SELECT * FROM unnest({}) ON CONFLICT DO NOTHING",
+            self.target,
+            names.join(", "),
+            arrays.join(", ")
+        )
+    }
+
+    fn names_of_key(&self) -> String {
+        let names: Vec<&str> = self.key_columns().iter().map(|column| column.name).collect();
+        names.join(", ")
+    }
+
+    /// Texts byte by byte, as SQLite orders them, whatever the database's own order is.
+    fn ordered_key_of_target(&self, direction: &str) -> String {
+        let keys: Vec<String> = self
+            .key_columns()
+            .iter()
+            .map(|column| {
+                let collation = if column.kind == Kind::Text {
+                    " COLLATE \"C\""
+                } else {
+                    ""
+                };
+                format!("{}.{}{collation}{direction}", quoted(self.name), column.name)
+            })
+            .collect();
+        keys.join(", ")
+    }
+
+    /// A row's key as people know it: `run_…, position 3`.
+    pub(super) fn describe_key(&self, row: &[Value]) -> String {
+        let parts: Vec<String> = self
+            .key_columns()
+            .iter()
+            .zip(row)
+            .map(|(column, value)| match value {
+                Value::Bytes(id) => match Uuid::from_slice(id) {
+                    Ok(id) => format!("{}{}", self.id_prefix, id.as_simple()),
+                    Err(_) => format!("an id of {} bytes", id.len()),
+                },
+                Value::Text(text) => text.clone(),
+                Value::Number(number) => format!("{} {number}", column.name),
+                Value::Null => "NULL".to_owned(),
+            })
+            .collect();
+        parts.join(", ")
+    }
+
+    /// The columns in which two rows differ.
+    pub(super) fn differing_columns(&self, one: &[Value], other: &[Value]) -> Vec<&'static str> {
+        let values = one.iter().zip(other);
+        let columns = self.columns.iter().zip(values);
+        columns
+            .filter(|(_, (one, other))| one != other)
+            .map(|(column, _)| column.name)
+            .collect()
+    }
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{name}\"")
+}
