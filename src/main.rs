@@ -40,12 +40,9 @@ fn small_runtime() -> std::io::Result<Runtime> {
 }
 
 fn work_on_keys(config: &Config, command: KeysCommand) -> anyhow::Result<()> {
-    small_runtime()?.block_on(async {
-        let store = callboard::app::open_store_shared(config).await?;
-        let done = cli::keys::run(command, config, &store, &mut std::io::stdout()).await;
-        store.close().await;
-        Ok(done?)
-    })
+    small_runtime()?.block_on(callboard::app::with_store(config, async |store| {
+        Ok(cli::keys::run(command, config, &*store, &mut std::io::stdout()).await?)
+    }))
 }
 
 fn migrate_store(config: &Config, arguments: MigrateStoreArguments) -> anyhow::Result<()> {
