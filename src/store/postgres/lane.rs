@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use callboard_actors::ports::StoreError;
 use sqlx::Connection;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::PgConnection;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::decide::decide;
 use super::failure::store_error;
 use super::fleet::notices::Notices;
-use super::open::connect_one;
+use super::open::Connector;
 use super::write::{Answer, PendingWrite, Write};
 use super::{read_set, write_set};
 use crate::store::activity::Activity;
@@ -25,7 +25,9 @@ const BATCH_ATTEMPTS: u32 = 3;
 const ADD_ACCOUNTS: &str = "INSERT INTO accounts (account, tier) SELECT * FROM unnest($1::text[], $2::text[]) ORDER BY 1 \
                             ON CONFLICT (account) DO NOTHING";
 const ADD_LANE: &str = "INSERT INTO writer_lanes (id, batch) VALUES ($1, 0) ON CONFLICT (id) DO NOTHING";
-const NAME_BATCH: &str = "UPDATE writer_lanes SET batch = $2, written_at = clock_timestamp() WHERE id = $1";
+/// The row may have been forgotten, if the lane had nothing to do for days.
+const NAME_BATCH: &str = "INSERT INTO writer_lanes (id, batch, written_at) VALUES ($1, $2, clock_timestamp()) \
+                          ON CONFLICT (id) DO UPDATE SET batch = excluded.batch, written_at = excluded.written_at";
 /// Waits for a transaction whose answer was lost, if it still runs.
 const LAST_BATCH: &str = "SELECT batch FROM writer_lanes WHERE id = $1 FOR UPDATE";
 const REMOVE_LANE: &str = "DELETE FROM writer_lanes WHERE id = $1";
@@ -42,7 +44,7 @@ type Outcome = Result<Answer, StoreError>;
 /// What a lane's task owns.
 pub(super) struct Lane {
     id: Uuid,
-    options: PgConnectOptions,
+    connect: Connector,
     connection: Option<PgConnection>,
     notices: Notices,
     activity: Arc<Activity>,
@@ -61,15 +63,10 @@ enum Failure {
 }
 
 impl Lane {
-    pub(super) fn new(
-        options: PgConnectOptions,
-        notices: Notices,
-        activity: Arc<Activity>,
-        commit_batch: usize,
-    ) -> Self {
+    pub(super) fn new(connect: Connector, notices: Notices, activity: Arc<Activity>, commit_batch: usize) -> Self {
         Self {
             id: Uuid::now_v7(),
-            options,
+            connect,
             connection: None,
             notices,
             activity,
@@ -173,7 +170,7 @@ impl Lane {
         if self.connection.is_some() {
             return Ok(());
         }
-        let mut connection = connect_one(&self.options).await.map_err(store_error)?;
+        let mut connection = self.connect.connect().await.map_err(store_error)?;
         let add = sqlx::query(ADD_LANE).bind(self.id.as_bytes().to_vec());
         add.execute(&mut connection).await.map_err(store_error)?;
         self.activity.writers_open.fetch_add(1, Ordering::Relaxed);
@@ -214,9 +211,10 @@ impl Lane {
         self.connect().await?;
         let connection = self.connection.as_mut().ok_or_else(lost)?;
         let last = sqlx::query_scalar(LAST_BATCH).bind(self.id.as_bytes().to_vec());
-        let asked: Result<Result<i64, _>, _> = tokio::time::timeout(PATIENCE, last.fetch_one(connection)).await;
+        let asked: Result<Result<Option<i64>, _>, _> =
+            tokio::time::timeout(PATIENCE, last.fetch_optional(connection)).await;
         match asked {
-            Ok(Ok(last)) => Ok(last == self.batch),
+            Ok(Ok(last)) => Ok(last == Some(self.batch)),
             failed => {
                 self.connection = None;
                 self.activity.writers_open.fetch_sub(1, Ordering::Relaxed);

@@ -20,14 +20,18 @@ pub(super) const NOBODY: InstanceId = InstanceId::from_uuid(Uuid::nil());
 
 /// Instances join one after the other: each locks this row.
 const ONE_JOINS: &str = "SELECT id FROM instances WHERE id = $1 FOR UPDATE";
+const END_THE_ONE_BEFORE: &str = "UPDATE instances SET lease_until = clock_timestamp() \
+                                  WHERE place = $1 AND lease_until > clock_timestamp()";
 const OTHERS: &str = "SELECT count(*) AS alive, COALESCE(bool_and(shares_events), TRUE) AS share FROM instances \
                       WHERE lease_until > clock_timestamp()";
-const JOIN: &str = "INSERT INTO instances (id, name, version, shares_events, lease_until) \
-     VALUES ($1, $2, $3, $4, clock_timestamp() + $5 * interval '1 microsecond') \
+const JOIN: &str = "INSERT INTO instances (id, name, version, shares_events, place, lease_until) \
+     VALUES ($1, $2, $3, $4, $5, clock_timestamp() + $6 * interval '1 microsecond') \
      RETURNING (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 /// Those that are long gone and left nothing.
 const FORGET: &str = "DELETE FROM instances WHERE lease_until < clock_timestamp() - interval '1 hour' AND id <> $1 \
      AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.instance = instances.id AND runs.state = 'running')";
+/// Of instances that were killed.
+const FORGET_LANES: &str = "DELETE FROM writer_lanes WHERE written_at < clock_timestamp() - interval '7 days'";
 
 const RENEW: &str = "UPDATE instances SET heartbeat_at = clock_timestamp(), \
      lease_until = clock_timestamp() + $2 * interval '1 microsecond', permits_limit = $3, permits_in_use = $4, draining = $5 \
@@ -74,6 +78,8 @@ pub(super) async fn join(pool: &PgPool, new: &NewInstance) -> Result<Timestamp, 
     let mut transaction = pool.begin().await.map_err(store_error)?;
     let wait = sqlx::query(ONE_JOINS).bind(NOBODY.id_bytes());
     wait.execute(&mut *transaction).await.map_err(store_error)?;
+    let end = sqlx::query(END_THE_ONE_BEFORE).bind(&new.place);
+    end.execute(&mut *transaction).await.map_err(store_error)?;
     let others = sqlx::query(OTHERS)
         .fetch_one(&mut *transaction)
         .await
@@ -89,10 +95,15 @@ pub(super) async fn join(pool: &PgPool, new: &NewInstance) -> Result<Timestamp, 
         .bind(&new.name)
         .bind(&new.version)
         .bind(new.shares_events)
+        .bind(&new.place)
         .bind(micros(new.lease));
     let now: i64 = join.fetch_one(&mut *transaction).await.map_err(store_error)?;
     let forget = sqlx::query(FORGET).bind(NOBODY.id_bytes());
     forget.execute(&mut *transaction).await.map_err(store_error)?;
+    sqlx::query(FORGET_LANES)
+        .execute(&mut *transaction)
+        .await
+        .map_err(store_error)?;
     transaction.commit().await.map_err(store_error)?;
     Ok(Timestamp::from_micros(now))
 }
