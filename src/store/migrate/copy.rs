@@ -49,3 +49,30 @@ async fn next_batch(rows: &mut BoxStream<'_, Result<Row, MigrationError>>) -> Re
     }
     Ok(batch)
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::{FutureExt, StreamExt, stream};
+
+    use super::*;
+
+    fn batches(count: usize, bytes: usize) -> Vec<usize> {
+        let rows = (0..count).map(|_| Ok(vec![Value::Bytes(vec![0; bytes])]));
+        let mut rows = stream::iter(rows).boxed();
+        let mut batches = Vec::new();
+        loop {
+            let batch = next_batch(&mut rows).now_or_never().expect("nothing is waited for");
+            match batch.expect("no error").len() {
+                0 => return batches,
+                rows => batches.push(rows),
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_has_few_rows_and_few_bytes() {
+        assert_eq!(batches(BATCH_ROWS * 2 + 1, 0), [BATCH_ROWS, BATCH_ROWS, 1]);
+        assert_eq!(batches(5, BATCH_BYTES * 2 / 3), [2, 2, 1]);
+        assert_eq!(batches(2, BATCH_BYTES * 3), [1, 1]);
+    }
+}

@@ -62,7 +62,7 @@ pub(super) struct Table {
     pub(super) key: usize,
     /// What ids in the key begin with when people read them.
     id_prefix: &'static str,
-    /// Its rows are short, and whatever is written anywhere changes a row of one of these tables.
+    /// Its rows are short.
     pub(super) is_narrow: bool,
 }
 
