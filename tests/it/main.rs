@@ -21,4 +21,5 @@ mod recovery;
 mod second_thoughts;
 mod startup;
 mod steps;
+mod store_migration;
 mod unknown_outcomes;

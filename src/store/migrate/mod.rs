@@ -7,11 +7,13 @@
 //!
 //! This is the one place that knows the tables of both adapters; which columns are moved stands in [`tables`].
 
+mod attempt;
 mod copy;
 mod error;
 mod progress;
 mod row;
 mod source;
+mod statements;
 mod tables;
 mod target;
 mod verify;
@@ -22,12 +24,13 @@ mod tests;
 use callboard_actors::time::Timestamp;
 
 use crate::store::sqlite::SqliteOptions;
+use attempt::{Fingerprint, Standing};
 pub use error::MigrationError;
 pub use progress::{Phase, Progress};
 pub use row::TableHash;
 use source::Source;
 use tables::{COPIED, PLACES};
-use target::{Fingerprint, Standing, Target};
+use target::Target;
 pub use verify::{Comparison, Difference, DifferenceKind};
 
 /// From where to where.

@@ -21,7 +21,7 @@ const LISTENING: u32 = 1;
 /// An unused connection for reading is closed after this time.
 const IDLE: Duration = Duration::from_secs(60);
 /// How long connecting may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(in crate::store) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 const GRANTED: &str = "SELECT LEAST(\
      current_setting('max_connections')::bigint - current_setting('superuser_reserved_connections')::bigint, \

@@ -35,7 +35,8 @@ pub(crate) struct Process {
     pub(crate) url: String,
 }
 
-fn command(directory: &Path, arguments: &[&str]) -> Command {
+/// A command of the binary, with nothing in its environment but these variables.
+pub(crate) fn command(directory: &Path, variables: &[(String, String)], arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_callboard"));
     command
         .args(arguments)
@@ -43,6 +44,7 @@ fn command(directory: &Path, arguments: &[&str]) -> Command {
         // What is set around the tests must not change them.
         .env_clear()
         .env("NO_COLOR", "1")
+        .envs(variables.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .kill_on_drop(true);
     command
@@ -50,14 +52,19 @@ fn command(directory: &Path, arguments: &[&str]) -> Command {
 
 /// Runs a command of the binary that ends by itself.
 pub(crate) async fn run_to_end(directory: &Path, arguments: &[&str]) -> Output {
-    let running = command(directory, arguments).output();
+    run_to_end_with(directory, &[], arguments).await
+}
+
+/// The same, with variables in its environment.
+pub(crate) async fn run_to_end_with(directory: &Path, variables: &[(String, String)], arguments: &[&str]) -> Output {
+    let running = command(directory, variables, arguments).output();
     patiently("a command to end", running).await.expect("the binary starts")
 }
 
 impl Process {
     /// Starts it and waits until it prints where it listens.
-    pub(crate) async fn start(directory: &Path, arguments: &[&str]) -> Self {
-        let mut child = command(directory, arguments)
+    pub(crate) async fn start(directory: &Path, variables: &[(String, String)], arguments: &[&str]) -> Self {
+        let mut child = command(directory, variables, arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

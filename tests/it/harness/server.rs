@@ -1,17 +1,20 @@
 //! A server and its directory.
 
 use std::path::Path;
+use std::process::Output;
 use std::sync::Arc;
 
 use tempfile::TempDir;
+use tokio::process::Command;
 
-use super::process::Process;
-use super::{Client, run_to_end, until_some};
+use super::process::{Process, command, run_to_end_with};
+use super::{Client, until_some};
 
 /// A directory with a configuration and a database, on which servers are started one after the other.
 #[derive(Clone)]
 pub(crate) struct Site {
     directory: Arc<TempDir>,
+    variables: Vec<(String, String)>,
 }
 
 /// A running server. End it with [`Server::finish`], [`Server::kill`] or [`Server::leave`]: one that is merely dropped fails the test.
@@ -33,7 +36,14 @@ impl Site {
         std::fs::write(directory.path().join("config.toml"), bound).unwrap();
         Self {
             directory: Arc::new(directory),
+            variables: Vec::new(),
         }
+    }
+
+    /// The same, with a variable in the environment of everything that is started here.
+    pub(crate) fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -42,7 +52,7 @@ impl Site {
 
     /// Starts a server here.
     pub(crate) async fn start(&self) -> Server {
-        let process = Process::start(self.path(), &[]).await;
+        let process = Process::start(self.path(), &self.variables, &[]).await;
         let url = process.url.clone();
         let server = Server {
             process: Some(process),
@@ -57,10 +67,20 @@ impl Site {
         server
     }
 
+    /// A command of the binary, to be run here.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        command(self.path(), &self.variables, arguments)
+    }
+
+    /// Runs a command of the binary that ends by itself.
+    pub(crate) async fn run_to_end(&self, arguments: &[&str]) -> Output {
+        run_to_end_with(self.path(), &self.variables, arguments).await
+    }
+
     /// Makes an API key and gives its secret.
     pub(crate) async fn create_key(&self, account: &str, tier: &str) -> String {
         let arguments = ["keys", "create", "--account", account, "--tier", tier];
-        let output = run_to_end(self.path(), &arguments).await;
+        let output = self.run_to_end(&arguments).await;
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{output:?}");
         let secret = printed

@@ -15,7 +15,7 @@ pub(crate) struct Upstream {
 impl Upstream {
     pub(crate) async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let process = Process::start(directory.path(), &["simulate-llm", "--port", "0"]).await;
+        let process = Process::start(directory.path(), &[], &["simulate-llm", "--port", "0"]).await;
         Self {
             process,
             _directory: directory,
