@@ -27,7 +27,7 @@ FROM (WITH RECURSIVE numbers (value) AS (SELECT 0 UNION ALL SELECT value + 1 FRO
 INSERT INTO run_specs SELECT id, '{\"model\":\"' || hex(randomblob(150)) || '\"}' FROM runs;
 INSERT INTO items SELECT id, value, '{\"text\":\"' || hex(randomblob(350)) || '\"}'
 FROM runs, (WITH RECURSIVE numbers (value) AS (SELECT 0 UNION ALL SELECT value + 1 FROM numbers WHERE value < 5) SELECT value FROM numbers);
-INSERT INTO event_batches SELECT id, value * 10, value * 10 + 9, CAST(hex(randomblob(400)) AS BLOB)
+INSERT INTO event_batches SELECT id, value * 10, value * 10 + 9, CAST(hex(randomblob(400)) AS BLOB), 0
 FROM runs, (WITH RECURSIVE numbers (value) AS (SELECT 0 UNION ALL SELECT value + 1 FROM numbers WHERE value < 11) SELECT value FROM numbers)";
 
 /// How long one table took.

@@ -26,15 +26,15 @@ use crate::auth::{Authenticator, RateLimiters, RequestRate};
 use crate::banner::Banner;
 use crate::blocking::BlockingPool;
 use crate::config::{Config, LOCAL_TIER, LogFormat, ModelConfig, ProviderConfig};
-use crate::http::{self, CapacityReport, Catalog, HttpOptions, HttpParts, HttpState, RunRequestLimits};
+use crate::housekeeping::{Housekeeping, HousekeepingTimes};
+use crate::http::{
+    self, CapacityReport, Catalog, HttpOptions, HttpParts, HttpState, InstanceIdentity, RunRequestLimits,
+};
 use crate::llm::openai::{OpenAiModel, OpenAiOptions};
 use crate::llm::simulated::SimulatedModel;
 use crate::shutdown;
 use crate::store::migrate::StoreMigration;
 use crate::telemetry;
-
-/// How often expired idempotency keys are looked for.
-const IDEMPOTENCY_SWEEP: Duration = Duration::from_secs(600);
 
 /// How long writes and open connections may take to end after the runs have.
 const CLOSING_TIME: Duration = Duration::from_secs(5);
@@ -86,6 +86,10 @@ where
 /// # Errors
 /// The store cannot be opened or does not answer.
 pub async fn fleet_overview(config: &Config) -> anyhow::Result<Option<FleetOverview>> {
+    if config.store.postgres_url_env.is_none() {
+        // To open a file that is not there would make it.
+        return Ok(None);
+    }
     let opened = OpenStore::for_command(config).await?;
     let overview = match opened.fleet() {
         Some(fleet) => fleet.overview().await.map(Some),
@@ -103,6 +107,7 @@ pub fn store_migration(config: &Config, from_path: Option<PathBuf>, target_url: 
 }
 
 async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool>>, io: Handle) -> anyhow::Result<()> {
+    let started_at = Timestamp::now();
     let metrics = telemetry::install_metrics()?;
     metrics.spawn_upkeep(&io);
     // First of all: what cannot listen must not take on runs.
@@ -132,13 +137,11 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     let services = run_services(config, extra, store.clone(), events.log.clone(), io.clone())?;
     let catalog = catalog(&services);
     let fleet = opened.fleet();
+    let name = config.fleet.name.clone();
+    let name = name.unwrap_or_else(|| joining::usual_name(address.port()));
     let beginning = on(&io, {
         let (config, store, fleet, is_shared) = (config.clone(), store.clone(), fleet.clone(), events.is_shared());
-        let name = config
-            .fleet
-            .name
-            .clone()
-            .unwrap_or_else(|| joining::usual_name(address.port()));
+        let name = name.clone();
         async move {
             match fleet {
                 Some(fleet) => joining::join(fleet, &config, name, address, is_shared).await,
@@ -149,7 +152,7 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     .await?;
     let settings = supervisor_settings(config, &limit, machine.cpus as usize);
     let supervisor = SupervisorHandle::start_supervisor(services, settings, beginning);
-    spawn_idempotency_sweep(&io, store.clone(), config.server.idempotency_retention);
+    let housekeeping = Housekeeping::start(&store, housekeeping_times(config), &io);
     let authenticator = Authenticator::new(store.clone(), io.clone(), LOCAL_TIER);
     if let Some(fleet) = &fleet {
         io.spawn(forget_changed_keys(fleet.clone(), authenticator.clone()));
@@ -161,6 +164,12 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
         runs: Arc::new(supervisor.clone()),
         store: store.clone(),
         event_log: events.log.clone(),
+        fleet,
+        instance: InstanceIdentity {
+            name,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at,
+        },
         catalog,
         authenticator,
         rate_limiters: RateLimiters::new(request_rates(config)),
@@ -188,6 +197,7 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     let _ = close_streams.send(true);
     server_handle.stop(true).await;
     serving.await??;
+    drop(housekeeping);
     on(&io, async move {
         opened.close().await;
         Ok(())
@@ -391,6 +401,7 @@ fn http_options(config: &Config, cpus: usize) -> HttpOptions {
         max_body_bytes: server.max_body,
         max_header_bytes: server.max_headers,
         max_long_poll: server.max_long_poll,
+        cancel_timeout: server.cancel_timeout,
         heartbeat: server.heartbeat_interval,
         default_page_size: server.page_default,
         max_page_size: server.page_maximum,
@@ -414,19 +425,12 @@ fn http_options(config: &Config, cpus: usize) -> HttpOptions {
     }
 }
 
-fn spawn_idempotency_sweep(io: &Handle, store: Arc<dyn Store>, retention: Duration) {
-    io.spawn(async move {
-        let mut ticks = tokio::time::interval(IDEMPOTENCY_SWEEP);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let retention = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
-            let before = Timestamp::from_micros(Timestamp::now().as_micros().saturating_sub(retention));
-            if let Err(error) = store.forget_idempotency_keys(before).await {
-                tracing::warn!(%error, "expired idempotency keys could not be forgotten; trying again later");
-            }
-        }
-    });
+fn housekeeping_times(config: &Config) -> HousekeepingTimes {
+    HousekeepingTimes {
+        idempotency_retention: config.server.idempotency_retention,
+        archive_after: config.events.archive_after,
+        history_retention: config.events.history_retention,
+    }
 }
 
 fn print_banner(config: &Config, address: SocketAddr, limit: &RunLimit, has_keys: bool) {

@@ -3,12 +3,11 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use callboard::cli::{self, Cli, KeysCommand, MigrateStoreArguments, SimulateLlmArguments, Task};
+use callboard::cli::{self, Cli, ClusterArguments, KeysCommand, MigrateStoreArguments, SimulateLlmArguments, Task};
 use callboard::config::{Config, this_machine};
 use callboard::llm::simulate_server::{self, SimulateServerOptions};
 use callboard::llm::simulated::options::SimulateOptions;
 use clap::Parser;
-use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
@@ -26,17 +25,23 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Task::Nothing => Ok(()),
         Task::Serve(loaded) => callboard::app::serve(&loaded.config, this_machine()),
         Task::Keys(config, command) => work_on_keys(&config, command),
+        Task::Cluster(config, arguments) => show_cluster(&config, &arguments),
         Task::MigrateStore(config, arguments) => migrate_store(&config, arguments),
         Task::SimulateLlm(arguments) => simulate_llm(&arguments),
     }
 }
 
-/// For a command that works on a store and ends.
-fn small_runtime() -> std::io::Result<Runtime> {
+/// The runtime of a command that asks the store.
+fn small_runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
+}
+
+fn show_cluster(config: &Config, arguments: &ClusterArguments) -> anyhow::Result<()> {
+    let overview = small_runtime()?.block_on(callboard::app::fleet_overview(config))?;
+    Ok(cli::cluster::run(arguments, overview.as_ref(), &mut std::io::stdout())?)
 }
 
 fn work_on_keys(config: &Config, command: KeysCommand) -> anyhow::Result<()> {

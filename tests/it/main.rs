@@ -1,5 +1,5 @@
-//! The real binary, over real HTTP, with real SQLite: one module per promise. Each test starts servers of its own, on port 0 and in
-//! its own directory; the harness fails on anything left alive.
+//! The real binary, over real HTTP, with real SQLite, PostgreSQL and Redis: one module per promise. Each test starts servers of its own,
+//! on port 0 and in its own directory; the harness fails on anything left alive.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -8,8 +8,20 @@ mod bad_input;
 mod broken_parts;
 mod cancelling;
 mod capacity;
+mod chaos;
+#[path = "../../examples/chaos/round/mod.rs"]
+mod chaos_round;
+mod cluster;
 mod endings;
+mod fleet_crashes;
+mod fleet_database;
+mod fleet_quota;
+mod fleet_redis;
+mod fleet_rolling;
+mod fleet_sharing;
+mod fleet_starting;
 mod harness;
+mod history;
 mod idempotency;
 mod imports;
 mod leaving;
@@ -17,8 +29,13 @@ mod log_under_fire;
 mod openapi;
 mod queueing;
 mod quota;
+mod readiness;
 mod recovery;
+#[path = "../../examples/rig/mod.rs"]
+mod rig;
+mod rig_parts;
 mod second_thoughts;
+mod slow_cancels;
 mod startup;
 mod steps;
 mod store_migration;

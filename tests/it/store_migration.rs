@@ -15,10 +15,11 @@ use callboard_actors::time::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
+use sqlx::{ConnectOptions, Connection};
 use tokio::runtime::Handle;
 
 use crate::harness::{Client, SeenEvent, Site, check_whole_log, patiently};
+use crate::rig::{fresh_schema, shared_postgres_url};
 
 const SETTINGS: &str = "[tiers.pro]\nconcurrent_runs = 3\n";
 const VARIABLE: &str = "MIGRATION_TARGET";
@@ -45,7 +46,7 @@ struct Left {
 
 impl Move {
     async fn prepare() -> Self {
-        let url = fresh_schema().await;
+        let url = fresh_schema(&shared_postgres_url().unwrap()).await.unwrap();
         let site = Site::new(SETTINGS).with_variable(VARIABLE, &url);
         let left = live_and_die(&site).await;
         Self { site, url, left }
@@ -116,19 +117,6 @@ impl Move {
         old.close().await;
         new.close().await;
     }
-}
-
-async fn fresh_schema() -> String {
-    let server = std::env::var("CALLBOARD_TEST_POSTGRES_URL")
-        .expect("no Postgres to test with: run `scripts/with-services cargo test …`");
-    let schema = format!("moved_{}", uuid::Uuid::now_v7().simple());
-    let options = PgConnectOptions::from_str(&server).unwrap();
-    let mut connection = options.connect().await.unwrap();
-    let create = AssertSqlSafe(format!("CREATE SCHEMA {schema}"));
-    sqlx::query(create).execute(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
-    let separator = if server.contains('?') { '&' } else { '?' };
-    format!("{server}{separator}options=-csearch_path%3D{schema}")
 }
 
 async fn post_idempotent(client: &Client) -> Value {
@@ -344,7 +332,7 @@ async fn a_damaged_row_is_named_and_no_server_starts_on_it() {
 
 #[tokio::test]
 async fn what_cannot_be_moved_is_refused_in_words() {
-    let url = fresh_schema().await;
+    let url = fresh_schema(&shared_postgres_url().unwrap()).await.unwrap();
     let site = Site::new(SETTINGS).with_variable(VARIABLE, &url);
     let refused = async |more: &[&str]| {
         let output = site.run_to_end(&[&MIGRATE, more].concat()).await;

@@ -152,6 +152,7 @@ pub(super) const COPIED: &[Table] = &[
             number("queue_deadline"),
             text("idempotency_key"),
             bytes("request_hash"),
+            number("history"),
             number("line").read_as("started_at IS NULL"),
         ],
     },
@@ -185,17 +186,43 @@ pub(super) const COPIED: &[Table] = &[
             number("last_seq"),
             number("first_seq"),
             bytes("frames"),
+            number("encoding"),
         ],
     },
 ];
 
-/// The runs that can still come to stand in their account's line, by the order in which SQLite lets them start. Compared, not copied:
-/// the target works it out when all runs are there ([`SET_PLACES`]).
+/// The runs that can still come to stand in their account's line, with these columns. One part for each state, because both databases
+/// have an index of the runs in that state alone.
+macro_rules! runs_without_end {
+    ($columns:literal) => {
+        concat!(
+            "(SELECT ",
+            $columns,
+            " FROM runs WHERE state = 'queued' UNION ALL SELECT ",
+            $columns,
+            " FROM runs WHERE state = 'running' UNION ALL SELECT ",
+            $columns,
+            " FROM runs WHERE state = 'waiting')"
+        )
+    };
+}
+
+/// They stand in the order of their ids, in which SQLite lets them start.
+macro_rules! places_by_id {
+    () => {
+        concat!(
+            "(SELECT id, row_number() OVER (PARTITION BY account ORDER BY id) - 1 AS place FROM ",
+            runs_without_end!("id, account"),
+            " AS without_end)"
+        )
+    };
+}
+
+/// Compared, not copied: the target works it out when all runs are there ([`SET_PLACES`]).
 pub(super) const PLACES: Table = Table {
     name: "places in line",
-    source: "(SELECT id, row_number() OVER (PARTITION BY account ORDER BY id) - 1 AS place FROM runs \
-              WHERE state IN ('queued', 'running', 'waiting'))",
-    target: "(SELECT id, place FROM runs WHERE state IN ('queued', 'running', 'waiting'))",
+    source: places_by_id!(),
+    target: runs_without_end!("id, place"),
     key: 1,
     id_prefix: "run_",
     is_narrow: false,
@@ -203,7 +230,8 @@ pub(super) const PLACES: Table = Table {
 };
 
 /// For the target.
-pub(super) const SET_PLACES: &str = "UPDATE runs SET place = ordered.place FROM (\
-     SELECT id, row_number() OVER (PARTITION BY account ORDER BY id) - 1 AS place FROM runs \
-     WHERE state IN ('queued', 'running', 'waiting')) AS ordered \
-     WHERE runs.id = ordered.id AND runs.place <> ordered.place";
+pub(super) const SET_PLACES: &str = concat!(
+    "UPDATE runs SET place = ordered.place FROM ",
+    places_by_id!(),
+    " AS ordered WHERE runs.id = ordered.id AND runs.place <> ordered.place"
+);

@@ -7,6 +7,8 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
+use super::pool::Pool;
+
 pub(in crate::store) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// What a migration from another store has begun and not ended is not all there is.
@@ -97,9 +99,8 @@ pub enum PostgresOpenError {
 pub(super) struct Opened {
     pub(super) connect: Connector,
     pub(super) lanes: u32,
-    pub(super) readers: PgPool,
-    pub(super) control: PgPool,
-    pub(super) listening: PgPool,
+    pub(super) readers: Pool,
+    pub(super) control: Pool,
     /// The channel of this installation's notices.
     pub(super) channel: String,
 }
@@ -163,14 +164,15 @@ pub(super) async fn open(options: &PostgresOptions) -> Result<Opened, PostgresOp
                 }
             })
     };
-    let kept = |connections| pool(connections).idle_timeout(None).max_lifetime(None);
+    let kept = pool(control).idle_timeout(None).max_lifetime(None);
     Ok(Opened {
         lanes,
-        readers: pool(readers)
-            .idle_timeout(IDLE)
-            .connect_lazy_with(connect.options.clone()),
-        control: kept(control).connect_lazy_with(connect.options.clone()),
-        listening: kept(LISTENING).connect_lazy_with(connect.options.clone()),
+        readers: Pool::new(
+            pool(readers)
+                .idle_timeout(IDLE)
+                .connect_lazy_with(connect.options.clone()),
+        ),
+        control: Pool::new(kept.connect_lazy_with(connect.options.clone())),
         // Two installations in one database have different schemas.
         channel: format!("callboard_{schema}"),
         connect,
@@ -184,7 +186,22 @@ pub(super) struct Connector {
     longest_standstill: Duration,
 }
 
+/// Without the options: they hold the password.
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Connector")
+    }
+}
+
 impl Connector {
+    /// A pool for one listener, which must not be used for another after that one: nobody can say whether its connection came back.
+    pub(super) fn pool_of_one(&self) -> PgPool {
+        PgPoolOptions::new()
+            .max_connections(LISTENING)
+            .acquire_timeout(CONNECT_TIMEOUT)
+            .connect_lazy_with(self.options.clone())
+    }
+
     /// A connection that is ready for work.
     pub(super) async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
         let connecting = async {

@@ -10,15 +10,16 @@ use callboard_actors::ports::store::{Creation, Idempotency, KeyRecord, RunQuery,
 use callboard_actors::run_state::RunState;
 use futures::TryStreamExt;
 use sqlx::Postgres;
-use sqlx::postgres::{PgArguments, PgPool, PgRow};
+use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::query::Query;
 use uuid::Uuid;
 
 use super::failure::store_error;
+use super::pool::{Pool, within_patience};
 use super::rows::{self, IdBytes, run_columns, signed};
 use crate::store::activity::Activity;
 
-type Statement<'q> = Query<'q, Postgres, PgArguments>;
+pub(super) type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
 const RUN: &str = concat!(
     "SELECT ",
@@ -49,9 +50,11 @@ macro_rules! list_runs {
 const ITEMS: &str =
     "SELECT position, content FROM items WHERE run_id = $1 AND position > $2 ORDER BY position LIMIT $3";
 
-/// Pages, because a row-by-row read that stops early makes the server send all the rest.
-const EVENTS: &str = "SELECT frames, last_seq FROM event_batches WHERE run_id = $1 AND last_seq > $2 \
-                      ORDER BY last_seq LIMIT $3";
+/// Pages, because a row-by-row read that stops early makes the server send all the rest. The first one is small: of an archived run one
+/// row is most often enough.
+const EVENTS: &str = "SELECT last_seq, frames, CAST(encoding AS BIGINT) AS encoding FROM event_batches \
+                      WHERE run_id = $1 AND last_seq > $2 ORDER BY last_seq LIMIT $3";
+const EVENT_BATCHES_AT_FIRST: i64 = 4;
 const EVENT_BATCHES_AT_ONCE: i64 = 64;
 
 macro_rules! select_keys {
@@ -70,27 +73,27 @@ const HAS_KEYS: &str = "SELECT 1 FROM api_keys LIMIT 1";
 /// The pool of connections that read.
 #[derive(Debug, Clone)]
 pub(super) struct Readers {
-    pool: PgPool,
+    pool: Pool,
     activity: Arc<Activity>,
 }
 
 impl Readers {
-    pub(super) fn new(pool: PgPool, activity: Arc<Activity>) -> Self {
+    pub(super) fn new(pool: Pool, activity: Arc<Activity>) -> Self {
         Self { pool, activity }
     }
 
-    pub(super) fn pool(&self) -> &PgPool {
+    pub(super) fn pool(&self) -> &Pool {
         &self.pool
     }
 
     async fn row(&self, statement: Statement<'_>) -> Result<Option<PgRow>, StoreError> {
         self.activity.count_statements(1);
-        statement.fetch_optional(&self.pool).await.map_err(store_error)
+        self.pool.row(statement).await
     }
 
     async fn rows(&self, statement: Statement<'_>) -> Result<Vec<PgRow>, StoreError> {
         self.activity.count_statements(1);
-        statement.fetch_all(&self.pool).await.map_err(store_error)
+        self.pool.rows(statement).await
     }
 
     pub(super) async fn run(&self, run: RunId) -> Result<Option<RunRecord>, StoreError> {
@@ -149,32 +152,48 @@ impl Readers {
         after: Option<u64>,
         max_bytes: usize,
     ) -> Result<Vec<EncodedEvents>, StoreError> {
+        let mut lent = self.pool.lend().await?;
+        let batches = within_patience(self.event_batches(&mut lent, run, after, max_bytes)).await;
+        lent.give_back(batches)
+    }
+
+    async fn event_batches(
+        &self,
+        connection: &mut PgConnection,
+        run: RunId,
+        after: Option<u64>,
+        max_bytes: usize,
+    ) -> Result<Vec<EncodedEvents>, StoreError> {
         let mut batches = Vec::new();
         let mut bytes = 0;
-        let mut above = after.map_or(-1, signed);
+        let (mut above, mut seen) = (after.map_or(-1, signed), after);
+        let mut limit = EVENT_BATCHES_AT_FIRST;
         loop {
             self.activity.count_statements(1);
             let mut stored = sqlx::query(EVENTS)
                 .bind(run.id_bytes())
                 .bind(above)
-                .bind(EVENT_BATCHES_AT_ONCE)
-                .fetch(&self.pool);
+                .bind(limit)
+                .fetch(&mut *connection);
             let mut count = 0;
             while let Some(row) = stored.try_next().await.map_err(store_error)? {
                 count += 1;
                 above = rows::get(&row, "last_seq")?;
-                let Some(batch) = rows::events(&row)?.after(after) else {
+                // Archived between two pages, a row has what was read before it and what was not.
+                let Some(batch) = rows::events(&row)?.after(seen) else {
                     continue;
                 };
+                seen = Some(batch.last_seq());
                 bytes += batch.bytes().len();
                 batches.push(batch);
                 if bytes >= max_bytes {
                     return Ok(batches);
                 }
             }
-            if count < EVENT_BATCHES_AT_ONCE {
+            if count < limit {
                 return Ok(batches);
             }
+            limit = EVENT_BATCHES_AT_ONCE;
         }
     }
 

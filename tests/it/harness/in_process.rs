@@ -41,6 +41,14 @@ pub(crate) trait Script: Send + Sync + 'static {
     /// When the store has answered, before anyone hears of it.
     async fn after_parked_update(&self) {}
 
+    /// Before a run is read.
+    async fn before_run(&self) {}
+
+    /// What the log says of its reach.
+    fn reach(&self) -> Option<Reach> {
+        None
+    }
+
     /// `Some` is the answer, and nothing is appended.
     async fn before_append(&self) -> Option<EventLogError> {
         None
@@ -275,6 +283,7 @@ impl Store for ScriptedStore {
     }
 
     async fn run(&self, run: RunId) -> Result<Option<RunRecord>, StoreError> {
+        self.script.before_run().await;
         self.inner.run(run).await
     }
 
@@ -292,6 +301,14 @@ impl Store for ScriptedStore {
 
     async fn forget_idempotency_keys(&self, before: Timestamp) -> Result<u64, StoreError> {
         self.inner.forget_idempotency_keys(before).await
+    }
+
+    async fn archive_ended(&self, ended_before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.inner.archive_ended(ended_before, limit).await
+    }
+
+    async fn forget_events(&self, ended_before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.inner.forget_events(ended_before, limit).await
     }
 
     async fn create_key(&self, key: KeyRecord) -> Result<(), StoreError> {
@@ -349,7 +366,7 @@ impl EventLog for ScriptedLog {
     }
 
     fn reach(&self) -> Option<Reach> {
-        self.inner.reach()
+        self.script.reach()
     }
 
     fn follow(&self, run: RunId, after: Option<u64>) -> EventStream {

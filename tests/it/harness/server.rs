@@ -4,17 +4,18 @@ use std::path::Path;
 use std::process::Output;
 use std::sync::Arc;
 
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use super::process::{Process, command, run_to_end_with};
-use super::{Client, until_some};
+use super::{Client, binary, until_some};
+use crate::rig::{Process, ServerProcess, Settings};
 
 /// A directory with a configuration and a database, on which servers are started one after the other.
 #[derive(Clone)]
 pub(crate) struct Site {
     directory: Arc<TempDir>,
-    variables: Vec<(String, String)>,
+    environment: Vec<(String, String)>,
 }
 
 /// A running server. End it with [`Server::finish`], [`Server::kill`] or [`Server::leave`]: one that is merely dropped fails the test.
@@ -28,21 +29,17 @@ impl Site {
     /// A fresh one. `settings` is TOML, over the shipped `config.toml`; it must not set `server.bind`.
     pub(crate) fn new(settings: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let bound = if settings.contains("[server]") {
-            settings.replace("[server]", "[server]\nbind = \"127.0.0.1:0\"")
-        } else {
-            format!("[server]\nbind = \"127.0.0.1:0\"\n{settings}")
-        };
-        std::fs::write(directory.path().join("config.toml"), bound).unwrap();
+        let bound = Settings::default().with("[server]\nbind = \"127.0.0.1:0\"\n").unwrap();
+        bound.with(settings).unwrap().write_into(directory.path()).unwrap();
         Self {
             directory: Arc::new(directory),
-            variables: Vec::new(),
+            environment: Vec::new(),
         }
     }
 
     /// The same, with a variable in the environment of everything that is started here.
     pub(crate) fn with_variable(mut self, name: &str, value: &str) -> Self {
-        self.variables.push((name.to_owned(), value.to_owned()));
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -52,8 +49,11 @@ impl Site {
 
     /// Starts a server here.
     pub(crate) async fn start(&self) -> Server {
-        let process = Process::start(self.path(), &self.variables, &[]).await;
-        let url = process.url.clone();
+        let started = binary()
+            .start("callboard", self.path(), &self.environment, &[])
+            .await
+            .unwrap();
+        let ServerProcess { process, url } = started;
         let server = Server {
             process: Some(process),
             site: self.clone(),
@@ -69,24 +69,21 @@ impl Site {
 
     /// A command of the binary, to be run here.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        command(self.path(), &self.variables, arguments)
+        binary().command(self.path(), &self.environment, arguments)
     }
 
     /// Runs a command of the binary that ends by itself.
     pub(crate) async fn run_to_end(&self, arguments: &[&str]) -> Output {
-        run_to_end_with(self.path(), &self.variables, arguments).await
+        let running = binary().run_to_end(self.path(), &self.environment, arguments).await;
+        running.unwrap()
     }
 
     /// Makes an API key and gives its secret.
     pub(crate) async fn create_key(&self, account: &str, tier: &str) -> String {
-        let arguments = ["keys", "create", "--account", account, "--tier", tier];
-        let output = self.run_to_end(&arguments).await;
-        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{output:?}");
-        let secret = printed
-            .split(|character: char| !(character.is_ascii_alphanumeric() || character == '_'))
-            .find(|word| word.starts_with("ck_"));
-        secret.unwrap_or_else(|| panic!("no key in {printed:?}")).to_owned()
+        binary()
+            .create_key(self.path(), &self.environment, account, tier)
+            .await
+            .unwrap()
     }
 }
 
@@ -98,12 +95,12 @@ impl Server {
 
     /// A client without a key.
     pub(crate) fn client(&self) -> Client {
-        Client::new(&self.url, None)
+        Client::new(&self.url, None).unwrap()
     }
 
     /// A client with this key.
     pub(crate) fn client_with(&self, key: &str) -> Client {
-        Client::new(&self.url, Some(key))
+        Client::new(&self.url, Some(key)).unwrap()
     }
 
     fn process(&self) -> &Process {
@@ -112,13 +109,18 @@ impl Server {
 
     /// SIGTERM; does not wait.
     pub(crate) fn ask_to_leave(&self) {
-        self.process().ask_to_leave();
+        self.process().signal(Signal::SIGTERM).unwrap();
+    }
+
+    /// SIGHUP, as when its terminal is closed; does not wait.
+    pub(crate) fn hang_up(&self) {
+        self.process().signal(Signal::SIGHUP).unwrap();
     }
 
     /// Waits for the end that somebody asked for, and gives the exit code.
     pub(crate) async fn ended(mut self) -> (Site, Option<i32>) {
         let mut process = self.process.take().unwrap();
-        let status = process.ended().await;
+        let status = process.ended().await.unwrap();
         (self.site.clone(), status.code())
     }
 
@@ -133,7 +135,7 @@ impl Server {
 
     /// `kill -9`.
     pub(crate) async fn kill(mut self) -> Site {
-        self.process.take().unwrap().kill().await;
+        self.process.take().unwrap().kill().await.unwrap();
         self.site.clone()
     }
 

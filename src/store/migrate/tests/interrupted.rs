@@ -9,7 +9,7 @@ const MANY_ROWS: &str = "
 INSERT INTO items SELECT x'01900000000070008000000000000008', value, 'x'
 FROM (WITH RECURSIVE numbers (value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM numbers WHERE value < 5100)
       SELECT value FROM numbers);
-INSERT INTO event_batches SELECT x'01900000000070008000000000000008', 1 + value, 1 + value, zeroblob(10)
+INSERT INTO event_batches SELECT x'01900000000070008000000000000008', 1 + value, 1 + value, zeroblob(10), 0
 FROM (WITH RECURSIVE numbers (value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM numbers WHERE value < 5100)
       SELECT value FROM numbers);";
 

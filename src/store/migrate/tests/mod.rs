@@ -149,7 +149,9 @@ INSERT INTO runs (id, account, tier, state, epoch, instance, next_seq, reserved_
 INSERT INTO run_specs SELECT id, '{"model":"' || hex(id) || '"}' FROM runs;
 INSERT INTO items SELECT id, 0, '{"text":"' || hex(id) || '\u0000 ü 🦀"}' FROM runs;
 INSERT INTO items VALUES (x'01900000000070008000000000000001', 1, ''), (x'01900000000070008000000000000001', 2, '[]');
-INSERT INTO event_batches SELECT id, 0, 1, zeroblob(3) FROM runs;
+INSERT INTO event_batches SELECT id, 0, 1, zeroblob(3), 0 FROM runs;
 INSERT INTO event_batches VALUES
-    (x'01900000000070008000000000000001', 2, 3, x'000102fdfeff'), (x'01900000000070008000000000000006', 2, 4, x'');
+    (x'01900000000070008000000000000001', 2, 3, x'000102fdfeff', 1), (x'01900000000070008000000000000006', 2, 4, x'', 0);
+UPDATE runs SET history = 1 WHERE state = 'completed';
+UPDATE runs SET history = 2 WHERE state = 'cancelled';
 "#;

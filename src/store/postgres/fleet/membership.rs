@@ -8,8 +8,8 @@ use callboard_actors::ports::StoreError;
 use callboard_actors::ports::fleet::{Beat, Heartbeat, InstanceLoad, JoinError, NewInstance};
 use callboard_actors::ports::store::RunRecord;
 use callboard_actors::time::Timestamp;
-use sqlx::Row;
-use sqlx::postgres::{PgPool, PgRow};
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{Connection, Row};
 use uuid::Uuid;
 
 use crate::store::postgres::failure::store_error;
@@ -57,9 +57,10 @@ const DISOWN: &str = "UPDATE runs SET instance = $4 WHERE id IN \
      (SELECT id FROM runs WHERE instance = $1 AND state = 'running' AND id < $3 AND id <> ALL($2) ORDER BY id FOR UPDATE)";
 
 const HOLDS_LEASE: &str = "SELECT count(*) FROM instances WHERE id = $1 AND lease_until > clock_timestamp()";
-/// Runs that somebody writes at this moment are passed over: they are found again.
+/// Runs that somebody writes at this moment are passed over, and those of an instance whose lease is being renewed: they are found again.
 const LOST_RUNS: &str = "SELECT runs.id FROM instances AS lost JOIN runs ON runs.instance = lost.id AND runs.state = 'running' \
-     WHERE lost.lease_until <= clock_timestamp() ORDER BY runs.id LIMIT $1 FOR UPDATE OF runs SKIP LOCKED";
+     WHERE lost.lease_until <= clock_timestamp() ORDER BY runs.id LIMIT $1 \
+     FOR UPDATE OF runs SKIP LOCKED FOR SHARE OF lost SKIP LOCKED";
 const TAKE_OVER: &str = "UPDATE runs SET epoch = epoch + 1, instance = $2 WHERE id = ANY($1)";
 const TAKEN: &str = concat!(
     "SELECT ",
@@ -74,8 +75,8 @@ const SET_LIMITS: &str = "UPDATE accounts SET slot_limit = tiers.concurrent_runs
      (SELECT accounts.account FROM accounts JOIN tiers ON tiers.name = accounts.tier \
       WHERE accounts.slot_limit IS DISTINCT FROM tiers.concurrent_runs ORDER BY accounts.account FOR UPDATE OF accounts)";
 
-pub(super) async fn join(pool: &PgPool, new: &NewInstance) -> Result<Timestamp, JoinError> {
-    let mut transaction = pool.begin().await.map_err(store_error)?;
+pub(super) async fn join(connection: &mut PgConnection, new: &NewInstance) -> Result<Timestamp, JoinError> {
+    let mut transaction = connection.begin().await.map_err(store_error)?;
     let wait = sqlx::query(ONE_JOINS).bind(NOBODY.id_bytes());
     wait.execute(&mut *transaction).await.map_err(store_error)?;
     let end = sqlx::query(END_THE_ONE_BEFORE).bind(&new.place);
@@ -108,7 +109,7 @@ pub(super) async fn join(pool: &PgPool, new: &NewInstance) -> Result<Timestamp, 
     Ok(Timestamp::from_micros(now))
 }
 
-pub(super) async fn heartbeat(pool: &PgPool, heartbeat: &Heartbeat) -> Result<Beat, StoreError> {
+pub(super) async fn heartbeat(connection: &mut PgConnection, heartbeat: &Heartbeat) -> Result<Beat, StoreError> {
     let InstanceLoad {
         permits_limit,
         permits_in_use,
@@ -120,10 +121,17 @@ pub(super) async fn heartbeat(pool: &PgPool, heartbeat: &Heartbeat) -> Result<Be
         .bind(i64::from(permits_limit))
         .bind(i64::from(permits_in_use))
         .bind(draining);
-    let renewed = renew.execute(pool).await.map_err(store_error)?.rows_affected();
+    let renewed = renew
+        .execute(&mut *connection)
+        .await
+        .map_err(store_error)?
+        .rows_affected();
     let look = sqlx::query(LOOK).bind(heartbeat.instance.id_bytes());
-    let row = look.fetch_one(pool).await.map_err(store_error)?;
-    let tiers = sqlx::query(QUEUED_BY_TIER).fetch_all(pool).await.map_err(store_error)?;
+    let row = look.fetch_one(&mut *connection).await.map_err(store_error)?;
+    let tiers = sqlx::query(QUEUED_BY_TIER)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(store_error)?;
     beat(renewed > 0, &row, &tiers)
 }
 
@@ -151,14 +159,14 @@ fn beat(held: bool, row: &PgRow, tiers: &[PgRow]) -> Result<Beat, StoreError> {
     })
 }
 
-pub(super) async fn leave(pool: &PgPool, instance: InstanceId) -> Result<(), StoreError> {
+pub(super) async fn leave(connection: &mut PgConnection, instance: InstanceId) -> Result<(), StoreError> {
     let leave = sqlx::query(LEAVE).bind(instance.id_bytes());
-    leave.execute(pool).await.map_err(store_error)?;
+    leave.execute(&mut *connection).await.map_err(store_error)?;
     Ok(())
 }
 
 pub(super) async fn disown_unknown(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     instance: InstanceId,
     known: &[RunId],
     made_before: RunId,
@@ -169,11 +177,19 @@ pub(super) async fn disown_unknown(
         .bind(known)
         .bind(made_before.id_bytes())
         .bind(NOBODY.id_bytes());
-    Ok(disown.execute(pool).await.map_err(store_error)?.rows_affected())
+    Ok(disown
+        .execute(&mut *connection)
+        .await
+        .map_err(store_error)?
+        .rows_affected())
 }
 
-pub(super) async fn take_over(pool: &PgPool, instance: InstanceId, limit: u32) -> Result<Vec<RunRecord>, StoreError> {
-    let mut transaction = pool.begin().await.map_err(store_error)?;
+pub(super) async fn take_over(
+    connection: &mut PgConnection,
+    instance: InstanceId,
+    limit: u32,
+) -> Result<Vec<RunRecord>, StoreError> {
+    let mut transaction = connection.begin().await.map_err(store_error)?;
     let holds = sqlx::query_scalar(HOLDS_LEASE).bind(instance.id_bytes());
     let holds: i64 = holds.fetch_one(&mut *transaction).await.map_err(store_error)?;
     if holds == 0 {
@@ -193,14 +209,17 @@ pub(super) async fn take_over(pool: &PgPool, instance: InstanceId, limit: u32) -
     Ok(records)
 }
 
-pub(super) async fn set_tier_limits(pool: &PgPool, limits: Vec<(String, Option<u32>)>) -> Result<(), StoreError> {
+pub(super) async fn set_tier_limits(
+    connection: &mut PgConnection,
+    limits: Vec<(String, Option<u32>)>,
+) -> Result<(), StoreError> {
     let number = |limit: Option<u32>| limit.map(|limit| i32::try_from(limit).unwrap_or(i32::MAX));
     let mut limits = limits;
     // Instances that start at the same moment lock the tiers in the same order.
     limits.sort();
     let (names, limits): (Vec<String>, Vec<Option<i32>>) =
         limits.into_iter().map(|(name, limit)| (name, number(limit))).unzip();
-    let mut transaction = pool.begin().await.map_err(store_error)?;
+    let mut transaction = connection.begin().await.map_err(store_error)?;
     let set = sqlx::query(SET_TIERS).bind(names).bind(limits);
     set.execute(&mut *transaction).await.map_err(store_error)?;
     sqlx::query(SET_LIMITS)
