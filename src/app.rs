@@ -5,6 +5,7 @@ mod parts;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ use crate::http::{
 use crate::llm::openai::{OpenAiModel, OpenAiOptions};
 use crate::llm::simulated::SimulatedModel;
 use crate::shutdown;
+use crate::store::migrate::StoreMigration;
 use crate::telemetry;
 
 /// How long writes and open connections may take to end after the runs have.
@@ -95,6 +97,13 @@ pub async fn fleet_overview(config: &Config) -> anyhow::Result<Option<FleetOverv
     };
     opened.close().await;
     Ok(overview?)
+}
+
+/// The move of an installation from its SQLite file, or the one named here, to a PostgreSQL database.
+pub fn store_migration(config: &Config, from_path: Option<PathBuf>, target_url: String) -> StoreMigration {
+    let mut source = parts::sqlite_options(config);
+    source.path = from_path.unwrap_or(source.path);
+    StoreMigration { source, target_url }
 }
 
 async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool>>, io: Handle) -> anyhow::Result<()> {
