@@ -5,16 +5,15 @@
 //! within the flush interval; everything else as in `Strict`. A store that does not answer holds the run up and loses nothing:
 //! the write is tried again until it succeeds or is refused.
 
+mod hold;
 mod writes;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use futures::FutureExt;
 use std::panic::AssertUnwindSafe;
-use tokio::sync::Notify;
 
 use crate::encoding::{EncodedEvents, EventEncoder};
 use crate::event::EventBody;
@@ -26,6 +25,7 @@ use crate::ports::store::{ClaimRun, NewRun, RunCommit, RunProgress, StateChange}
 use crate::run::RunActor;
 use crate::services::{Durability, RunServices};
 use crate::store_actor::writes::Writer;
+pub(crate) use hold::{Backlog, Hold};
 pub(crate) use writes::append_until_answered;
 
 /// How the run comes into this actor's hands. The first write.
@@ -100,51 +100,6 @@ pub(crate) enum WriteLoss {
     Fenced,
     /// The store refused or broke in a way that another try would not mend.
     Broken,
-}
-
-/// Whether this instance has the run. Once it has let go of it, nothing more is written: another may have it.
-#[derive(Debug, Default)]
-pub(crate) struct Hold {
-    is_let_go: AtomicBool,
-}
-
-impl Hold {
-    pub(crate) fn let_go(&self) {
-        self.is_let_go.store(true, Ordering::Release);
-    }
-
-    fn check(&self) -> Result<(), WriteLoss> {
-        if self.is_let_go.load(Ordering::Acquire) {
-            return Err(WriteLoss::Fenced);
-        }
-        Ok(())
-    }
-}
-
-/// Bytes of events that wait for their commit. Whoever produces them waits while there are too many.
-#[derive(Debug, Default)]
-pub(crate) struct Backlog {
-    bytes: AtomicUsize,
-    shrunk: Notify,
-}
-
-impl Backlog {
-    fn set(&self, bytes: usize) {
-        if self.bytes.swap(bytes, Ordering::AcqRel) > bytes {
-            self.shrunk.notify_waiters();
-        }
-    }
-
-    /// Returns when at most `limit` bytes wait.
-    pub(crate) async fn at_most(&self, limit: usize) {
-        loop {
-            let shrunk = self.shrunk.notified();
-            if self.bytes.load(Ordering::Acquire) <= limit {
-                return;
-            }
-            shrunk.await;
-        }
-    }
 }
 
 pub(crate) struct StoreActor {
