@@ -32,6 +32,7 @@ mod tests;
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use async_trait::async_trait;
@@ -91,6 +92,8 @@ struct Shared {
     looking: Semaphore,
     /// A run has nothing more to send.
     published: Notify,
+    /// Redis answers and takes nothing (it is full, or may not be written): events do not reach the others, as if it were away.
+    refuses: AtomicBool,
     closed: watch::Sender<bool>,
 }
 
@@ -120,6 +123,7 @@ impl RedisEventLog {
             sending: Semaphore::new(SENDING_AT_ONCE),
             looking: Semaphore::new(LOOKING_AT_ONCE),
             published: Notify::new(),
+            refuses: AtomicBool::new(false),
             closed: watch::Sender::new(false),
             options,
         });
@@ -297,7 +301,8 @@ impl EventLog for RedisEventLog {
     }
 
     fn reach(&self) -> Option<Reach> {
-        Some(if self.shared.is_connected() {
+        let refuses = self.shared.refuses.load(Ordering::Relaxed);
+        Some(if self.shared.is_connected() && !refuses {
             Reach::Everywhere
         } else {
             Reach::OnlyHere
