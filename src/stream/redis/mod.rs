@@ -32,7 +32,6 @@ mod tests;
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use async_trait::async_trait;
@@ -92,8 +91,6 @@ struct Shared {
     looking: Semaphore,
     /// A run has nothing more to send.
     published: Notify,
-    /// Redis answers and takes nothing (it is full, or may not be written): events do not reach the others, as if it were away.
-    refuses: AtomicBool,
     closed: watch::Sender<bool>,
 }
 
@@ -123,7 +120,6 @@ impl RedisEventLog {
             sending: Semaphore::new(SENDING_AT_ONCE),
             looking: Semaphore::new(LOOKING_AT_ONCE),
             published: Notify::new(),
-            refuses: AtomicBool::new(false),
             closed: watch::Sender::new(false),
             options,
         });
@@ -301,8 +297,7 @@ impl EventLog for RedisEventLog {
     }
 
     fn reach(&self) -> Option<Reach> {
-        let refuses = self.shared.refuses.load(Ordering::Relaxed);
-        Some(if self.shared.is_connected() && !refuses {
+        Some(if self.shared.is_connected() && !self.shared.link.refuses() {
             Reach::Everywhere
         } else {
             Reach::OnlyHere

@@ -2,7 +2,6 @@
 //! log, so nothing is kept twice and nothing is lost while Redis is away, and goes when everything is out.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use callboard_actors::encoding::EncodedEvents;
 use callboard_actors::ids::RunId;
@@ -87,7 +86,7 @@ async fn publish_batch(shared: &Arc<Shared>, run: RunId, work: Work, events: Enc
     };
     let mut connection = shared.link.connected().await;
     let published = shared.commands.publish(&mut connection, run, &message).await;
-    shared.refuses.store(published.is_err(), Ordering::Relaxed);
+    shared.link.heard(published.as_ref().err());
     match published {
         Ok(Published::Taken) => shared.runs.with(run, |_, used| used.published_below(next)),
         // An answer was lost and this is the second attempt; or a run that nobody works on was changed by two instances, and then the
