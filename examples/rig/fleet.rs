@@ -7,7 +7,7 @@ use super::binary::Binary;
 use super::fleet_client::FleetClient;
 use super::instance::Instance;
 use super::services::fresh_key_prefix;
-use super::settings::Settings;
+use super::settings::{Settings, UNHURRIED};
 
 /// Short leases, so that a lost instance is noticed soon; signs of life on streams, so that clients notice as well; and no more
 /// connections than several fleets on one PostgreSQL have room for.
@@ -68,7 +68,11 @@ impl Fleet {
             name: String::new(),
             database_url: database_url.to_owned(),
             redis_url: redis_url.to_owned(),
-            settings: Settings::default().with(SETTINGS)?.with(&redis)?.with(settings)?,
+            settings: Settings::default()
+                .with(SETTINGS)?
+                .with(UNHURRIED)?
+                .with(&redis)?
+                .with(settings)?,
         };
         Ok(Self {
             template,

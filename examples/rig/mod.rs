@@ -13,6 +13,7 @@
 
 mod addresses;
 mod binary;
+mod certificates;
 mod client;
 mod fleet;
 mod fleet_client;
@@ -30,6 +31,7 @@ mod upstream;
 
 pub(crate) use addresses::{Address, Addresses};
 pub(crate) use binary::{Binary, ServerProcess};
+pub(crate) use certificates::Certificates;
 pub(crate) use client::{Client, OpenError, Reply, is_terminal, until_some};
 pub(crate) use fleet::{Fleet, InstanceOptions};
 pub(crate) use fleet_client::FleetClient;
@@ -42,7 +44,7 @@ pub(crate) use reader::{EventReader, SeenEvent, StreamError};
 pub(crate) use redis::{Redis, RedisMemory};
 pub(crate) use rules::{Seen, lasting, lost_in, problems_of_log};
 pub(crate) use services::{address_of, fresh_key_prefix, fresh_schema, shared_postgres_url, shared_redis_url, through};
-pub(crate) use settings::Settings;
+pub(crate) use settings::{Settings, UNHURRIED};
 pub(crate) use upstream::Upstream;
 
 use std::future::Future;
@@ -51,7 +53,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 /// How long anything may take before it counts as broken. Far more than it needs: the machine may be busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Between two questions of somebody who waits for a server that cannot answer now, unless it becomes known earlier that asking again
 /// makes sense. Without it, hundreds of waiting clients would take the machine from the servers they wait for.

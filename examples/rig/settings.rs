@@ -5,6 +5,15 @@ use std::path::Path;
 use anyhow::Context;
 use toml::{Table, Value};
 
+/// No limit of requests a second for anyone: whoever waits for something asks as often as the machine bears.
+pub(crate) const UNHURRIED: &str = "
+    [tiers]
+    free = { requests_per_second = 0 }
+    plus = { requests_per_second = 0 }
+    pro = { requests_per_second = 0 }
+    ultra = { requests_per_second = 0 }
+";
+
 /// Settings of a server, over the shipped `config.toml`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Settings(Table);

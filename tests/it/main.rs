@@ -20,6 +20,7 @@ mod fleet_redis;
 mod fleet_rolling;
 mod fleet_sharing;
 mod fleet_starting;
+mod fleet_tls;
 mod harness;
 mod history;
 mod idempotency;

@@ -164,7 +164,11 @@ pub(super) async fn open(options: &PostgresOptions) -> Result<Opened, PostgresOp
                 }
             })
     };
-    let kept = pool(control).idle_timeout(None).max_lifetime(None);
+    // Whoever needs one of these asks again: an attempt to connect into a network that swallows it must not hold up the next one.
+    let kept = pool(control)
+        .acquire_timeout(CONNECT_TIMEOUT)
+        .idle_timeout(None)
+        .max_lifetime(None);
     Ok(Opened {
         lanes,
         readers: Pool::new(
