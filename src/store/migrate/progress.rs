@@ -68,7 +68,8 @@ impl<'a> Teller<'a> {
     /// Tells what is done and was not told.
     pub(super) fn finish(&mut self) {
         if self.untold > 0 {
-            self.add_batch(std::mem::take(&mut self.untold));
+            let rows = std::mem::take(&mut self.untold);
+            self.add_batch(rows);
         }
     }
 }
