@@ -88,7 +88,7 @@ async fn main() {
             part.phase, part.table, part.rows
         );
     }
-    for phase in [Phase::Copying, Phase::Comparing] {
+    for phase in [Phase::Reading, Phase::Copying, Phase::Comparing] {
         let of_phase = || parts.iter().filter(|part| part.phase == phase);
         let rows: u64 = of_phase().map(|part| part.rows).sum();
         let time: Duration = of_phase().map(|part| part.time).sum();

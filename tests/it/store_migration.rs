@@ -1,6 +1,6 @@
 //! `callboard migrate-store`: what a real server left in its file, in every state, goes on in PostgreSQL as if nothing had happened.
 
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::str::FromStr;
 
 use callboard::store::postgres::{PostgresOptions, PostgresStore};
@@ -269,7 +269,8 @@ async fn killed_half_way_it_ends_the_same_when_it_is_run_again() {
     let hold = "BEGIN; LOCK TABLE event_batches IN SHARE MODE";
     sqlx::raw_sql(hold).execute(&mut holder).await.unwrap();
     let arguments = [&MIGRATE, ["--to-url-env", VARIABLE].as_slice()].concat();
-    let mut migration = moved.site.command(&arguments).spawn().unwrap();
+    let mut command = moved.site.command(&arguments);
+    let mut migration = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let mut watcher = moved.database().await;
     let copying = async {
         let mut items: i64 = 0;

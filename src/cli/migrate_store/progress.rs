@@ -48,6 +48,7 @@ impl<'a, W: Write> ProgressLines<'a, W> {
 /// `copying runs: 120,000 of 1,000,000 rows (12 %), 45,000 a second`.
 fn line(progress: Progress, elapsed: Duration) -> String {
     let phase = match progress.phase {
+        Phase::Reading => "reading",
         Phase::Copying => "copying",
         Phase::Comparing => "comparing",
     };

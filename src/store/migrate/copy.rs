@@ -31,7 +31,7 @@ pub(super) async fn copy_table(
         let count = batch.len() as u64;
         let (inserted, next) = tokio::join!(target.insert(table, batch), next_batch(&mut rows));
         inserted?;
-        teller.add(count);
+        teller.add_batch(count);
         batch = next?;
     }
     Ok(())

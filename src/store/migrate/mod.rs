@@ -84,7 +84,7 @@ impl StoreMigration {
     pub async fn plan(&self) -> Result<Plan, MigrationError> {
         let mut source = Source::look_into(&self.source).await?;
         let target = Target::connect(&self.target_url).await?;
-        let standing = target.standing(fingerprint(&mut source).await?).await?;
+        let standing = target.standing(fingerprint(&mut source, &mut |_| {}).await?).await?;
         target.close().await;
         let mut rows = Vec::new();
         for table in COPIED {
@@ -105,7 +105,7 @@ impl StoreMigration {
     pub async fn run(&self, progress: &mut dyn FnMut(Progress)) -> Result<Outcome, MigrationError> {
         let mut source = Source::open(&self.source).await?;
         let target = Target::connect(&self.target_url).await?;
-        let fingerprint = fingerprint(&mut source).await?;
+        let fingerprint = fingerprint(&mut source, progress).await?;
         // A target that is refused stays as it is.
         target.standing(fingerprint).await?;
         target.make_tables().await?;
@@ -132,10 +132,10 @@ impl StoreMigration {
     }
 }
 
-async fn fingerprint(source: &mut Source) -> Result<Fingerprint, MigrationError> {
+async fn fingerprint(source: &mut Source, progress: &mut dyn FnMut(Progress)) -> Result<Fingerprint, MigrationError> {
     Ok(Fingerprint {
         source: source.identity().await?,
-        state: source.state().await?,
+        state: source.state(progress).await?,
     })
 }
 

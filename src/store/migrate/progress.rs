@@ -5,6 +5,8 @@ use super::tables::Table;
 /// What is being done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
+    /// The source is read, to find out whether an earlier attempt can be gone on with.
+    Reading,
     /// Rows are copied.
     Copying,
     /// Rows are compared.
@@ -24,9 +26,13 @@ pub struct Progress {
     pub of: u64,
 }
 
+/// Rows that are read one by one, between two signs of life.
+const TELL_EVERY: u64 = 1000;
+
 /// Adds up what is done with one table, and tells it.
 pub(super) struct Teller<'a> {
     so_far: Progress,
+    untold: u64,
     progress: &'a mut dyn FnMut(Progress),
 }
 
@@ -38,11 +44,32 @@ impl<'a> Teller<'a> {
             done: 0,
             of,
         };
-        Self { so_far, progress }
+        Self {
+            so_far,
+            untold: 0,
+            progress,
+        }
     }
 
-    pub(super) fn add(&mut self, rows: u64) {
+    /// So many rows are done together.
+    pub(super) fn add_batch(&mut self, rows: u64) {
         self.so_far.done += rows;
         (self.progress)(self.so_far);
+    }
+
+    /// One row is done.
+    pub(super) fn add_row(&mut self) {
+        self.untold += 1;
+        if self.untold == TELL_EVERY {
+            self.finish();
+        }
+    }
+
+    /// Tells what is done and was not told.
+    pub(super) fn finish(&mut self) {
+        if self.untold > 0 {
+            let rows = std::mem::take(&mut self.untold);
+            self.add_batch(rows);
+        }
     }
 }

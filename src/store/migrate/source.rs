@@ -10,6 +10,7 @@ use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection, Sqli
 use sqlx::{AssertSqlSafe, ConnectOptions, Row as _, Sqlite};
 
 use super::error::MigrationError;
+use super::progress::{Phase, Progress, Teller};
 use super::row::{Row, TableHash, Value, hash_row};
 use super::tables::{COPIED, Kind, Table};
 use crate::store::sqlite::open::{self, DatabaseLock};
@@ -101,19 +102,22 @@ impl Source {
 
     /// What it has, in few bytes: all that is short, and how many rows there are of all that is long. Whatever a server writes changes one of
     /// them, because seqs and the number of items stand in the run's row.
-    pub(super) async fn state(&mut self) -> Result<[u8; 32], MigrationError> {
+    pub(super) async fn state(&mut self, progress: &mut dyn FnMut(Progress)) -> Result<[u8; 32], MigrationError> {
         let mut parts = Vec::new();
         for table in COPIED {
+            let count = self.count(table, None).await?;
             if !table.is_narrow {
-                let rows = self.count(table, None).await?;
-                parts.push(Value::Text(rows.to_string()));
+                parts.push(Value::Text(count.to_string()));
                 continue;
             }
+            let mut teller = Teller::new(Phase::Reading, table, count, progress);
             let mut hash = TableHash::default();
             let mut rows = self.rows(table, None);
             while let Some(row) = rows.try_next().await? {
                 hash.add(&row);
+                teller.add_row();
             }
+            teller.finish();
             parts.push(Value::Text(hash.to_string()));
         }
         Ok(hash_row(&parts))

@@ -12,9 +12,6 @@ use super::source::Source;
 use super::tables::Table;
 use super::target::Target;
 
-/// Rows between two signs of life.
-const TELL_EVERY: u64 = 1000;
-
 /// What both sides have of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Comparison {
@@ -84,7 +81,6 @@ pub(super) async fn compare_table(
     let mut ours = source.rows(table, None);
     let mut theirs = target.rows(table);
     let (mut our_row, mut their_row) = (ours.try_next().await?, theirs.next().await?);
-    let mut untold = 0;
     loop {
         let order = match (&our_row, &their_row) {
             (None, None) => break,
@@ -119,14 +115,8 @@ pub(super) async fn compare_table(
             comparison.target.add(&row);
             their_row = theirs.next().await?;
         }
-        untold += 1;
-        if untold == TELL_EVERY {
-            teller.add(untold);
-            untold = 0;
-        }
+        teller.add_row();
     }
-    if untold > 0 {
-        teller.add(untold);
-    }
+    teller.finish();
     Ok(comparison)
 }
