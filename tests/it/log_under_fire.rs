@@ -117,11 +117,11 @@ impl DroppingReader {
             let Some(mut reader) = opened else { return };
             let patience = self.next_random() % 200 + 1;
             for _ in 0..patience {
-                let Ok(Some(event)) = reader.try_next().await else {
+                let Ok(Some(event)) = reader.read().await else {
                     break;
                 };
                 self.check_follows(&event);
-                self.seen.take_in(&event);
+                self.seen.take_in(&event).unwrap();
                 self.after = Some(event.seq);
                 count();
                 if event.is_terminal() {

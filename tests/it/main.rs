@@ -18,6 +18,9 @@ mod openapi;
 mod queueing;
 mod quota;
 mod recovery;
+#[path = "../../examples/rig/mod.rs"]
+mod rig;
+mod rig_parts;
 mod second_thoughts;
 mod startup;
 mod steps;

@@ -1,27 +1,9 @@
-//! An HTTP client of the API.
+//! What tests ask of a server through the API, where anything but the answer they want fails the test.
 
-use reqwest::header::HeaderMap;
-use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::reader::EventReader;
-use super::{patiently, until_some};
-
-/// A client of one server, perhaps with a key. Cheap to clone.
-#[derive(Clone)]
-pub(crate) struct Client {
-    http: reqwest::Client,
-    url: String,
-    key: Option<String>,
-}
-
-/// An answer, read whole.
-#[derive(Debug)]
-pub(crate) struct Reply {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) text: String,
-}
+use super::{PATIENCE, until_some};
+use crate::rig::{Client, EventReader, OpenError, Reply, is_terminal};
 
 impl Reply {
     /// The body as JSON.
@@ -48,53 +30,15 @@ impl Reply {
         assert!(request_id.is_some(), "{error}");
         error
     }
-
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(|value| value.to_str().unwrap())
-    }
 }
 
 impl Client {
-    pub(crate) fn new(url: &str, key: Option<&str>) -> Self {
-        Self {
-            http: reqwest::Client::builder().no_proxy().build().unwrap(),
-            url: url.to_owned(),
-            key: key.map(str::to_owned),
-        }
-    }
-
-    /// A request that is not sent yet.
-    pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        let request = self.http.request(method, format!("{}{path}", self.url));
-        match &self.key {
-            Some(key) => request.bearer_auth(key),
-            None => request,
-        }
-    }
-
-    /// Sends it and reads the whole answer.
-    pub(crate) async fn send(request: reqwest::RequestBuilder) -> reqwest::Result<Reply> {
-        let whole = async {
-            let response = request.send().await?;
-            Ok(Reply {
-                status: response.status(),
-                headers: response.headers().clone(),
-                text: response.text().await?,
-            })
-        };
-        patiently("an answer", whole).await
-    }
-
-    pub(crate) async fn get_raw(&self, path: &str) -> reqwest::Result<Reply> {
-        Self::send(self.request(Method::GET, path)).await
-    }
-
     pub(crate) async fn get(&self, path: &str) -> Reply {
         self.get_raw(path).await.unwrap()
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Reply {
-        Self::send(self.request(Method::POST, path).json(body)).await.unwrap()
+        self.post_raw(path, body).await.unwrap()
     }
 
     /// Posts a run and gives the answer, whatever it is.
@@ -163,25 +107,11 @@ impl Client {
         self.try_events(run, after).await.expect("the server answers")
     }
 
-    /// The same, for servers that may be gone.
-    pub(crate) async fn try_events(&self, run: &str, after: Option<u64>) -> reqwest::Result<Option<EventReader>> {
-        let mut request = self.request(Method::GET, &format!("/api/v1/runs/{run}/events"));
-        if let Some(after) = after {
-            request = request.header("last-event-id", after);
+    /// The same, for servers that may be gone. A refusal still fails the test.
+    pub(crate) async fn try_events(&self, run: &str, after: Option<u64>) -> Result<Option<EventReader>, OpenError> {
+        match self.open_events(run, after, PATIENCE).await {
+            Err(OpenError::Refused(status, text)) => panic!("{status}: {text}"),
+            opened => opened,
         }
-        let response = patiently("an event stream", request.send()).await?;
-        if response.status() == 204 {
-            return Ok(None);
-        }
-        let status = response.status();
-        if status != 200 {
-            panic!("{status}: {}", response.text().await?);
-        }
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Ok(Some(EventReader::new(response)))
     }
-}
-
-pub(crate) fn is_terminal(run: &Value) -> bool {
-    matches!(run["state"].as_str(), Some("completed" | "failed" | "cancelled"))
 }

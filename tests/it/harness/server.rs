@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use super::process::Process;
-use super::{Client, run_to_end, until_some};
+use super::{Client, binary, until_some};
+use crate::rig::{Process, ServerProcess, Settings};
 
 /// A directory with a configuration and a database, on which servers are started one after the other.
 #[derive(Clone)]
@@ -25,12 +26,8 @@ impl Site {
     /// A fresh one. `settings` is TOML, over the shipped `config.toml`; it must not set `server.bind`.
     pub(crate) fn new(settings: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let bound = if settings.contains("[server]") {
-            settings.replace("[server]", "[server]\nbind = \"127.0.0.1:0\"")
-        } else {
-            format!("[server]\nbind = \"127.0.0.1:0\"\n{settings}")
-        };
-        std::fs::write(directory.path().join("config.toml"), bound).unwrap();
+        let bound = Settings::default().with("[server]\nbind = \"127.0.0.1:0\"\n").unwrap();
+        bound.with(settings).unwrap().write_into(directory.path()).unwrap();
         Self {
             directory: Arc::new(directory),
         }
@@ -42,8 +39,8 @@ impl Site {
 
     /// Starts a server here.
     pub(crate) async fn start(&self) -> Server {
-        let process = Process::start(self.path(), &[]).await;
-        let url = process.url.clone();
+        let started = binary().start("callboard", self.path(), &[], &[]).await.unwrap();
+        let ServerProcess { process, url } = started;
         let server = Server {
             process: Some(process),
             site: self.clone(),
@@ -59,14 +56,7 @@ impl Site {
 
     /// Makes an API key and gives its secret.
     pub(crate) async fn create_key(&self, account: &str, tier: &str) -> String {
-        let arguments = ["keys", "create", "--account", account, "--tier", tier];
-        let output = run_to_end(self.path(), &arguments).await;
-        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{output:?}");
-        let secret = printed
-            .split(|character: char| !(character.is_ascii_alphanumeric() || character == '_'))
-            .find(|word| word.starts_with("ck_"));
-        secret.unwrap_or_else(|| panic!("no key in {printed:?}")).to_owned()
+        binary().create_key(self.path(), &[], account, tier).await.unwrap()
     }
 }
 
@@ -78,12 +68,12 @@ impl Server {
 
     /// A client without a key.
     pub(crate) fn client(&self) -> Client {
-        Client::new(&self.url, None)
+        Client::new(&self.url, None).unwrap()
     }
 
     /// A client with this key.
     pub(crate) fn client_with(&self, key: &str) -> Client {
-        Client::new(&self.url, Some(key))
+        Client::new(&self.url, Some(key)).unwrap()
     }
 
     fn process(&self) -> &Process {
@@ -92,13 +82,13 @@ impl Server {
 
     /// SIGTERM; does not wait.
     pub(crate) fn ask_to_leave(&self) {
-        self.process().ask_to_leave();
+        self.process().signal(Signal::SIGTERM).unwrap();
     }
 
     /// Waits for the end that somebody asked for, and gives the exit code.
     pub(crate) async fn ended(mut self) -> (Site, Option<i32>) {
         let mut process = self.process.take().unwrap();
-        let status = process.ended().await;
+        let status = process.ended().await.unwrap();
         (self.site.clone(), status.code())
     }
 
@@ -113,7 +103,7 @@ impl Server {
 
     /// `kill -9`.
     pub(crate) async fn kill(mut self) -> Site {
-        self.process.take().unwrap().kill().await;
+        self.process.take().unwrap().kill().await.unwrap();
         self.site.clone()
     }
 
