@@ -1,5 +1,8 @@
 //! The composition root: the one place that names concrete adapters and puts a server together from its configuration.
 
+mod joining;
+mod parts;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,26 +10,25 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use callboard_actors::capacity::{MachineSize, RunLimit};
-use callboard_actors::ids::InstanceId;
-use callboard_actors::ports::{EventLog, Model, Store, Tool};
+use callboard_actors::ports::fleet::{FleetOverview, Notice};
+use callboard_actors::ports::{EventLog, Fleet, Model, Store, Tool};
 use callboard_actors::services::{ModelRoute, RunServices};
-use callboard_actors::supervisor::{Beginning, SupervisorHandle, SupervisorSettings};
+use callboard_actors::supervisor::{SupervisorHandle, SupervisorSettings};
 use callboard_actors::time::Timestamp;
-use secrecy::SecretString;
+use futures::StreamExt;
 use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use crate::app::parts::{OpenEventLog, OpenStore};
 use crate::auth::{Authenticator, RateLimiters, RequestRate};
 use crate::banner::Banner;
 use crate::blocking::BlockingPool;
-use crate::config::{Config, LOCAL_TIER, LogFormat, ModelConfig, ProviderConfig, Synchronous};
+use crate::config::{Config, LOCAL_TIER, LogFormat, ModelConfig, ProviderConfig};
 use crate::http::{self, CapacityReport, Catalog, HttpOptions, HttpParts, HttpState, RunRequestLimits};
 use crate::llm::openai::{OpenAiModel, OpenAiOptions};
 use crate::llm::simulated::SimulatedModel;
 use crate::shutdown;
-use crate::store::sqlite::{self, SqliteOptions, SqliteStore};
-use crate::stream::memory::{MemoryEventLog, MemoryLogOptions};
 use crate::telemetry;
 
 /// How often expired idempotency keys are looked for.
@@ -63,22 +65,52 @@ pub fn serve_with_tools(config: &Config, machine: MachineSize, extra: Vec<Arc<dy
     served
 }
 
-/// Opens the store for a command that works beside a server or without one.
-pub async fn open_store_shared(config: &Config) -> anyhow::Result<SqliteStore> {
-    Ok(SqliteStore::open_shared(sqlite_options(config), &Handle::current()).await?)
+/// Opens the store for a command that works beside a server or without one, and closes it again.
+///
+/// # Errors
+/// The store cannot be opened, or what `work` answers.
+pub async fn with_store<T, F>(config: &Config, work: impl FnOnce(Arc<dyn Store>) -> F) -> anyhow::Result<T>
+where
+    F: Future<Output = anyhow::Result<T>>,
+{
+    let opened = OpenStore::for_command(config).await?;
+    let done = work(opened.store()).await;
+    opened.close().await;
+    done
+}
+
+/// The instances that share the configured store; `None` if it is one that serves a single server.
+///
+/// # Errors
+/// The store cannot be opened or does not answer.
+pub async fn fleet_overview(config: &Config) -> anyhow::Result<Option<FleetOverview>> {
+    let opened = OpenStore::for_command(config).await?;
+    let overview = match opened.fleet() {
+        Some(fleet) => fleet.overview().await.map(Some),
+        None => Ok(None),
+    };
+    opened.close().await;
+    Ok(overview?)
 }
 
 async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool>>, io: Handle) -> anyhow::Result<()> {
     let metrics = telemetry::install_metrics()?;
     metrics.spawn_upkeep(&io);
-    let options = sqlite_options(config);
-    let handle = io.clone();
-    let opening = io.spawn(async move { SqliteStore::open(options, &handle).await });
-    let sqlite = opening
-        .await?
-        .with_context(|| format!("the store {} cannot be opened", config.store.path.display()))?;
-    let store: Arc<dyn Store> = Arc::new(sqlite.clone());
-    let has_keys = on(&io, &store, |store| async move { store.has_keys().await }).await?;
+    // First of all: what cannot listen must not take on runs.
+    let listener = http::listen(config.server.bind, config.server.backlog)
+        .with_context(|| format!("cannot listen on {}", config.server.bind))?;
+    let address = listener.local_addr()?;
+    let opened = on(&io, {
+        let (config, handle) = (config.clone(), io.clone());
+        async move { OpenStore::for_server(&config, machine, &handle).await }
+    })
+    .await?;
+    let store = opened.store();
+    let has_keys = on(&io, {
+        let store = store.clone();
+        async move { Ok(store.has_keys().await?) }
+    })
+    .await?;
     if !has_keys && !config.server.is_loopback() {
         bail!(
             "server.bind is {}, which other machines can reach, and there are no API keys: create one with \
@@ -86,28 +118,42 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
             config.server.bind
         );
     }
-    let log: Arc<dyn EventLog> = Arc::new(MemoryEventLog::asking_on(
-        store.clone(),
-        log_options(config),
-        io.clone(),
-    ));
+    let events = Arc::new(OpenEventLog::over(&store, config, &io)?);
     let limit = config.capacity_parameters().concurrent_runs(machine);
-    let services = run_services(config, extra, store.clone(), log.clone(), io.clone())?;
+    let services = run_services(config, extra, store.clone(), events.log.clone(), io.clone())?;
     let catalog = catalog(&services);
-    let instance = InstanceId::new();
-    let recovered = on(&io, &store, move |store| async move { store.recover(instance).await }).await?;
+    let fleet = opened.fleet();
+    let beginning = on(&io, {
+        let (config, store, fleet, is_shared) = (config.clone(), store.clone(), fleet.clone(), events.is_shared());
+        let name = config
+            .fleet
+            .name
+            .clone()
+            .unwrap_or_else(|| joining::usual_name(address.port()));
+        async move {
+            match fleet {
+                Some(fleet) => joining::join(fleet, &config, name, is_shared).await,
+                None => joining::begin_alone(store).await,
+            }
+        }
+    })
+    .await?;
     let settings = supervisor_settings(config, &limit, machine.cpus as usize);
-    let supervisor = SupervisorHandle::start_supervisor(services, settings, Beginning::Alone { instance, recovered });
+    let supervisor = SupervisorHandle::start_supervisor(services, settings, beginning);
     spawn_idempotency_sweep(&io, store.clone(), config.server.idempotency_retention);
+    let authenticator = Authenticator::new(store.clone(), io.clone(), LOCAL_TIER);
+    if let Some(fleet) = &fleet {
+        io.spawn(forget_changed_keys(fleet.clone(), authenticator.clone()));
+    }
 
     let (close_streams, streams_closed) = watch::channel(false);
     let blocking_threads = config.capacity_parameters().blocking_threads(machine) as usize;
     let parts = HttpParts {
         runs: Arc::new(supervisor.clone()),
         store: store.clone(),
-        event_log: log,
+        event_log: events.log.clone(),
         catalog,
-        authenticator: Authenticator::new(store.clone(), io.clone(), LOCAL_TIER),
+        authenticator,
         rate_limiters: RateLimiters::new(request_rates(config)),
         capacity: capacity_report(config, machine, &limit),
         metrics: Some(metrics),
@@ -116,7 +162,7 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
         io: io.clone(),
     };
     let state = HttpState::new(parts, http_options(config, machine.cpus as usize));
-    let (server, address) = http::server(state).with_context(|| format!("cannot listen on {}", config.server.bind))?;
+    let server = http::server(state, listener)?;
     let server_handle = server.handle();
     let serving = actix_rt::spawn(server);
     print_banner(config, address, &limit, has_keys);
@@ -124,13 +170,32 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     shutdown::first_signal().await?;
     shutdown::exit_at_once_on_second_signal()?;
     drain(&supervisor, config.server.shutdown_grace).await;
+    on(&io, async move {
+        events.flush(CLOSING_TIME).await;
+        Ok(())
+    })
+    .await?;
     // The last events are out; whoever follows a run that goes on elsewhere comes again.
     let _ = close_streams.send(true);
     server_handle.stop(true).await;
     serving.await??;
-    io.spawn(async move { sqlite.close().await }).await?;
+    on(&io, async move {
+        opened.close().await;
+        Ok(())
+    })
+    .await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Keys and tiers that another instance or a command has changed count here at once.
+async fn forget_changed_keys(fleet: Arc<dyn Fleet>, authenticator: Authenticator) {
+    let mut notices = fleet.notices();
+    while let Some(notice) = notices.next().await {
+        if matches!(notice, Notice::KeysChanged | Notice::Missed) {
+            authenticator.forget_answers();
+        }
+    }
 }
 
 /// Lets running runs end, saying what it waits for. Runs that cannot even be handed over, because the store does not answer, are left as
@@ -160,47 +225,16 @@ async fn drain(supervisor: &SupervisorHandle, grace: Duration) {
     }
 }
 
-/// Asks the store on the runtime its connections belong to.
-async fn on<T: Send + 'static, F>(
+/// Does this on the runtime that the store's connections belong to.
+async fn on<T: Send + 'static>(
     io: &Handle,
-    store: &Arc<dyn Store>,
-    ask: impl FnOnce(Arc<dyn Store>) -> F,
-) -> anyhow::Result<T>
-where
-    F: Future<Output = Result<T, callboard_actors::ports::StoreError>> + Send + 'static,
-{
-    Ok(io.spawn(ask(store.clone())).await??)
+    work: impl Future<Output = anyhow::Result<T>> + Send + 'static,
+) -> anyhow::Result<T> {
+    io.spawn(work).await?
 }
 
 fn or_cpus(count: usize, cpus: usize) -> usize {
     if count == 0 { cpus.max(1) } else { count }
-}
-
-fn sqlite_options(config: &Config) -> SqliteOptions {
-    let store = &config.store;
-    SqliteOptions {
-        synchronous: match store.synchronous {
-            Synchronous::Full => sqlite::Synchronous::Full,
-            Synchronous::Normal => sqlite::Synchronous::Normal,
-        },
-        readers: store.readers,
-        commit_batch: store.commit_batch,
-        inbox: store.queue,
-        acquire_timeout: store.acquire_timeout,
-        busy_timeout: store.busy_timeout,
-        lock_timeout: store.lock_timeout,
-        path: store.path.clone(),
-    }
-}
-
-fn log_options(config: &Config) -> MemoryLogOptions {
-    let events = &config.events;
-    MemoryLogOptions {
-        memory_per_run: events.memory_per_run,
-        memory_total: events.memory_total,
-        linger_after_end: events.linger_after_end,
-        read_chunk: events.read_chunk,
-    }
 }
 
 fn run_services(
@@ -246,7 +280,10 @@ fn model_route(config: &ModelConfig) -> anyhow::Result<ModelRoute> {
             upstream_model,
         } => Arc::new(OpenAiModel::new(OpenAiOptions {
             base_url: base_url.to_string(),
-            api_key: api_key_env.as_deref().map(secret_from_env).transpose()?,
+            api_key: api_key_env
+                .as_deref()
+                .map(|name| parts::secret_from_env("api_key_env", name))
+                .transpose()?,
             upstream_model: upstream_model.clone(),
             connect_timeout: calls.connect_timeout,
             max_idle_connections: calls.max_idle_connections,
@@ -258,13 +295,6 @@ fn model_route(config: &ModelConfig) -> anyhow::Result<ModelRoute> {
         timeouts: calls.timeouts(),
         retry: calls.retry_policy(),
     })
-}
-
-fn secret_from_env(name: &str) -> anyhow::Result<SecretString> {
-    match std::env::var(name) {
-        Ok(secret) if !secret.trim().is_empty() => Ok(secret.trim().to_owned().into()),
-        _ => bail!("api_key_env names {name}, which is not set or empty"),
-    }
 }
 
 fn catalog(services: &RunServices) -> Catalog {
@@ -344,10 +374,8 @@ fn http_options(config: &Config, cpus: usize) -> HttpOptions {
     let (server, runs) = (&config.server, &config.runs);
     let workers = or_cpus(server.workers, cpus);
     HttpOptions {
-        bind: server.bind,
         workers,
         max_connections: server.max_connections,
-        backlog: server.backlog,
         keep_alive: server.keep_alive,
         request_timeout: server.client_request_timeout,
         shutdown_timeout: CLOSING_TIME,
@@ -398,7 +426,7 @@ fn print_banner(config: &Config, address: SocketAddr, limit: &RunLimit, has_keys
         address,
         capacity: limit.to_string(),
         tiers: tiers.map(|(name, tier)| (name.clone(), tier.concurrent_runs)).collect(),
-        store: config.store.path.display().to_string(),
+        store: parts::shown(config),
         has_keys,
         model: config.runs.default_model.clone(),
         simulated: config

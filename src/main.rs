@@ -34,12 +34,9 @@ fn work_on_keys(config: &Config, command: KeysCommand) -> anyhow::Result<()> {
         .worker_threads(1)
         .enable_all()
         .build()?;
-    runtime.block_on(async {
-        let store = callboard::app::open_store_shared(config).await?;
-        let done = cli::keys::run(command, config, &store, &mut std::io::stdout()).await;
-        store.close().await;
-        Ok(done?)
-    })
+    runtime.block_on(callboard::app::with_store(config, async |store| {
+        Ok(cli::keys::run(command, config, &*store, &mut std::io::stdout()).await?)
+    }))
 }
 
 fn simulate_llm(arguments: &SimulateLlmArguments) -> anyhow::Result<()> {

@@ -77,6 +77,7 @@ CREATE TABLE runs (
 
 CREATE INDEX runs_of_account ON runs (account, id);
 CREATE INDEX runs_running ON runs (instance, id) WHERE state = 'running';
+CREATE INDEX runs_to_cancel ON runs (instance) WHERE state = 'running' AND cancel_requested;
 CREATE INDEX runs_running_of_account ON runs (account, id) WHERE state = 'running';
 CREATE INDEX runs_queued ON runs (account, line, place) WHERE state = 'queued';
 CREATE INDEX runs_queue_deadline ON runs (queue_deadline) WHERE state = 'queued';

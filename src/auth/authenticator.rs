@@ -79,6 +79,12 @@ impl Authenticator {
         }
     }
 
+    /// Something about keys or tiers was changed: asks the store again.
+    pub fn forget_answers(&self) {
+        self.keys.invalidate_all();
+        self.keyless.invalidate_all();
+    }
+
     /// Who sends this `Authorization` header.
     pub async fn authenticate(&self, authorization: Option<&[u8]>) -> Result<Caller, AuthError> {
         let Some(header) = authorization else {

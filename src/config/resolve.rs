@@ -7,8 +7,8 @@ use serde::Deserialize;
 use super::layers::dotted;
 use super::models::{ModelCallConfig, ModelConfig, ModelTable, ProviderConfig, ProviderName};
 use super::sections::{
-    CapacityConfig, EventsConfig, FleetConfig, LogConfig, QueueConfig, RunsConfig, ServerConfig, StoreConfig, TierConfig,
-    ToolsConfig,
+    CapacityConfig, EventsConfig, FleetConfig, LogConfig, QueueConfig, RunsConfig, ServerConfig, StoreConfig,
+    TierConfig, ToolsConfig,
 };
 use super::{Config, values};
 
@@ -157,12 +157,20 @@ fn check_texts(written: &WrittenConfig, wrong: &mut Contradictions) {
     for (key, variable) in variables {
         // What is written instead may be a URL with a password in it.
         if variable.as_ref().is_some_and(|name| !is_variable_name(name)) {
-            refuse(wrong, &[key], "must be the name of an environment variable, such as \"DATABASE_URL\"");
+            refuse(
+                wrong,
+                &[key],
+                "must be the name of an environment variable, such as \"DATABASE_URL\"",
+            );
         }
     }
     if written.events.redis_url_env.is_some() && written.store.postgres_url_env.is_none() {
         let keys = ["events.redis_url_env", "store.postgres_url_env"];
-        refuse(wrong, &keys, "Redis connects instances that share a PostgreSQL; set store.postgres_url_env as well");
+        refuse(
+            wrong,
+            &keys,
+            "Redis connects instances that share a PostgreSQL; set store.postgres_url_env as well",
+        );
     }
     if let Err(problem) = check_log_level(&written.log.level) {
         refuse(wrong, &["log.level"], problem);

@@ -23,5 +23,5 @@ pub use capacity::CapacityReport;
 pub use error::{ApiError, ErrorCode, ErrorKind};
 pub use options::{HttpOptions, RunRequestLimits};
 pub use process_usage::{ProcessSample, ProcessUsage};
-pub use server::server;
+pub use server::{listen, server};
 pub use state::{Catalog, HttpParts, HttpState, Runs};

@@ -1,19 +1,14 @@
 //! Limits and manners of the HTTP surface, as plain values: this module does not know `config.toml`.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// How the server listens and what it accepts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HttpOptions {
-    /// Where to listen; port 0 takes a free one.
-    pub bind: SocketAddr,
     /// Worker threads.
     pub workers: usize,
     /// Connections that may be open, over all workers; more wait in the backlog.
     pub max_connections: usize,
-    /// Connections the kernel keeps while none of ours is free.
-    pub backlog: u32,
     /// How long an idle connection stays open.
     pub keep_alive: Duration,
     /// How long a client may take to send its request's head, and again its body.
@@ -75,10 +70,8 @@ impl Default for HttpOptions {
     /// A local server on a free port; the shipped `config.toml` decides about a real one.
     fn default() -> Self {
         Self {
-            bind: SocketAddr::from(([127, 0, 0, 1], 0)),
             workers: 2,
             max_connections: 20_000,
-            backlog: 2048,
             keep_alive: Duration::from_secs(75),
             request_timeout: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(5),

@@ -1,22 +1,35 @@
 //! The listening server and its routes.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 
 use actix_web::dev::Server;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Resource};
+use tokio::net::TcpSocket;
 
 use super::error::{ApiError, ErrorCode};
 use super::state::HttpState;
 use super::{authenticate, capacity, metrics, openapi, readiness, request_id, runs};
 
-/// Binds the address of the options and gives the server, to be awaited, and where it listens.
+/// Listens. Connections wait until a server is made of it. Must be called on a thread of a runtime.
+pub fn listen(address: SocketAddr, backlog: u32) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // A server that was stopped a moment ago does not keep the next one from its port.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(backlog)?.into_std()
+}
+
+/// The server on this listener, to be awaited.
 ///
 /// The server ends when its handle is told to: it handles no signals. A graceful stop waits for open requests, event streams among them,
 /// so [`close_streams`](super::HttpParts::close_streams) comes first.
-pub fn server(state: HttpState) -> std::io::Result<(Server, SocketAddr)> {
+pub fn server(state: HttpState, listener: TcpListener) -> std::io::Result<Server> {
     let options = state.options.clone();
     let workers = options.workers.max(1);
     let data = web::Data::new(state);
@@ -28,7 +41,6 @@ pub fn server(state: HttpState) -> std::io::Result<(Server, SocketAddr)> {
             .default_service(web::to(not_found))
     })
     .workers(workers)
-    .backlog(options.backlog)
     .max_connections(options.max_connections.div_ceil(workers))
     .keep_alive(options.keep_alive)
     .client_request_timeout(options.request_timeout)
@@ -38,13 +50,8 @@ pub fn server(state: HttpState) -> std::io::Result<(Server, SocketAddr)> {
     // A client that closes its side has left; its stream ends at once and not with the next heartbeat.
     .h1_allow_half_closed(false)
     .disable_signals()
-    .bind(options.bind)?;
-    let bound = server
-        .addrs()
-        .first()
-        .copied()
-        .ok_or_else(|| std::io::Error::other("the server listens nowhere"))?;
-    Ok((server.run(), bound))
+    .listen(listener)?;
+    Ok(server.run())
 }
 
 fn configure(config: &mut ServiceConfig) {

@@ -2,12 +2,14 @@
 
 use callboard_actors::encoding::encode;
 use callboard_actors::event::EventBody;
+use callboard_actors::ids::AccountId;
 use callboard_actors::ports::StoreError;
 use callboard_actors::ports::store::{
-    Admission, Claim, ClaimRun, Creation, NewRun, ParkedOutcome, ParkedUpdate, RunCommit,
+    Admission, Claim, ClaimRun, Creation, Idempotency, NewRun, ParkedOutcome, ParkedUpdate, RunCommit, RunRecord,
 };
 use callboard_actors::run_state::RunState;
 
+use super::fleet::admission::{admit, expire_queued};
 use super::picture::{NewRow, Picture, RunPicture};
 use super::rows;
 use super::write::{Answer, FailAbandonedRun, Write};
@@ -19,23 +21,20 @@ const FIRST_IN_LINE: i16 = 0;
 pub(super) fn decide(write: &Write, picture: &mut Picture) -> Result<Answer, StoreError> {
     match write {
         Write::Create(new) => create(new, picture).map(Answer::Creation),
+        Write::Admit(admission) => admit(admission, picture).map(Answer::Admitted),
         Write::Claim(request) => claim(request, picture).map(Answer::Claim),
         Write::Commit(step) => commit(step, picture).map(|()| Answer::Committed),
         Write::Parked(update) => parked(update, picture).map(Answer::Parked),
         Write::FailAbandoned(fail) => fail_abandoned(fail, picture),
+        Write::Expire(expire) => expire_queued(expire, picture).map(Answer::Expired),
     }
 }
 
 fn create(new: &NewRun, picture: &mut Picture) -> Result<Creation, StoreError> {
-    if let Some(idempotency) = &new.idempotency {
-        let key = (new.account.clone(), idempotency.key.clone());
-        if let Some((request_hash, run)) = picture.idempotency.get(&key) {
-            if *request_hash != idempotency.request_hash {
-                return Ok(Creation::IdempotencyConflict);
-            }
-            let earlier = picture.runs.get(run).ok_or_else(|| rows::damaged("an earlier run"))?;
-            return Ok(Creation::Existing(Box::new(earlier.record.clone())));
-        }
+    match earlier(&new.account, new.idempotency.as_ref(), picture)? {
+        Some(Earlier::Same(record)) => return Ok(Creation::Existing(record)),
+        Some(Earlier::Other) => return Ok(Creation::IdempotencyConflict),
+        None => {}
     }
     if let Admission::Start { slot_limit } = new.admission {
         let running = picture.running(&new.account);
@@ -43,19 +42,57 @@ fn create(new: &NewRun, picture: &mut Picture) -> Result<Creation, StoreError> {
             return Ok(Creation::QuotaExceeded { running });
         }
     }
+    add(new, picture)?;
+    Ok(Creation::Created)
+}
+
+/// A run that came with the same idempotency key.
+pub(super) enum Earlier {
+    /// For the same request.
+    Same(Box<RunRecord>),
+    /// For another.
+    Other,
+}
+
+pub(super) fn earlier(
+    account: &AccountId,
+    idempotency: Option<&Idempotency>,
+    picture: &Picture,
+) -> Result<Option<Earlier>, StoreError> {
+    let Some(idempotency) = idempotency else {
+        return Ok(None);
+    };
+    let key = (account.clone(), idempotency.key.clone());
+    let Some((request_hash, run)) = picture.idempotency.get(&key) else {
+        return Ok(None);
+    };
+    if *request_hash != idempotency.request_hash {
+        return Ok(Some(Earlier::Other));
+    }
+    let earlier = picture.runs.get(run).ok_or_else(|| rows::damaged("an earlier run"))?;
+    Ok(Some(Earlier::Same(Box::new(earlier.record.clone()))))
+}
+
+/// Adds a run that may come in.
+pub(super) fn add(new: &NewRun, picture: &mut Picture) -> Result<RunRecord, StoreError> {
     if picture.runs.contains_key(&new.id) {
         return Err(StoreError::Damaged(format!("{} is already there", new.id)));
     }
     let record = new.record();
     picture.count(&new.account, None, record.state)?;
+    let counts = picture.account(&new.account)?;
+    let place = counts.next_place;
+    counts.next_place += 1;
     let row = RunPicture {
-        record,
+        record: record.clone(),
         instance: new.instance,
         next_item: 0,
         line: NEW_IN_LINE,
+        place,
         cancel_requested: false,
         new: Some(NewRow {
             idempotency: new.idempotency.clone(),
+            told: None,
         }),
         changed: true,
     };
@@ -66,10 +103,10 @@ fn create(new: &NewRun, picture: &mut Picture) -> Result<Creation, StoreError> {
         let key = (new.account.clone(), idempotency.key.clone());
         picture.idempotency.insert(key, (idempotency.request_hash, new.id));
     }
-    Ok(Creation::Created)
+    Ok(record)
 }
 
-fn claim(request: &ClaimRun, picture: &mut Picture) -> Result<Claim, StoreError> {
+pub(super) fn claim(request: &ClaimRun, picture: &mut Picture) -> Result<Claim, StoreError> {
     let queued = picture.runs.get(&request.run).map(|row| &row.record);
     let Some(record) = queued.filter(|record| record.state == RunState::Queued) else {
         return Ok(Claim::NotQueued);
@@ -85,7 +122,6 @@ fn claim(request: &ClaimRun, picture: &mut Picture) -> Result<Claim, StoreError>
     picture.append_events(request.run, events.clone());
     let row = changing(picture, request)?;
     row.instance = request.instance;
-    row.cancel_requested = false;
     let record = &mut row.record;
     record.state = RunState::Running;
     record.epoch = epoch;
@@ -149,7 +185,7 @@ fn commit(step: &RunCommit, picture: &mut Picture) -> Result<(), StoreError> {
     picture.append_items(step.run, &step.items)
 }
 
-fn parked(update: &ParkedUpdate, picture: &mut Picture) -> Result<ParkedOutcome, StoreError> {
+pub(super) fn parked(update: &ParkedUpdate, picture: &mut Picture) -> Result<ParkedOutcome, StoreError> {
     let Some(row) = picture.runs.get_mut(&update.run) else {
         return Ok(ParkedOutcome::NotFound);
     };

@@ -32,8 +32,9 @@ const QUEUED: &str = "SELECT id, account, tier, created_at, started_at, queue_de
                       WHERE state = 'queued' ORDER BY id";
 const SLOTS: &str = "SELECT account, running FROM accounts WHERE running > 0";
 
-const SET_TIER: &str = "INSERT INTO accounts (account, tier) VALUES ($1, $2) \
-                        ON CONFLICT (account) DO UPDATE SET tier = excluded.tier";
+const SET_TIER: &str = "INSERT INTO accounts (account, tier, slot_limit) \
+     VALUES ($1, $2, (SELECT concurrent_runs FROM tiers WHERE name = $2)) \
+     ON CONFLICT (account) DO UPDATE SET tier = excluded.tier, slot_limit = excluded.slot_limit";
 const CREATE_KEY: &str = "INSERT INTO api_keys (id, account, secret_hash, last_four, created_at, revoked_at) \
                           VALUES ($1, $2, $3, $4, $5, $6)";
 const REVOKE_KEY: &str = "UPDATE api_keys SET revoked_at = COALESCE(revoked_at, $2) WHERE id = $1";

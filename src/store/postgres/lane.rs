@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use callboard_actors::ports::StoreError;
+use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions, Connection};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::decide::decide;
 use super::failure::store_error;
+use super::fleet::notices::Notices;
+use super::open::connect_one;
 use super::write::{Answer, PendingWrite, Write};
 use super::{read_set, write_set};
 use crate::store::activity::Activity;
@@ -27,6 +30,10 @@ const NAME_BATCH: &str = "UPDATE writer_lanes SET batch = $2, written_at = clock
 const LAST_BATCH: &str = "SELECT batch FROM writer_lanes WHERE id = $1 FOR UPDATE";
 const REMOVE_LANE: &str = "DELETE FROM writer_lanes WHERE id = $1";
 
+/// How long a transaction, and finding out about one, may take before its connection is given up: a network may swallow one
+/// without a word.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Accounts that a lane remembers as known to the database.
 const KNOWN_ACCOUNTS: usize = 10_000;
 
@@ -37,6 +44,7 @@ pub(super) struct Lane {
     id: Uuid,
     options: PgConnectOptions,
     connection: Option<PgConnection>,
+    notices: Notices,
     activity: Arc<Activity>,
     commit_batch: usize,
     batch: i64,
@@ -53,11 +61,17 @@ enum Failure {
 }
 
 impl Lane {
-    pub(super) fn new(options: PgConnectOptions, activity: Arc<Activity>, commit_batch: usize) -> Self {
+    pub(super) fn new(
+        options: PgConnectOptions,
+        notices: Notices,
+        activity: Arc<Activity>,
+        commit_batch: usize,
+    ) -> Self {
         Self {
             id: Uuid::now_v7(),
             options,
             connection: None,
+            notices,
             activity,
             commit_batch: commit_batch.max(1),
             batch: 0,
@@ -127,23 +141,39 @@ impl Lane {
         self.add_accounts(writes).await.map_err(Failure::RolledBack)?;
         // Taken out, so that a connection that fails, or a task that is dropped half way, never leaves an open transaction behind.
         let mut connection = self.connection.take().ok_or_else(|| Failure::RolledBack(lost()))?;
-        let outcome = run(self.id, batch, writes, &mut connection, &self.activity).await;
-        match &outcome {
-            Ok(_) => self.connection = Some(connection),
-            Err(_) => {
-                self.activity.writers_open.fetch_sub(1, Ordering::Relaxed);
-                // A closed connection rolls back; whether it closed well changes nothing.
-                let _ = connection.close().await;
+        let mut decided = None;
+        let running = run(self.id, batch, writes, &mut connection, &mut decided, &self.activity);
+        let error = match tokio::time::timeout(PATIENCE, running).await {
+            Ok(Ok(())) => {
+                self.connection = Some(connection);
+                let Some(Decided {
+                    outcomes, claimable, ..
+                }) = decided
+                else {
+                    return Err(Failure::RolledBack(lost()));
+                };
+                if claimable {
+                    self.notices.claimable();
+                }
+                return Ok(outcomes);
             }
-        }
-        outcome
+            Ok(Err(error)) => error,
+            Err(_elapsed) => StoreError::Unavailable("the database did not answer in time".into()),
+        };
+        self.activity.writers_open.fetch_sub(1, Ordering::Relaxed);
+        // Dropped, not closed: closing well may take as long as the rest. The server rolls back.
+        drop(connection);
+        Err(match decided {
+            Some(decided) if decided.is_unknown => Failure::Unknown(error, decided.outcomes),
+            _ => Failure::RolledBack(error),
+        })
     }
 
     async fn connect(&mut self) -> Result<(), StoreError> {
         if self.connection.is_some() {
             return Ok(());
         }
-        let mut connection = self.options.connect().await.map_err(store_error)?;
+        let mut connection = connect_one(&self.options).await.map_err(store_error)?;
         let add = sqlx::query(ADD_LANE).bind(self.id.as_bytes().to_vec());
         add.execute(&mut connection).await.map_err(store_error)?;
         self.activity.writers_open.fetch_add(1, Ordering::Relaxed);
@@ -155,10 +185,10 @@ impl Lane {
     async fn add_accounts(&mut self, writes: &[&Write]) -> Result<(), StoreError> {
         let mut missing = BTreeMap::new();
         for write in writes {
-            if let Write::Create(new) = write
-                && !self.known.contains(new.account.as_str())
+            if let Some((account, tier)) = write.newcomer()
+                && !self.known.contains(account.as_str())
             {
-                missing.insert(new.account.as_str().to_owned(), new.tier.clone());
+                missing.insert(account.as_str().to_owned(), tier.to_owned());
             }
         }
         let Some(connection) = self.connection.as_mut().filter(|_| !missing.is_empty()) else {
@@ -166,15 +196,12 @@ impl Lane {
         };
         let (accounts, tiers): (Vec<String>, Vec<String>) = missing.into_iter().unzip();
         self.activity.count_statements(1);
-        let added = sqlx::query(ADD_ACCOUNTS)
-            .bind(&accounts)
-            .bind(&tiers)
-            .execute(connection)
-            .await;
-        if let Err(error) = added {
+        let add = sqlx::query(ADD_ACCOUNTS).bind(&accounts).bind(&tiers);
+        let added = tokio::time::timeout(PATIENCE, add.execute(connection)).await;
+        if !matches!(added, Ok(Ok(_))) {
             self.connection = None;
             self.activity.writers_open.fetch_sub(1, Ordering::Relaxed);
-            return Err(store_error(error));
+            return Err(added.map_or_else(|_elapsed| lost(), |answer| answer.map_or_else(store_error, |_| lost())));
         }
         if self.known.len() > KNOWN_ACCOUNTS {
             self.known.clear();
@@ -186,12 +213,16 @@ impl Lane {
     async fn was_committed(&mut self) -> Result<bool, StoreError> {
         self.connect().await?;
         let connection = self.connection.as_mut().ok_or_else(lost)?;
-        let last: i64 = sqlx::query_scalar(LAST_BATCH)
-            .bind(self.id.as_bytes().to_vec())
-            .fetch_one(connection)
-            .await
-            .map_err(store_error)?;
-        Ok(last == self.batch)
+        let last = sqlx::query_scalar(LAST_BATCH).bind(self.id.as_bytes().to_vec());
+        let asked: Result<Result<i64, _>, _> = tokio::time::timeout(PATIENCE, last.fetch_one(connection)).await;
+        match asked {
+            Ok(Ok(last)) => Ok(last == self.batch),
+            failed => {
+                self.connection = None;
+                self.activity.writers_open.fetch_sub(1, Ordering::Relaxed);
+                Err(failed.map_or_else(|_elapsed| lost(), |answer| answer.map_or_else(store_error, |_| lost())))
+            }
+        }
     }
 
     async fn leave(mut self) {
@@ -205,37 +236,47 @@ impl Lane {
     }
 }
 
+/// What a transaction has come to.
+struct Decided {
+    outcomes: Vec<Outcome>,
+    /// Some queued run may be able to start because of it.
+    claimable: bool,
+    /// The server was told to commit and has not answered.
+    is_unknown: bool,
+}
+
+/// A transaction. `decided` is filled on the way, for whoever loses patience.
 async fn run(
     lane: Uuid,
     batch: i64,
     writes: &[&Write],
     connection: &mut PgConnection,
+    decided: &mut Option<Decided>,
     activity: &Activity,
-) -> Result<Vec<Outcome>, Failure> {
-    let rolled_back = |error| Failure::RolledBack(store_error(error));
-    let mut transaction = connection.begin().await.map_err(rolled_back)?;
-    let mut picture = read_set::read(writes, &mut transaction, activity)
-        .await
-        .map_err(Failure::RolledBack)?;
-    let outcomes: Vec<Outcome> = writes.iter().map(|write| decide(write, &mut picture)).collect();
+) -> Result<(), StoreError> {
+    let mut transaction = connection.begin().await.map_err(store_error)?;
+    let mut picture = read_set::read(writes, &mut transaction, activity).await?;
+    let decided = decided.insert(Decided {
+        outcomes: writes.iter().map(|write| decide(write, &mut picture)).collect(),
+        claimable: picture.makes_claimable(),
+        is_unknown: false,
+    });
     if write_set::is_empty(&picture) {
-        transaction.rollback().await.map_err(rolled_back)?;
-        return Ok(outcomes);
+        transaction.rollback().await.map_err(store_error)?;
+        return Ok(());
     }
-    write_set::write(&picture, &mut transaction, activity)
-        .await
-        .map_err(Failure::RolledBack)?;
+    write_set::write(&picture, &mut transaction, activity).await?;
     activity.count_statements(1);
     let name = sqlx::query(NAME_BATCH).bind(lane.as_bytes().to_vec()).bind(batch);
-    name.execute(&mut *transaction).await.map_err(rolled_back)?;
-    match transaction.commit().await {
-        Ok(()) => {
-            activity.count_commit();
-            Ok(outcomes)
-        }
-        Err(error @ sqlx::Error::Database(_)) => Err(rolled_back(error)),
-        Err(error) => Err(Failure::Unknown(store_error(error), outcomes)),
+    name.execute(&mut *transaction).await.map_err(store_error)?;
+    decided.is_unknown = true;
+    if let Err(error) = transaction.commit().await {
+        // The server says that it has not committed.
+        decided.is_unknown = !matches!(error, sqlx::Error::Database(_));
+        return Err(store_error(error));
     }
+    activity.count_commit();
+    Ok(())
 }
 
 fn lost() -> StoreError {

@@ -7,6 +7,7 @@
 mod decide;
 mod direct;
 mod failure;
+mod fleet;
 mod lane;
 mod open;
 mod picture;
@@ -33,10 +34,13 @@ use callboard_actors::ports::store::{
 };
 use callboard_actors::ports::{Store, StoreError};
 use callboard_actors::time::Timestamp;
+use sqlx::postgres::PgPool;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::store::activity::{Activity, WaitingWrite};
+use crate::store::repeated::answer_fenced;
+use fleet::notices::Notices;
 use lane::Lane;
 pub use open::{PostgresOpenError, PostgresOptions};
 use reads::Readers;
@@ -47,6 +51,9 @@ use write::{Answer, FailAbandonedRun, PendingWrite, Write};
 pub struct PostgresStore {
     lanes: Arc<[mpsc::Sender<PendingWrite>]>,
     readers: Readers,
+    /// Connections for leases, claims and whatever else must not wait behind readers.
+    control: PgPool,
+    notices: Notices,
     activity: Arc<Activity>,
 }
 
@@ -55,17 +62,30 @@ impl PostgresStore {
     pub async fn open(options: PostgresOptions, runtime: &Handle) -> Result<Self, PostgresOpenError> {
         let opened = open::open(&options).await?;
         let activity = Arc::new(Activity::default());
+        let notices = Notices::start(opened.channel, opened.control.clone(), opened.listening, runtime);
         let lanes = (0..opened.lanes).map(|_| {
             let (sender, inbox) = mpsc::channel(options.inbox.max(1));
-            let lane = Lane::new(opened.connect.clone(), activity.clone(), options.commit_batch);
+            let lane = Lane::new(
+                opened.connect.clone(),
+                notices.clone(),
+                activity.clone(),
+                options.commit_batch,
+            );
             runtime.spawn(lane.serve(inbox));
             sender
         });
         Ok(Self {
             lanes: lanes.collect(),
             readers: Readers::new(opened.readers, activity.clone()),
+            control: opened.control,
+            notices,
             activity,
         })
+    }
+
+    /// Closes the connections that no lane has. Lanes end with the last handle.
+    pub async fn close(&self) {
+        tokio::join!(self.notices.close(), self.control.close(), self.readers.pool().close());
     }
 
     /// Returns when the write is durable or refused. `Unavailable` at once if too many are waiting.
@@ -123,9 +143,12 @@ impl Store for PostgresStore {
     }
 
     async fn commit(&self, commit: RunCommit) -> Result<(), StoreError> {
-        match self.submit(Write::Commit(Box::new(commit))).await? {
-            Answer::Committed => Ok(()),
-            _ => unexpected(),
+        let (run, events) = (commit.run, commit.events.clone());
+        match self.submit(Write::Commit(Box::new(commit))).await {
+            Ok(Answer::Committed) => Ok(()),
+            Ok(_) => unexpected(),
+            Err(StoreError::Fenced) => answer_fenced(self, run, events).await,
+            Err(error) => Err(error),
         }
     }
 
@@ -175,7 +198,9 @@ impl Store for PostgresStore {
     }
 
     async fn create_key(&self, key: KeyRecord) -> Result<(), StoreError> {
-        direct::create_key(self.readers.pool(), &key).await
+        direct::create_key(self.readers.pool(), &key).await?;
+        self.notices.keys_changed().await;
+        Ok(())
     }
 
     async fn list_keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
@@ -183,7 +208,9 @@ impl Store for PostgresStore {
     }
 
     async fn revoke_key(&self, key: KeyId, at: Timestamp) -> Result<bool, StoreError> {
-        direct::revoke_key(self.readers.pool(), key, at).await
+        let revoked = direct::revoke_key(self.readers.pool(), key, at).await?;
+        self.notices.keys_changed().await;
+        Ok(revoked)
     }
 
     async fn find_key(&self, secret_hash: [u8; 32]) -> Result<Option<KeyRecord>, StoreError> {

@@ -5,12 +5,23 @@ use std::time::Duration;
 
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// Connections left to others: operators, and the instance that takes this one's place.
 const MARGIN: i64 = 3;
+/// Connections for leases, claims, take-overs and notices, each of which has one thing to do at a time.
+const CONTROL: u32 = 5;
+/// The one that listens.
+const LISTENING: u32 = 1;
+/// An unused connection for reading is closed after this time.
+const IDLE: Duration = Duration::from_secs(60);
+/// A transaction in which nothing happens for so long is rolled back by the server: an instance that stands still, or whose network is
+/// gone, must not keep its locks until others may take its runs over.
+const LONGEST_STANDSTILL: Duration = Duration::from_millis(2500);
+/// How long connecting may take.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 const GRANTED: &str = "SELECT LEAST(\
      current_setting('max_connections')::bigint - current_setting('superuser_reserved_connections')::bigint, \
@@ -24,8 +35,8 @@ pub struct PostgresOptions {
     pub url: String,
     /// Writer lanes, a connection each. At least 1.
     pub lanes: u32,
-    /// Connections for reading and for rare writes, at most; opened when needed.
-    pub readers: u32,
+    /// Connections in all, at most; those for reading are opened when needed.
+    pub connections: u32,
     /// Writes in one transaction, at most.
     pub commit_batch: usize,
     /// Writes that may wait for a lane; more are refused.
@@ -40,7 +51,7 @@ impl PostgresOptions {
         Self {
             url: url.into(),
             lanes: 4,
-            readers: 8,
+            connections: 20,
             commit_batch: 256,
             inbox: 4096,
             acquire_timeout: Duration::from_secs(30),
@@ -53,7 +64,7 @@ impl std::fmt::Debug for PostgresOptions {
         formatter
             .debug_struct("PostgresOptions")
             .field("lanes", &self.lanes)
-            .field("readers", &self.readers)
+            .field("connections", &self.connections)
             .field("commit_batch", &self.commit_batch)
             .finish_non_exhaustive()
     }
@@ -78,36 +89,85 @@ pub(super) struct Opened {
     pub(super) connect: PgConnectOptions,
     pub(super) lanes: u32,
     pub(super) readers: PgPool,
+    pub(super) control: PgPool,
+    pub(super) listening: PgPool,
+    /// The channel of this installation's notices.
+    pub(super) channel: String,
 }
 
 pub(super) async fn open(options: &PostgresOptions) -> Result<Opened, PostgresOpenError> {
     let connect = PgConnectOptions::from_str(&options.url)
         .map_err(|_| PostgresOpenError::Url)?
         .application_name("callboard");
-    let mut connection = connect.connect().await.map_err(PostgresOpenError::Connect)?;
+    let mut connection = connect_one(&connect).await.map_err(PostgresOpenError::Connect)?;
     migrate(&mut connection).await.map_err(PostgresOpenError::Migrate)?;
     let granted: i64 = sqlx::query_scalar(GRANTED)
         .fetch_one(&mut connection)
         .await
         .map_err(PostgresOpenError::Connect)?;
-    let (lanes, readers) = share(granted, options.lanes, options.readers);
-    tracing::info!(
-        granted,
+    let schema: String = sqlx::query_scalar("SELECT current_schema()::text")
+        .fetch_one(&mut connection)
+        .await
+        .map_err(PostgresOpenError::Connect)?;
+    let Shares {
         lanes,
+        control,
         readers,
-        "database connections, clamped to what the server grants"
+    } = share(granted, options.connections, options.lanes);
+    let used = lanes + control + LISTENING + readers;
+    tracing::info!(
+        wanted = options.connections,
+        granted,
+        used,
+        writers = lanes,
+        readers,
+        control,
+        "database connections at most{}",
+        if used < options.connections {
+            ", clamped to what the server grants"
+        } else {
+            ""
+        }
     );
     // The work is done; how the connection ends does not matter.
     let _ = connection.close().await;
-    let readers = PgPoolOptions::new()
-        .max_connections(readers)
-        .acquire_timeout(options.acquire_timeout)
-        .connect_lazy_with(connect.clone());
+    let pool = |connections: u32| {
+        PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(options.acquire_timeout)
+            .after_connect(|connection, _| Box::pin(prepare(connection)))
+    };
+    let kept = |connections| pool(connections).idle_timeout(None).max_lifetime(None);
     Ok(Opened {
-        connect,
         lanes,
-        readers,
+        readers: pool(readers).idle_timeout(IDLE).connect_lazy_with(connect.clone()),
+        control: kept(control).connect_lazy_with(connect.clone()),
+        listening: kept(LISTENING).connect_lazy_with(connect.clone()),
+        // Two installations in one database have different schemas.
+        channel: format!("callboard_{schema}"),
+        connect,
     })
+}
+
+/// A connection of its own, ready for work.
+pub(super) async fn connect_one(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+    let connecting = async {
+        let mut connection = options.connect().await?;
+        prepare(&mut connection).await?;
+        Ok(connection)
+    };
+    let timed_out = || sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+    tokio::time::timeout(CONNECT_TIMEOUT, connecting)
+        .await
+        .unwrap_or_else(|_elapsed| Err(timed_out()))
+}
+
+async fn prepare(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let milliseconds = LONGEST_STANDSTILL.as_millis();
+    let set = format!("SET idle_in_transaction_session_timeout = {milliseconds}");
+    // The text is made of a constant.
+    sqlx::query(AssertSqlSafe(set)).execute(connection).await?;
+    Ok(())
 }
 
 /// Under a lock of the database's, so that of several instances one migrates and the others find it done. A database that is newer
@@ -115,12 +175,27 @@ pub(super) async fn open(options: &PostgresOptions) -> Result<Opened, PostgresOp
 async fn migrate(connection: &mut PgConnection) -> Result<(), sqlx::migrate::MigrateError> {
     let mut migrations = Migrator::with_migrations(MIGRATIONS.iter().cloned().collect());
     migrations.set_ignore_missing(true);
-    migrations.run(connection).await
+    // `run` is not general enough over lifetimes for a future that is spawned.
+    migrations.run_direct(None, connection, false).await
 }
 
-/// Lanes and readers within what the server grants, at least one of each: lanes keep a third.
-pub(super) fn share(granted: i64, lanes: u32, readers: u32) -> (u32, u32) {
-    let granted = u32::try_from((granted - MARGIN).max(2)).unwrap_or(u32::MAX);
-    let lanes = lanes.clamp(1, (granted / 3).max(1));
-    (lanes, readers.clamp(1, granted.saturating_sub(lanes).max(1)))
+/// How many connections do what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shares {
+    pub(super) lanes: u32,
+    pub(super) control: u32,
+    pub(super) readers: u32,
+}
+
+/// Shares out what is wanted, as far as the server grants it: at least one of each kind, lanes and control at most a third each.
+pub(super) fn share(granted: i64, wanted: u32, lanes: u32) -> Shares {
+    let granted = u32::try_from((granted - MARGIN).max(0)).unwrap_or(u32::MAX);
+    let connections = wanted.min(granted).saturating_sub(LISTENING).max(3);
+    let lanes = lanes.clamp(1, connections / 3);
+    let control = CONTROL.clamp(1, connections / 3);
+    Shares {
+        lanes,
+        control,
+        readers: connections - lanes - control,
+    }
 }

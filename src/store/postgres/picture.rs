@@ -1,6 +1,6 @@
 //! What a batch has read of the database and what it makes of it. Decisions change the picture; [`super::write_set`] writes it down.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use callboard_actors::encoding::EncodedEvents;
 use callboard_actors::ids::{AccountId, InstanceId, RunId};
@@ -8,6 +8,7 @@ use callboard_actors::item::Item;
 use callboard_actors::ports::StoreError;
 use callboard_actors::ports::store::{Idempotency, RunRecord};
 use callboard_actors::run_state::RunState;
+use callboard_actors::time::Timestamp;
 
 use super::rows::json;
 
@@ -21,6 +22,10 @@ pub(super) struct Picture {
     pub(super) events: Vec<(RunId, EncodedEvents)>,
     /// Run, place, JSON.
     pub(super) items: Vec<(RunId, i64, String)>,
+    /// Instances whose lease is held, of those that admit runs.
+    pub(super) held_leases: BTreeSet<InstanceId>,
+    /// The database's time; read only if it decides something.
+    pub(super) now: Option<Timestamp>,
 }
 
 /// The counters of an account.
@@ -28,6 +33,9 @@ pub(super) struct Picture {
 pub(super) struct AccountCounts {
     pub(super) running: u32,
     pub(super) queued: i64,
+    pub(super) slot_limit: Option<u32>,
+    pub(super) next_place: i64,
+    pub(super) turn: i64,
     pub(super) changed: bool,
 }
 
@@ -38,6 +46,7 @@ pub(super) struct RunPicture {
     pub(super) instance: InstanceId,
     pub(super) next_item: i64,
     pub(super) line: i16,
+    pub(super) place: i64,
     pub(super) cancel_requested: bool,
     /// Set for a run that is new in this batch.
     pub(super) new: Option<NewRow>,
@@ -48,9 +57,34 @@ pub(super) struct RunPicture {
 #[derive(Debug)]
 pub(super) struct NewRow {
     pub(super) idempotency: Option<Idempotency>,
+    /// The position that its log tells, and when, microseconds by the database's clock.
+    pub(super) told: Option<(i64, i64)>,
+}
+
+impl AccountCounts {
+    pub(super) fn has_slot(&self) -> bool {
+        self.slot_limit.is_none_or(|limit| self.running < limit)
+    }
+
+    /// Whether the account has a run that waits for nothing but a Permit.
+    pub(super) fn is_claimable(&self) -> bool {
+        self.queued > 0 && self.has_slot()
+    }
 }
 
 impl Picture {
+    /// Whether some queued run may have become able to start.
+    pub(super) fn makes_claimable(&self) -> bool {
+        self.accounts
+            .values()
+            .any(|counts| counts.changed && counts.is_claimable())
+    }
+
+    pub(super) fn account(&mut self, account: &AccountId) -> Result<&mut AccountCounts, StoreError> {
+        let missing = || StoreError::Damaged("an account has no counters".into());
+        self.accounts.get_mut(account).ok_or_else(missing)
+    }
+
     pub(super) fn running(&self, account: &AccountId) -> u32 {
         self.accounts.get(account).map_or(0, |counts| counts.running)
     }
@@ -63,7 +97,7 @@ impl Picture {
         to: RunState,
     ) -> Result<(), StoreError> {
         let missing = || StoreError::Damaged("an account's counters disagree with its runs".into());
-        let counts = self.accounts.get_mut(account).ok_or_else(missing)?;
+        let counts = self.account(account)?;
         match from {
             Some(RunState::Running) => counts.running = counts.running.checked_sub(1).ok_or_else(missing)?,
             Some(RunState::Queued) if counts.queued < 1 => return Err(missing()),

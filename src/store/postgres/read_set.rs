@@ -4,34 +4,67 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use callboard_actors::ids::{InstanceId, RunId};
 use callboard_actors::ports::StoreError;
+use callboard_actors::time::Timestamp;
 use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
+use uuid::Uuid;
 
 use super::failure::store_error;
 use super::picture::{AccountCounts, Picture, RunPicture};
-use super::rows::{self, IdBytes, narrow_run_columns};
+use super::rows::{self, IdBytes};
 use super::write::Write;
 use crate::store::activity::Activity;
 
-const LOCK_ACCOUNTS: &str = "SELECT account, running, queued FROM accounts \
+/// What [`account_counts`] reads.
+macro_rules! account_columns {
+    () => {
+        "account, running, queued, slot_limit, next_place, turn"
+    };
+}
+pub(super) use account_columns;
+
+/// What [`run_picture`] reads, with `$unread` for the text of the spec where `$whole` does not name the run: it may be long and is read
+/// only where the answer needs it.
+macro_rules! picture_columns {
+    ($whole:literal, $unread:literal) => {
+        concat!(
+            crate::store::rows::narrow_run_columns!(),
+            ", runs.instance, runs.next_item, runs.line, runs.place, runs.cancel_requested, \
+             COALESCE((SELECT run_specs.spec FROM run_specs WHERE run_specs.run_id = runs.id AND runs.id = ANY(",
+            $whole,
+            ")), ",
+            $unread,
+            ") AS spec"
+        )
+    };
+}
+pub(super) use picture_columns;
+
+const LOCK_ACCOUNTS: &str = concat!(
+    "SELECT ",
+    account_columns!(),
+    " FROM accounts \
      WHERE account = ANY($1) OR account IN (SELECT runs.account FROM runs WHERE runs.id = ANY($2)) \
-     ORDER BY account FOR UPDATE";
+     ORDER BY account FOR UPDATE"
+);
+
+/// Of these instances, those whose lease is held; and the time.
+const LEASES: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now, \
+     ARRAY(SELECT id FROM instances WHERE id = ANY($1) AND lease_until > clock_timestamp()) AS held";
 
 const FIND_IDEMPOTENT: &str = "SELECT runs.account, runs.idempotency_key, runs.request_hash, runs.id \
      FROM unnest($1::text[], $2::text[]) AS asked (account, key) \
      JOIN runs ON runs.account = asked.account AND runs.idempotency_key = asked.key";
 
-/// The text of a spec may be long and is read only where the answer needs it.
 const LOCK_RUNS: &str = concat!(
     "SELECT ",
-    narrow_run_columns!(),
-    ", runs.instance, runs.next_item, runs.line, runs.cancel_requested, \
-     COALESCE((SELECT run_specs.spec FROM run_specs WHERE run_specs.run_id = runs.id AND runs.id = ANY($2)), $3) AS spec \
+    picture_columns!("$2", "$3"),
+    " \
      FROM runs WHERE runs.id = ANY($1) ORDER BY runs.id FOR UPDATE OF runs"
 );
 
 /// Stands for a spec that nobody reads and that is never written.
-const UNREAD_SPEC: &str = r#"{"model":"","limits":{"max_steps":1,"deadline_seconds":1}}"#;
+pub(super) const UNREAD_SPEC: &str = r#"{"model":"","limits":{"max_steps":1,"deadline_seconds":1}}"#;
 
 pub(super) async fn read(
     writes: &[&Write],
@@ -46,6 +79,7 @@ pub(super) async fn read(
         .filter(|write| write.needs_spec())
         .map(|write| write.run())
         .collect();
+    look_at_leases(writes, &mut picture, connection, activity).await?;
     find_idempotent(writes, &mut picture, connection, activity).await?;
     for (_, run) in picture.idempotency.values() {
         named.insert(*run);
@@ -70,13 +104,13 @@ async fn lock_accounts(
     let mut accounts = BTreeSet::new();
     let mut runs = BTreeSet::new();
     for write in writes.iter().filter(|write| write.may_move()) {
-        match write {
-            Write::Create(new) => {
-                accounts.insert(new.account.as_str());
+        match write.newcomer() {
+            Some((account, _)) => {
+                accounts.insert(account.as_str());
             }
             // The row's account counts, whatever the write says.
-            other => {
-                runs.insert(other.run());
+            None => {
+                runs.insert(write.run());
             }
         }
     }
@@ -87,15 +121,55 @@ async fn lock_accounts(
     activity.count_statements(1);
     let lock = sqlx::query(LOCK_ACCOUNTS).bind(accounts).bind(id_bytes(&runs));
     for row in lock.fetch_all(&mut *connection).await.map_err(store_error)? {
-        let running: i32 = rows::get(&row, "running")?;
-        let counts = AccountCounts {
-            running: u32::try_from(running).map_err(|_| rows::damaged("running"))?,
-            queued: rows::get(&row, "queued")?,
-            changed: false,
-        };
-        picture.accounts.insert(rows::account(&row)?, counts);
+        picture.accounts.insert(rows::account(&row)?, account_counts(&row)?);
     }
     Ok(())
+}
+
+async fn look_at_leases(
+    writes: &[&Write],
+    picture: &mut Picture,
+    connection: &mut PgConnection,
+    activity: &Activity,
+) -> Result<(), StoreError> {
+    let mut instances = BTreeSet::new();
+    for write in writes {
+        match write {
+            Write::Admit(admission) => {
+                instances.insert(admission.instance);
+            }
+            Write::Expire(_) => {}
+            _ => continue,
+        }
+        picture.now = Some(Timestamp::from_micros(0));
+    }
+    if picture.now.is_none() {
+        return Ok(());
+    }
+    activity.count_statements(1);
+    let instances: Vec<Vec<u8>> = instances.iter().map(IdBytes::id_bytes).collect();
+    let look = sqlx::query(LEASES).bind(instances);
+    let row = look.fetch_one(&mut *connection).await.map_err(store_error)?;
+    picture.now = Some(Timestamp::from_micros(rows::get(&row, "now")?));
+    for held in rows::get::<Vec<Vec<u8>>>(&row, "held")? {
+        let id = Uuid::from_slice(&held).map_err(|_| rows::damaged("instance"))?;
+        picture.held_leases.insert(InstanceId::from_uuid(id));
+    }
+    Ok(())
+}
+
+pub(super) fn account_counts(row: &PgRow) -> Result<AccountCounts, StoreError> {
+    let running: i32 = rows::get(row, "running")?;
+    let slot_limit: Option<i32> = rows::get(row, "slot_limit")?;
+    let unsigned = |value: i32| u32::try_from(value).map_err(|_| rows::damaged("an account's counters"));
+    Ok(AccountCounts {
+        running: unsigned(running)?,
+        queued: rows::get(row, "queued")?,
+        slot_limit: slot_limit.map(unsigned).transpose()?,
+        next_place: rows::get(row, "next_place")?,
+        turn: rows::get(row, "turn")?,
+        changed: false,
+    })
 }
 
 async fn find_idempotent(
@@ -106,10 +180,8 @@ async fn find_idempotent(
 ) -> Result<(), StoreError> {
     let mut asked = BTreeSet::new();
     for write in writes {
-        if let Write::Create(new) = write
-            && let Some(idempotency) = &new.idempotency
-        {
-            asked.insert((new.account.as_str(), idempotency.key.as_str()));
+        if let Some((account, idempotency)) = write.idempotency() {
+            asked.insert((account.as_str(), idempotency.key.as_str()));
         }
     }
     if asked.is_empty() {
@@ -126,12 +198,13 @@ async fn find_idempotent(
     Ok(())
 }
 
-fn run_picture(row: &PgRow) -> Result<(RunId, RunPicture), StoreError> {
+pub(super) fn run_picture(row: &PgRow) -> Result<(RunId, RunPicture), StoreError> {
     let record = rows::run_record(row)?;
     let picture = RunPicture {
         instance: InstanceId::from_uuid(rows::uuid(row, "instance")?),
         next_item: rows::get(row, "next_item")?,
         line: rows::get(row, "line")?,
+        place: rows::get(row, "place")?,
         cancel_requested: rows::get(row, "cancel_requested")?,
         new: None,
         changed: false,

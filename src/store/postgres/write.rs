@@ -4,7 +4,10 @@ use callboard_actors::encoding::EncodedEvents;
 use callboard_actors::error::RunError;
 use callboard_actors::ids::{AccountId, RunId};
 use callboard_actors::ports::StoreError;
-use callboard_actors::ports::store::{Claim, ClaimRun, Creation, NewRun, ParkedOutcome, ParkedUpdate, RunCommit};
+use callboard_actors::ports::fleet::{Admitted, ExpiredRun, FleetAdmission};
+use callboard_actors::ports::store::{
+    Claim, ClaimRun, Creation, Idempotency, NewRun, ParkedOutcome, ParkedUpdate, RunCommit,
+};
 use callboard_actors::time::Timestamp;
 use tokio::sync::oneshot;
 
@@ -14,10 +17,19 @@ use crate::store::activity::WaitingWrite;
 #[derive(Debug)]
 pub(super) enum Write {
     Create(Box<NewRun>),
+    Admit(Box<FleetAdmission>),
     Claim(ClaimRun),
     Commit(Box<RunCommit>),
     Parked(ParkedUpdate),
     FailAbandoned(FailAbandonedRun),
+    Expire(ExpireRun),
+}
+
+/// Fails a queued run, if its queue deadline is over.
+#[derive(Debug)]
+pub(super) struct ExpireRun {
+    pub(super) run: RunId,
+    pub(super) error: RunError,
 }
 
 /// As [`Store::fail_abandoned_run`](callboard_actors::ports::Store::fail_abandoned_run).
@@ -33,20 +45,24 @@ pub(super) struct FailAbandonedRun {
 #[derive(Debug)]
 pub(super) enum Answer {
     Creation(Creation),
+    Admitted(Admitted),
     Claim(Claim),
     Committed,
     Parked(ParkedOutcome),
     Abandoned(Option<EncodedEvents>),
+    Expired(Option<Box<ExpiredRun>>),
 }
 
 impl Write {
     pub(super) fn run(&self) -> RunId {
         match self {
             Self::Create(new) => new.id,
+            Self::Admit(admission) => admission.id,
             Self::Claim(claim) => claim.run,
             Self::Commit(commit) => commit.run,
             Self::Parked(update) => update.run,
             Self::FailAbandoned(fail) => fail.run,
+            Self::Expire(expire) => expire.run,
         }
     }
 
@@ -54,15 +70,35 @@ impl Write {
     pub(super) fn account(&self) -> Option<&AccountId> {
         match self {
             Self::Create(new) => Some(&new.account),
+            Self::Admit(admission) => Some(&admission.account),
             Self::Commit(commit) => Some(&commit.account),
-            Self::Claim(_) | Self::Parked(_) | Self::FailAbandoned(_) => None,
+            Self::Claim(_) | Self::Parked(_) | Self::FailAbandoned(_) | Self::Expire(_) => None,
         }
+    }
+
+    /// The account and the tier of a run that may be new.
+    pub(super) fn newcomer(&self) -> Option<(&AccountId, &str)> {
+        match self {
+            Self::Create(new) => Some((&new.account, &new.tier)),
+            Self::Admit(admission) => Some((&admission.account, &admission.tier)),
+            _ => None,
+        }
+    }
+
+    /// The idempotency key of a run that may be new, with its account.
+    pub(super) fn idempotency(&self) -> Option<(&AccountId, &Idempotency)> {
+        let (account, idempotency) = match self {
+            Self::Create(new) => (&new.account, &new.idempotency),
+            Self::Admit(admission) => (&admission.account, &admission.idempotency),
+            _ => return None,
+        };
+        Some((account, idempotency.as_ref()?))
     }
 
     /// Whether the counters of the run's account may change.
     pub(super) fn may_move(&self) -> bool {
         match self {
-            Self::Create(_) | Self::Claim(_) | Self::FailAbandoned(_) => true,
+            Self::Create(_) | Self::Admit(_) | Self::Claim(_) | Self::FailAbandoned(_) | Self::Expire(_) => true,
             Self::Commit(commit) => commit.change.is_some(),
             Self::Parked(update) => update.change.is_some(),
         }
@@ -70,7 +106,7 @@ impl Write {
 
     /// Whether the answer holds the run as a whole.
     pub(super) fn needs_spec(&self) -> bool {
-        matches!(self, Self::Claim(_) | Self::Parked(_))
+        matches!(self, Self::Claim(_) | Self::Parked(_) | Self::Expire(_))
     }
 }
 

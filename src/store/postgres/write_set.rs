@@ -6,7 +6,7 @@ use sqlx::query::Query;
 use sqlx::{PgConnection, Postgres};
 
 use super::failure::store_error;
-use super::picture::{Picture, RunPicture};
+use super::picture::{AccountCounts, Picture, RunPicture};
 use super::rows::{IdBytes, json, signed};
 use crate::store::activity::Activity;
 
@@ -14,10 +14,12 @@ type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
 const INSERT_RUNS: &str = "
 INSERT INTO runs (id, state, epoch, instance, next_seq, reserved_seq, next_item, steps, input_tokens, output_tokens, error, waiting,
-                  started_at, ended_at, queue_deadline, line, cancel_requested, account, tier, created_at, idempotency_key, request_hash)
+                  started_at, ended_at, queue_deadline, line, cancel_requested, account, tier, created_at, idempotency_key, request_hash, place,
+                  told_position, told_at)
 SELECT * FROM unnest($1::bytea[], $2::text[], $3::bigint[], $4::bytea[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
                      $9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::bigint[], $14::bigint[], $15::bigint[],
-                     $16::smallint[], $17::bool[], $18::text[], $19::text[], $20::bigint[], $21::text[], $22::bytea[])";
+                     $16::smallint[], $17::bool[], $18::text[], $19::text[], $20::bigint[], $21::text[], $22::bytea[],
+                     $23::bigint[], $24::bigint[], $25::bigint[])";
 
 const UPDATE_RUNS: &str = "
 UPDATE runs SET state = new.state, epoch = new.epoch, instance = new.instance, next_seq = new.next_seq,
@@ -40,8 +42,10 @@ const INSERT_EVENTS: &str = "INSERT INTO event_batches (run_id, first_seq, last_
 const INSERT_ITEMS: &str = "INSERT INTO items (run_id, position, content) \
                             SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::text[])";
 
-const UPDATE_ACCOUNTS: &str = "UPDATE accounts SET running = new.running, queued = new.queued \
-     FROM unnest($1::text[], $2::int[], $3::bigint[]) AS new (account, running, queued) \
+const UPDATE_ACCOUNTS: &str = "UPDATE accounts SET running = new.running, queued = new.queued, slot_limit = new.slot_limit, \
+                       next_place = new.next_place, turn = new.turn \
+     FROM unnest($1::text[], $2::int[], $3::bigint[], $4::int[], $5::bigint[], $6::bigint[]) \
+          AS new (account, running, queued, slot_limit, next_place, turn) \
      WHERE accounts.account = new.account";
 
 /// Whether there is anything to write.
@@ -115,6 +119,7 @@ fn bind_state<'q>(statement: Statement<'q>, runs: &[&RunPicture]) -> Result<Stat
 
 fn insert_runs(runs: &[&RunPicture]) -> Result<Statement<'static>, StoreError> {
     let idempotency = |run: &RunPicture| run.new.as_ref().and_then(|new| new.idempotency.clone());
+    let told = |run: &RunPicture| run.new.as_ref().and_then(|new| new.told);
     Ok(bind_state(sqlx::query(INSERT_RUNS), runs)?
         .bind(column(runs, |run| run.record.account.as_str().to_owned()))
         .bind(column(runs, |run| run.record.tier.clone()))
@@ -122,7 +127,10 @@ fn insert_runs(runs: &[&RunPicture]) -> Result<Statement<'static>, StoreError> {
         .bind(column(runs, |run| idempotency(run).map(|asked| asked.key)))
         .bind(column(runs, |run| {
             idempotency(run).map(|asked| asked.request_hash.to_vec())
-        })))
+        }))
+        .bind(column(runs, |run| run.place))
+        .bind(column(runs, |run| told(run).map(|(position, _)| position)))
+        .bind(column(runs, |run| told(run).map(|(_, at)| at))))
 }
 
 fn insert_specs(runs: &[&RunPicture]) -> Result<Statement<'static>, StoreError> {
@@ -168,11 +176,20 @@ fn insert_items(picture: &Picture) -> Statement<'static> {
 }
 
 fn update_accounts(picture: &Picture) -> Statement<'static> {
-    let (mut names, mut running, mut queued) = (Vec::new(), Vec::new(), Vec::new());
-    for (account, counts) in picture.accounts.iter().filter(|(_, counts)| counts.changed) {
-        names.push(account.as_str().to_owned());
-        running.push(i32::try_from(counts.running).unwrap_or(i32::MAX));
-        queued.push(counts.queued);
-    }
-    sqlx::query(UPDATE_ACCOUNTS).bind(names).bind(running).bind(queued)
+    let changed = picture.accounts.iter().filter(|(_, counts)| counts.changed);
+    let (names, counts): (Vec<&str>, Vec<AccountCounts>) =
+        changed.map(|(account, counts)| (account.as_str(), *counts)).unzip();
+    let number = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
+    sqlx::query(UPDATE_ACCOUNTS)
+        .bind(names.into_iter().map(str::to_owned).collect::<Vec<_>>())
+        .bind(counts.iter().map(|counts| number(counts.running)).collect::<Vec<_>>())
+        .bind(counts.iter().map(|counts| counts.queued).collect::<Vec<_>>())
+        .bind(
+            counts
+                .iter()
+                .map(|counts| counts.slot_limit.map(number))
+                .collect::<Vec<_>>(),
+        )
+        .bind(counts.iter().map(|counts| counts.next_place).collect::<Vec<_>>())
+        .bind(counts.iter().map(|counts| counts.turn).collect::<Vec<_>>())
 }

@@ -41,6 +41,7 @@ use callboard_actors::time::Timestamp;
 use tokio::runtime::Handle;
 
 use crate::store::activity::Activity;
+use crate::store::repeated::answer_fenced;
 use checkpoint::Checkpointer;
 use keys::{ForgetIdempotencyKeys, Ping, RevokeKey};
 use open::DatabaseLock;
@@ -143,7 +144,11 @@ impl Store for SqliteStore {
     }
 
     async fn commit(&self, commit: RunCommit) -> Result<(), StoreError> {
-        self.writer.submit(commit).await
+        let (run, events) = (commit.run, commit.events.clone());
+        match self.writer.submit(commit).await {
+            Err(StoreError::Fenced) => answer_fenced(self, run, events).await,
+            answer => answer,
+        }
     }
 
     async fn update_parked_run(&self, update: ParkedUpdate) -> Result<ParkedOutcome, StoreError> {

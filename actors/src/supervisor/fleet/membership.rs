@@ -169,7 +169,10 @@ impl Handler<Settled> for Supervisor {
                 // A lease that was lost meanwhile has taken the doubt with it.
                 member.unsure &= member.instance != settled.instance;
                 if given_up > 0 {
-                    tracing::warn!(runs = given_up, "gave up runs whose start this instance had not heard of");
+                    tracing::warn!(
+                        runs = given_up,
+                        "gave up runs whose start this instance had not heard of"
+                    );
                     member.signals.beat_now.notify_one();
                 }
             }

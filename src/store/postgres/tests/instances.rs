@@ -133,7 +133,13 @@ async fn instances_that_open_an_empty_database_at_once_migrate_it_once() {
 #[test]
 fn connections_are_clamped_to_what_the_server_grants() {
     use super::super::open::share;
-    assert_eq!(share(97, 4, 8), (4, 8));
-    assert_eq!(share(10, 4, 8), (2, 5));
-    assert_eq!(share(1, 4, 8), (1, 1));
+    let shares = |granted, wanted| {
+        let shares = share(granted, wanted, 4);
+        (shares.lanes, shares.control, shares.readers)
+    };
+    assert_eq!(shares(500, 300), (4, 5, 290));
+    assert_eq!(shares(97, 300), (4, 5, 84));
+    assert_eq!(shares(97, 20), (4, 5, 10));
+    assert_eq!(shares(12, 20), (2, 2, 4));
+    assert_eq!(shares(1, 20), (1, 1, 1));
 }

@@ -27,7 +27,7 @@ async fn fresh_url() -> String {
 async fn open(url: &str) -> PostgresStore {
     let mut options = PostgresOptions::new(url);
     options.lanes = 2;
-    options.readers = 3;
+    options.connections = 10;
     PostgresStore::open(options, &tokio::runtime::Handle::current())
         .await
         .expect("opens")

@@ -1,0 +1,204 @@
+//! The adapters that a configuration names: the store, and the log of events over it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use callboard_actors::capacity::MachineSize;
+use callboard_actors::ports::{EventLog, Fleet, Store};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::runtime::Handle;
+
+use crate::config::{Config, Synchronous};
+use crate::store::postgres::{PostgresOptions, PostgresStore};
+use crate::store::sqlite::{self, SqliteOptions, SqliteStore};
+use crate::stream::memory::{MemoryEventLog, MemoryLogOptions};
+use crate::stream::redis::{RedisAddress, RedisEventLog, RedisLogOptions};
+
+/// Connections of a command that works beside servers.
+const CONNECTIONS_OF_A_COMMAND: u32 = 4;
+
+/// The store that the configuration names.
+pub(super) enum OpenStore {
+    Sqlite(SqliteStore),
+    Postgres(PostgresStore),
+}
+
+impl OpenStore {
+    /// For a server on a machine of this size.
+    pub(super) async fn for_server(config: &Config, machine: MachineSize, io: &Handle) -> anyhow::Result<Self> {
+        let Some(url) = postgres_url(config)? else {
+            let opened = SqliteStore::open(sqlite_options(config), io).await;
+            let opened = opened.with_context(|| format!("the store {} cannot be opened", shown(config)))?;
+            return Ok(Self::Sqlite(opened));
+        };
+        let parameters = config.capacity_parameters();
+        let runs = parameters.concurrent_runs(machine).runs;
+        let connections = parameters.database_connections(runs);
+        Ok(Self::Postgres(open_postgres(config, url, connections, io).await?))
+    }
+
+    /// For a command that works beside servers, or without one.
+    pub(super) async fn for_command(config: &Config) -> anyhow::Result<Self> {
+        let io = Handle::current();
+        match postgres_url(config)? {
+            Some(url) => Ok(Self::Postgres(
+                open_postgres(config, url, CONNECTIONS_OF_A_COMMAND, &io).await?,
+            )),
+            None => Ok(Self::Sqlite(
+                SqliteStore::open_shared(sqlite_options(config), &io).await?,
+            )),
+        }
+    }
+
+    pub(super) fn store(&self) -> Arc<dyn Store> {
+        match self {
+            Self::Sqlite(store) => Arc::new(store.clone()),
+            Self::Postgres(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// What connects its instances, if it can have several.
+    pub(super) fn fleet(&self) -> Option<Arc<dyn Fleet>> {
+        match self {
+            Self::Sqlite(_) => None,
+            Self::Postgres(store) => Some(Arc::new(store.clone())),
+        }
+    }
+
+    pub(super) async fn close(self) {
+        match self {
+            Self::Sqlite(store) => store.close().await,
+            Self::Postgres(store) => store.close().await,
+        }
+    }
+}
+
+/// Where the store is, without a secret.
+pub(super) fn shown(config: &Config) -> String {
+    match &config.store.postgres_url_env {
+        Some(variable) => format!("PostgreSQL ({variable})"),
+        None => config.store.path.display().to_string(),
+    }
+}
+
+async fn open_postgres(
+    config: &Config,
+    url: SecretString,
+    connections: u32,
+    io: &Handle,
+) -> anyhow::Result<PostgresStore> {
+    let store = &config.store;
+    let options = PostgresOptions {
+        url: url.expose_secret().to_owned(),
+        lanes: store.postgres_writers,
+        connections,
+        commit_batch: store.commit_batch,
+        inbox: store.queue,
+        acquire_timeout: store.acquire_timeout,
+    };
+    let opened = PostgresStore::open(options, io).await;
+    opened.with_context(|| format!("the store {} cannot be opened", shown(config)))
+}
+
+fn postgres_url(config: &Config) -> anyhow::Result<Option<SecretString>> {
+    let variable = config.store.postgres_url_env.as_deref();
+    variable
+        .map(|name| secret_from_env("store.postgres_url_env", name))
+        .transpose()
+}
+
+/// A secret that the configuration names the variable of.
+pub(super) fn secret_from_env(key: &str, name: &str) -> anyhow::Result<SecretString> {
+    match std::env::var(name) {
+        Ok(secret) if !secret.trim().is_empty() => Ok(secret.trim().to_owned().into()),
+        _ => bail!("{key} names the environment variable {name}, which is not set or empty"),
+    }
+}
+
+fn sqlite_options(config: &Config) -> SqliteOptions {
+    let store = &config.store;
+    SqliteOptions {
+        synchronous: match store.synchronous {
+            Synchronous::Full => sqlite::Synchronous::Full,
+            Synchronous::Normal => sqlite::Synchronous::Normal,
+        },
+        readers: store.readers,
+        commit_batch: store.commit_batch,
+        inbox: store.queue,
+        acquire_timeout: store.acquire_timeout,
+        busy_timeout: store.busy_timeout,
+        lock_timeout: store.lock_timeout,
+        path: store.path.clone(),
+    }
+}
+
+/// The log of events: in this process, and in Redis if the configuration names one.
+pub(super) struct OpenEventLog {
+    pub(super) log: Arc<dyn EventLog>,
+    redis: Option<RedisEventLog>,
+}
+
+impl OpenEventLog {
+    pub(super) fn over(store: &Arc<dyn Store>, config: &Config, io: &Handle) -> anyhow::Result<Self> {
+        let events = &config.events;
+        let options = MemoryLogOptions {
+            memory_per_run: events.memory_per_run,
+            memory_total: events.memory_total,
+            linger_after_end: events.linger_after_end,
+            read_chunk: events.read_chunk,
+        };
+        let local: Arc<dyn EventLog> = Arc::new(MemoryEventLog::asking_on(store.clone(), options, io.clone()));
+        let Some(variable) = &events.redis_url_env else {
+            return Ok(Self {
+                log: local,
+                redis: None,
+            });
+        };
+        let urls = secret_from_env("events.redis_url_env", variable)?;
+        let options = RedisLogOptions {
+            ca_file: events.redis_ca_file.clone(),
+            key_prefix: events.redis_key_prefix.clone(),
+            kept_after_end: events.redis_kept_after_end,
+            coalesce: events.redis_coalesce,
+            ..RedisLogOptions::new(redis_address(&urls, events.redis_cluster), io.clone())
+        };
+        let redis = RedisEventLog::start(local, store.clone(), options)
+            .with_context(|| format!("events.redis_url_env ({variable})"))?;
+        Ok(Self {
+            log: Arc::new(redis.clone()),
+            redis: Some(redis),
+        })
+    }
+
+    /// Whether readers of other instances see what is written here.
+    pub(super) fn is_shared(&self) -> bool {
+        self.redis.is_some()
+    }
+
+    /// Sends what is not sent yet, for at most this time. What stays behind is in the store, where the readers find it.
+    pub(super) async fn flush(&self, longest: Duration) {
+        if let Some(redis) = &self.redis
+            && tokio::time::timeout(longest, redis.flush()).await.is_err()
+        {
+            tracing::warn!("the last events did not reach Redis; readers get them from the database");
+        }
+    }
+}
+
+/// Several URLs, separated by commas, are nodes of a Cluster.
+fn redis_address(urls: &SecretString, is_cluster: bool) -> RedisAddress {
+    let urls = urls
+        .expose_secret()
+        .split(',')
+        .map(str::trim)
+        .filter(|url| !url.is_empty());
+    let mut urls: Vec<SecretString> = urls.map(SecretString::from).collect();
+    match urls.pop() {
+        Some(single) if urls.is_empty() && !is_cluster => RedisAddress::Single(single),
+        last => {
+            urls.extend(last);
+            RedisAddress::Cluster(urls)
+        }
+    }
+}

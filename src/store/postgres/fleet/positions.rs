@@ -1,0 +1,117 @@
+//! Where queued runs stand, and telling it to their logs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use callboard_actors::encoding::encode;
+use callboard_actors::event::EventBody;
+use callboard_actors::ids::{AccountId, RunId};
+use callboard_actors::ports::StoreError;
+use callboard_actors::ports::fleet::ToldPosition;
+use sqlx::postgres::PgPool;
+
+use crate::store::activity::Activity;
+use crate::store::postgres::failure::store_error;
+use crate::store::postgres::picture::Picture;
+use crate::store::postgres::read_set::{UNREAD_SPEC, picture_columns, run_picture};
+use crate::store::postgres::rows::{self, IdBytes};
+use crate::store::postgres::write_set;
+
+const POSITION: &str = "SELECT (SELECT count(*) FROM runs AS ahead WHERE ahead.account = runs.account AND ahead.state = 'queued' \
+            AND (ahead.line, ahead.place) <= (runs.line, runs.place)) AS position \
+     FROM runs WHERE id = $1 AND state = 'queued'";
+
+/// Only so many of a line are looked at: those far behind will be told when they have come nearer.
+const LOOKED_AT: i64 = 1000;
+
+const TO_TELL: &str = "SELECT id, position FROM (\
+         SELECT id, told_position, told_at, row_number() OVER (ORDER BY line, place) AS position FROM (\
+             SELECT id, line, place, told_position, told_at FROM runs WHERE account = $1 AND state = 'queued' \
+             ORDER BY line, place LIMIT $2) AS front) AS standing \
+     WHERE (told_position IS NULL OR position * 2 <= told_position) \
+       AND COALESCE(told_at, 0) <= (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - $3 \
+     ORDER BY position LIMIT $4";
+
+/// Those that somebody else writes at this moment are left to the next time.
+const LOCK: &str = concat!(
+    "SELECT ",
+    picture_columns!("$1", "$2"),
+    " FROM runs WHERE runs.id = ANY($1) AND runs.state = 'queued' ORDER BY runs.id FOR UPDATE OF runs SKIP LOCKED"
+);
+
+const NOTE: &str = "UPDATE runs SET told_position = told.position, \
+                       told_at = (extract(epoch FROM clock_timestamp()) * 1000000)::bigint \
+     FROM unnest($1::bytea[], $2::bigint[]) AS told (id, position) WHERE runs.id = told.id";
+
+pub(super) async fn queue_position(pool: &PgPool, run: RunId) -> Result<Option<u64>, StoreError> {
+    let position = sqlx::query_scalar(POSITION).bind(run.id_bytes());
+    let position: Option<i64> = position.fetch_optional(pool).await.map_err(store_error)?;
+    Ok(position.and_then(|position| u64::try_from(position).ok()))
+}
+
+pub(super) async fn tell_positions(
+    pool: &PgPool,
+    activity: &Activity,
+    account: &AccountId,
+    interval: Duration,
+    limit: u32,
+) -> Result<Vec<ToldPosition>, StoreError> {
+    let mut transaction = pool.begin().await.map_err(store_error)?;
+    let to_tell = sqlx::query(TO_TELL)
+        .bind(account.as_str())
+        .bind(LOOKED_AT)
+        .bind(i64::try_from(interval.as_micros()).unwrap_or(i64::MAX))
+        .bind(i64::from(limit));
+    let mut positions = BTreeMap::new();
+    for row in to_tell.fetch_all(&mut *transaction).await.map_err(store_error)? {
+        positions.insert(rows::run_id(&row)?, rows::get::<i64>(&row, "position")?);
+    }
+    if positions.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<Vec<u8>> = positions.keys().map(IdBytes::id_bytes).collect();
+    let lock = sqlx::query(LOCK).bind(ids).bind(UNREAD_SPEC);
+    let locked = lock.fetch_all(&mut *transaction).await.map_err(store_error)?;
+    let mut picture = Picture {
+        runs: locked.iter().map(run_picture).collect::<Result<_, _>>()?,
+        ..Picture::default()
+    };
+    let told = tell(&positions, &mut picture)?;
+    write_set::write(&picture, &mut transaction, activity).await?;
+    let (ids, places): (Vec<Vec<u8>>, Vec<i64>) = told
+        .iter()
+        .map(|(told, position)| (told.run.id_bytes(), *position))
+        .unzip();
+    let note = sqlx::query(NOTE).bind(ids).bind(places);
+    note.execute(&mut *transaction).await.map_err(store_error)?;
+    transaction.commit().await.map_err(store_error)?;
+    Ok(told.into_iter().map(|(told, _)| told).collect())
+}
+
+/// Those in front first.
+fn tell(positions: &BTreeMap<RunId, i64>, picture: &mut Picture) -> Result<Vec<(ToldPosition, i64)>, StoreError> {
+    let mut told = Vec::with_capacity(positions.len());
+    for (run, row) in &mut picture.runs {
+        let Some(&position) = positions.get(run) else { continue };
+        let event = EventBody::RunQueuePosition {
+            position: u64::try_from(position).unwrap_or(1),
+        };
+        let record = &mut row.record;
+        let events = encode(*run, record.first_free_seq(), [event]).ok_or_else(|| rows::damaged("an event"))?;
+        record.next_seq = events.last_seq() + 1;
+        record.reserved_seq = 0;
+        row.changed = true;
+        picture.events.push((*run, events.clone()));
+        let epoch = record.epoch;
+        told.push((
+            ToldPosition {
+                run: *run,
+                epoch,
+                events,
+            },
+            position,
+        ));
+    }
+    told.sort_by_key(|(_, position)| *position);
+    Ok(told)
+}
