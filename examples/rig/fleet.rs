@@ -76,6 +76,11 @@ impl Fleet {
         })
     }
 
+    /// Lays TOML over the settings of the instances that are made from now on.
+    pub(crate) fn set(&mut self, toml: &str) -> anyhow::Result<()> {
+        self.template.set(toml)
+    }
+
     /// An instance that is not started yet, to be given options of its own.
     pub(crate) fn instance(&self, name: &str) -> anyhow::Result<Instance> {
         let mut options = self.template.clone();

@@ -110,6 +110,7 @@ fn says_lost(event: &SeenEvent, next: u64) -> bool {
 pub(crate) struct Follower {
     client: FleetClient,
     turn: usize,
+    longest_silence: Duration,
     counter: Option<watch::Sender<u64>>,
     seen: watch::Sender<Followed>,
 }
@@ -129,6 +130,7 @@ impl Follower {
         Self {
             client,
             turn,
+            longest_silence: LONGEST_SILENCE,
             counter: None,
             seen: watch::Sender::new(seen),
         }
@@ -137,6 +139,12 @@ impl Follower {
     /// Begins with this instance, if it is there.
     pub(crate) fn beginning_with(mut self, name: &str) -> Self {
         self.turn = self.client.addresses().turn_of(name).unwrap_or(self.turn);
+        self
+    }
+
+    /// Bears any silence: an instance that stands still is waited for, so that what it says when it wakes is seen.
+    pub(crate) fn patient(mut self) -> Self {
+        self.longest_silence = PATIENCE;
         self
     }
 
@@ -174,7 +182,7 @@ impl Follower {
             self.turn += 1;
             let opening = self.client.client_of(&address);
             let run = self.seen.borrow().run.clone();
-            let ended = match opening.open_events(&run, after, LONGEST_SILENCE).await {
+            let ended = match opening.open_events(&run, after, self.longest_silence).await {
                 Ok(Some(stream)) => self.read(stream).await,
                 Ok(None) if self.seen.borrow().has_ended() => return,
                 Ok(None) => {

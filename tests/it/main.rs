@@ -1,5 +1,5 @@
-//! The real binary, over real HTTP, with real SQLite: one module per promise. Each test starts servers of its own, on port 0 and in
-//! its own directory; the harness fails on anything left alive.
+//! The real binary, over real HTTP, with real SQLite, PostgreSQL and Redis: one module per promise. Each test starts servers of its own,
+//! on port 0 and in its own directory; the harness fails on anything left alive.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -9,6 +9,13 @@ mod broken_parts;
 mod cancelling;
 mod capacity;
 mod endings;
+mod fleet_crashes;
+mod fleet_database;
+mod fleet_quota;
+mod fleet_redis;
+mod fleet_rolling;
+mod fleet_sharing;
+mod fleet_starting;
 mod harness;
 mod idempotency;
 mod imports;

@@ -1,12 +1,14 @@
 //! Starts the real server, speaks HTTP to it, kills it, starts it again: the rig of the examples, where whatever goes wrong fails the test.
 
 mod client;
+mod fleet;
 mod in_process;
 mod process;
 mod reader;
 mod server;
 mod upstream;
 
+pub(crate) use fleet::{TestFleet, story};
 pub(crate) use in_process::{InProcess, Script, start_of};
 pub(crate) use process::{binary, run_to_end};
 pub(crate) use reader::check_whole_log;

@@ -1,0 +1,101 @@
+//! An instance dies, or stands still until nobody believes in it any more: the others go on with its runs, and their readers notice
+//! nothing but a `run.recovered`.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{TestFleet, Upstream, story};
+use crate::rig::{Followed, Following};
+
+const RUNS: usize = 20;
+
+/// Waits until all runs are taken over, and prints how long that took.
+async fn until_taken_over(followings: &mut [Following], lost_at: Instant, lease: Duration) {
+    for following in followings.iter_mut() {
+        following.until_seen("run.recovered").await.unwrap();
+    }
+    let took = lost_at.elapsed();
+    println!(
+        "{} runs were taken over {took:?} after their instance was lost; its lease was {lease:?}",
+        followings.len()
+    );
+    // The promise is a second; a machine that does other things as well is forgiven some more.
+    assert!(took < lease + Duration::from_secs(10), "{took:?}");
+}
+
+async fn killed(settings: &str, lease: Duration) {
+    let upstream = Upstream::start().await;
+    let fleet = TestFleet::new(&(upstream.settings() + settings)).await;
+    let [mut a, b, c] = fleet.start(["a", "b", "c"]).await;
+    let mut followings = fleet.followed_elsewhere(RUNS, &story(40, 20), &a, &[&b, &c]).await;
+    a.kill().await.unwrap();
+    until_taken_over(&mut followings, Instant::now(), lease).await;
+    fleet.all_complete(followings, &[&b, &c]).await;
+    let calls = upstream.calls().await.len();
+    assert!(
+        calls <= 3 * RUNS,
+        "the first call once, the second twice, not {calls} for {RUNS} runs"
+    );
+    // It comes back as if nothing had been.
+    a.start().await.unwrap();
+    let followings = fleet.followed_elsewhere(2, &story(5, 20), &a, &[&b, &c]).await;
+    fleet.all_complete(followings, &[&a, &b, &c]).await;
+    fleet.finish([a, b, c]).await;
+    upstream.stop().await;
+}
+
+#[tokio::test]
+async fn runs_of_an_instance_that_is_killed_go_on_elsewhere() {
+    killed("", Duration::from_millis(1500)).await;
+}
+
+#[tokio::test]
+async fn with_the_default_lease_too() {
+    killed("[fleet]\nheartbeat = \"1s\"\nlease = \"5s\"\n", Duration::from_secs(5)).await;
+}
+
+/// An instance stands still for longer than its lease and wakes in the middle of runs that are no longer its own. Some clients have
+/// given it up, others waited for it and hear what it has to say.
+async fn frozen(durability: &str) -> Vec<Followed> {
+    let upstream = Upstream::start().await;
+    let settings = format!("{}[events]\ndurability = \"{durability}\"\n", upstream.settings());
+    let fleet = TestFleet::new(&settings).await;
+    let [a, b, c] = fleet.start(["a", "b", "c"]).await;
+    let mut followings = fleet.followed_elsewhere(RUNS, &story(60, 20), &a, &[&b, &c]).await;
+    let mut waiting = Vec::new();
+    for following in &followings {
+        let patient = fleet
+            .client()
+            .follower(&following.so_far().run)
+            .beginning_with("a")
+            .patient();
+        waiting.push(patient.start());
+    }
+    for patient in &mut waiting {
+        patient.until_seen("text.delta").await.unwrap();
+    }
+    a.pause().unwrap();
+    until_taken_over(&mut followings, Instant::now(), Duration::from_millis(1500)).await;
+    a.go_on().unwrap();
+    followings.append(&mut waiting);
+    let followed = fleet.all_complete(followings, &[&a, &b, &c]).await;
+    upstream.until_open(0).await;
+    // It takes part again.
+    let followings = fleet.followed_elsewhere(2, &story(5, 20), &a, &[&b, &c]).await;
+    fleet.all_complete(followings, &[&a, &b, &c]).await;
+    fleet.finish_after_errors([a, b, c]).await;
+    upstream.stop().await;
+    followed
+}
+
+#[tokio::test]
+async fn a_zombie_is_refused_everywhere() {
+    let followed = frozen("strict").await;
+    for followed in followed {
+        assert!(followed.events.iter().all(|event| event.data.get("lost").is_none()));
+    }
+}
+
+#[tokio::test]
+async fn a_zombie_that_shows_what_it_has_not_written_is_refused_everywhere() {
+    frozen("relaxed").await;
+}
