@@ -132,7 +132,7 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
             .unwrap_or_else(|| joining::usual_name(address.port()));
         async move {
             match fleet {
-                Some(fleet) => joining::join(fleet, &config, name, is_shared).await,
+                Some(fleet) => joining::join(fleet, &config, name, address, is_shared).await,
                 None => joining::begin_alone(store).await,
             }
         }

@@ -7,6 +7,8 @@ CREATE TABLE instances (
     name           TEXT        NOT NULL,
     version        TEXT        NOT NULL,
     shares_events  BOOLEAN     NOT NULL,
+    -- No two living instances are at one place. NULL: unknown.
+    place          TEXT,
     started_at     TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
     heartbeat_at   TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
     lease_until    TIMESTAMPTZ NOT NULL,

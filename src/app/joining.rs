@@ -1,5 +1,6 @@
 //! How an instance begins: alone on its store, or as one of several.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,11 +25,12 @@ pub(super) async fn begin_alone(store: Arc<dyn Store>) -> anyhow::Result<Beginni
 }
 
 /// Joins the instances that share the store. One whose events stay with it may be alone only: it waits for the lease of the one before
-/// it, which may have been killed a moment ago.
+/// it, which may have been killed a moment ago. The caller listens at `address`.
 pub(super) async fn join(
     fleet: Arc<dyn Fleet>,
     config: &Config,
     name: String,
+    address: SocketAddr,
     shares_events: bool,
 ) -> anyhow::Result<Beginning> {
     let limits = config
@@ -43,6 +45,7 @@ pub(super) async fn join(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         shares_events,
     };
+    let place = place(address);
     let began = Instant::now();
     loop {
         let instance = InstanceId::new();
@@ -51,6 +54,7 @@ pub(super) async fn join(
             id: instance,
             name: settings.name.clone(),
             version: settings.version.clone(),
+            place: place.clone(),
             lease: settings.lease,
             shares_events,
         });
@@ -78,6 +82,14 @@ pub(super) async fn join(
             Err(JoinError::Store(error)) => return Err(error.into()),
         }
     }
+}
+
+/// One socket of one network of one life of a machine: a process that listens there knows that no other does. `None` where the system
+/// does not tell networks and lives apart.
+fn place(address: SocketAddr) -> Option<String> {
+    let life = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let network = std::fs::read_link("/proc/self/ns/net").ok()?;
+    Some(format!("{} {} {address}", life.trim(), network.display()))
 }
 
 /// What people call this instance, if the configuration does not say.

@@ -96,6 +96,7 @@ async fn open_postgres(
         commit_batch: store.commit_batch,
         inbox: store.queue,
         acquire_timeout: store.acquire_timeout,
+        longest_standstill: config.fleet.lease / 2,
     };
     let opened = PostgresStore::open(options, io).await;
     opened.with_context(|| format!("the store {} cannot be opened", shown(config)))

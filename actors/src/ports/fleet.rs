@@ -33,7 +33,7 @@ use crate::time::Timestamp;
 /// What the instances of one installation need of each other.
 #[async_trait]
 pub trait Fleet: Send + Sync + 'static {
-    /// Makes an instance known, with a lease from now on, and answers what the store's clock says. Each life of a process, and each life
+    /// Makes an instance known, with a lease from now on (and ends the lease of one that was at the same place), and answers what the store's clock says. Each life of a process, and each life
     /// after a lost lease, has an id of its own.
     async fn join(&self, instance: NewInstance) -> Result<Timestamp, JoinError>;
 
@@ -106,6 +106,9 @@ pub struct NewInstance {
     pub name: String,
     /// The version of its program.
     pub version: String,
+    /// Where it is, in such words that no two processes can be there at once: whoever was there before is dead, and its lease ends with
+    /// this. `None`: nobody can say.
+    pub place: Option<String>,
     /// How long it is believed to live without a heartbeat.
     pub lease: Duration,
     /// Whether its events reach the readers of other instances. One whose events do not must be alone.

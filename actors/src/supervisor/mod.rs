@@ -1,7 +1,7 @@
 //! The supervisor: admits runs against Permits and Slots, queues what must wait, and answers for every run of this instance.
 //!
-//! Alone on its store it decides from memory; as one of a fleet it asks the store ([`fleet`]). It never awaits I/O: writes for runs that have no actor go to tasks on the I/O runtime, which message
-//! back. It hears of every actor's end through the ticket that the actor holds, panics included.
+//! Alone on its store it decides from memory; as one of a fleet it asks the store ([`fleet`]). It never awaits I/O: writes for runs that
+//! have no actor go to tasks on the I/O runtime, which message back. It hears of every actor's end through the ticket that the actor holds, panics included.
 
 mod admission;
 pub(crate) mod arbiters;
@@ -98,6 +98,8 @@ pub(crate) struct Supervisor {
     expiry: Option<(Timestamp, SpawnHandle)>,
     draining: Option<oneshot::Sender<()>>,
     is_draining: bool,
+    /// The grace period is over: whatever still comes is handed back at once.
+    hands_over: bool,
 }
 
 impl Supervisor {
@@ -126,6 +128,7 @@ impl Supervisor {
             expiry: None,
             draining: None,
             is_draining: false,
+            hands_over: false,
         }
     }
 
@@ -135,6 +138,10 @@ impl Supervisor {
         let (arbiter, placement) = self.arbiters.place();
         let services = self.services.clone();
         let address = RunActor::start_in_arbiter(&arbiter, move |_| RunActor::new(services, ticket, placement, origin));
+        if self.hands_over {
+            // A claim or a take-over that was under way.
+            let _ = address.try_send(HandOver);
+        }
         self.registry.insert(run, address);
     }
 
@@ -173,6 +180,7 @@ impl Supervisor {
 
     /// Hands every run that still runs back to the queue.
     fn hand_over_all(&mut self) {
+        self.hands_over = true;
         tracing::info!(
             runs = self.registry.len(),
             "the grace period is over; running runs are handed back to the queue"

@@ -4,10 +4,12 @@ use callboard_actors::ids::{InstanceId, KeyId};
 use callboard_actors::ports::StoreError;
 use callboard_actors::ports::store::{KeyRecord, Recovered};
 use callboard_actors::time::Timestamp;
-use sqlx::postgres::PgPool;
+use sqlx::Connection;
+use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::failure::store_error;
+use super::pool::Pool;
 use super::rows::{self, IdBytes, run_columns};
 use crate::store::activity::Activity;
 
@@ -44,8 +46,8 @@ const TRY_WRITE: &str = "INSERT INTO writer_lanes (id, batch) VALUES ($1, 0)";
 const TAKE_BACK: &str = "DELETE FROM writer_lanes WHERE id = $1";
 
 /// As [`Store::recover`](callboard_actors::ports::Store::recover).
-pub(super) async fn recover(pool: &PgPool, instance: InstanceId) -> Result<Recovered, StoreError> {
-    let mut transaction = pool.begin().await.map_err(store_error)?;
+pub(super) async fn recover(connection: &mut PgConnection, instance: InstanceId) -> Result<Recovered, StoreError> {
+    let mut transaction = connection.begin().await.map_err(store_error)?;
     for statement in [LOCK_ALL_ACCOUNTS, COUNT] {
         sqlx::query(statement)
             .execute(&mut *transaction)
@@ -80,8 +82,8 @@ pub(super) async fn recover(pool: &PgPool, instance: InstanceId) -> Result<Recov
     Ok(recovered)
 }
 
-pub(super) async fn create_key(pool: &PgPool, key: &KeyRecord) -> Result<(), StoreError> {
-    let mut transaction = pool.begin().await.map_err(store_error)?;
+pub(super) async fn create_key(connection: &mut PgConnection, key: &KeyRecord) -> Result<(), StoreError> {
+    let mut transaction = connection.begin().await.map_err(store_error)?;
     let set_tier = sqlx::query(SET_TIER).bind(key.account.as_str()).bind(&key.tier);
     set_tier.execute(&mut *transaction).await.map_err(store_error)?;
     let create = sqlx::query(CREATE_KEY)
@@ -95,20 +97,19 @@ pub(super) async fn create_key(pool: &PgPool, key: &KeyRecord) -> Result<(), Sto
     transaction.commit().await.map_err(store_error)
 }
 
-pub(super) async fn revoke_key(pool: &PgPool, key: KeyId, at: Timestamp) -> Result<bool, StoreError> {
+pub(super) async fn revoke_key(pool: &Pool, key: KeyId, at: Timestamp) -> Result<bool, StoreError> {
     let revoke = sqlx::query(REVOKE_KEY).bind(key.id_bytes()).bind(at.as_micros());
-    let done = revoke.execute(pool).await.map_err(store_error)?;
-    Ok(done.rows_affected() > 0)
+    Ok(pool.execute(revoke).await? > 0)
 }
 
 /// In transactions of at most 1,000 keys: after an error, some may be forgotten.
-pub(super) async fn forget_idempotency_keys(pool: &PgPool, created_before: Timestamp) -> Result<u64, StoreError> {
+pub(super) async fn forget_idempotency_keys(pool: &Pool, created_before: Timestamp) -> Result<u64, StoreError> {
     let mut forgotten = 0;
     loop {
         let forget = sqlx::query(FORGET)
             .bind(created_before.as_micros())
             .bind(rows::signed(FORGET_AT_ONCE));
-        let count = forget.execute(pool).await.map_err(store_error)?.rows_affected();
+        let count = pool.execute(forget).await?;
         forgotten += count;
         if count < FORGET_AT_ONCE {
             return Ok(forgotten);
@@ -117,9 +118,9 @@ pub(super) async fn forget_idempotency_keys(pool: &PgPool, created_before: Times
 }
 
 /// Writes a row, takes it back and commits.
-pub(super) async fn ping(pool: &PgPool, activity: &Activity) -> Result<(), StoreError> {
+pub(super) async fn ping(connection: &mut PgConnection, activity: &Activity) -> Result<(), StoreError> {
     let id = Uuid::now_v7().as_bytes().to_vec();
-    let mut transaction = pool.begin().await.map_err(store_error)?;
+    let mut transaction = connection.begin().await.map_err(store_error)?;
     for statement in [TRY_WRITE, TAKE_BACK] {
         activity.count_statements(1);
         let write = sqlx::query(statement).bind(&id);

@@ -3,18 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use callboard_actors::ports::StoreError;
 use sqlx::Connection;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::PgConnection;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::decide::decide;
 use super::failure::store_error;
 use super::fleet::notices::Notices;
-use super::open::connect_one;
+use super::open::Connector;
+use super::pool::within_patience;
 use super::write::{Answer, PendingWrite, Write};
 use super::{read_set, write_set};
 use crate::store::activity::Activity;
@@ -25,14 +25,12 @@ const BATCH_ATTEMPTS: u32 = 3;
 const ADD_ACCOUNTS: &str = "INSERT INTO accounts (account, tier) SELECT * FROM unnest($1::text[], $2::text[]) ORDER BY 1 \
                             ON CONFLICT (account) DO NOTHING";
 const ADD_LANE: &str = "INSERT INTO writer_lanes (id, batch) VALUES ($1, 0) ON CONFLICT (id) DO NOTHING";
-const NAME_BATCH: &str = "UPDATE writer_lanes SET batch = $2, written_at = clock_timestamp() WHERE id = $1";
+/// The row may have been forgotten, if the lane had nothing to do for days.
+const NAME_BATCH: &str = "INSERT INTO writer_lanes (id, batch, written_at) VALUES ($1, $2, clock_timestamp()) \
+                          ON CONFLICT (id) DO UPDATE SET batch = excluded.batch, written_at = excluded.written_at";
 /// Waits for a transaction whose answer was lost, if it still runs.
 const LAST_BATCH: &str = "SELECT batch FROM writer_lanes WHERE id = $1 FOR UPDATE";
 const REMOVE_LANE: &str = "DELETE FROM writer_lanes WHERE id = $1";
-
-/// How long a transaction, and finding out about one, may take before its connection is given up: a network may swallow one
-/// without a word.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Accounts that a lane remembers as known to the database.
 const KNOWN_ACCOUNTS: usize = 10_000;
@@ -42,7 +40,7 @@ type Outcome = Result<Answer, StoreError>;
 /// What a lane's task owns.
 pub(super) struct Lane {
     id: Uuid,
-    options: PgConnectOptions,
+    connect: Connector,
     connection: Option<PgConnection>,
     notices: Notices,
     activity: Arc<Activity>,
@@ -61,15 +59,10 @@ enum Failure {
 }
 
 impl Lane {
-    pub(super) fn new(
-        options: PgConnectOptions,
-        notices: Notices,
-        activity: Arc<Activity>,
-        commit_batch: usize,
-    ) -> Self {
+    pub(super) fn new(connect: Connector, notices: Notices, activity: Arc<Activity>, commit_batch: usize) -> Self {
         Self {
             id: Uuid::now_v7(),
-            options,
+            connect,
             connection: None,
             notices,
             activity,
@@ -139,30 +132,21 @@ impl Lane {
         let batch = self.batch;
         self.connect().await.map_err(Failure::RolledBack)?;
         self.add_accounts(writes).await.map_err(Failure::RolledBack)?;
-        // Taken out, so that a connection that fails, or a task that is dropped half way, never leaves an open transaction behind.
-        let mut connection = self.connection.take().ok_or_else(|| Failure::RolledBack(lost()))?;
+        let connection = self.connection.as_mut().ok_or_else(|| Failure::RolledBack(lost()))?;
         let mut decided = None;
-        let running = run(self.id, batch, writes, &mut connection, &mut decided, &self.activity);
-        let error = match tokio::time::timeout(PATIENCE, running).await {
-            Ok(Ok(())) => {
-                self.connection = Some(connection);
-                let Some(Decided {
-                    outcomes, claimable, ..
-                }) = decided
-                else {
-                    return Err(Failure::RolledBack(lost()));
-                };
-                if claimable {
+        let running = run(self.id, batch, writes, connection, &mut decided, &self.activity);
+        let error = match within_patience(running).await {
+            Ok(()) => {
+                let decided = decided.ok_or_else(|| Failure::RolledBack(lost()))?;
+                if decided.claimable {
                     self.notices.claimable();
                 }
-                return Ok(outcomes);
+                return Ok(decided.outcomes);
             }
-            Ok(Err(error)) => error,
-            Err(_elapsed) => StoreError::Unavailable("the database did not answer in time".into()),
+            Err(error) => error,
         };
-        self.activity.writers_open.fetch_sub(1, Ordering::Relaxed);
-        // Dropped, not closed: closing well may take as long as the rest. The server rolls back.
-        drop(connection);
+        // So that a transaction that failed half way is never gone on with.
+        self.give_up_connection();
         Err(match decided {
             Some(decided) if decided.is_unknown => Failure::Unknown(error, decided.outcomes),
             _ => Failure::RolledBack(error),
@@ -173,9 +157,9 @@ impl Lane {
         if self.connection.is_some() {
             return Ok(());
         }
-        let mut connection = connect_one(&self.options).await.map_err(store_error)?;
+        let mut connection = self.connect.connect().await.map_err(store_error)?;
         let add = sqlx::query(ADD_LANE).bind(self.id.as_bytes().to_vec());
-        add.execute(&mut connection).await.map_err(store_error)?;
+        within_patience(async { add.execute(&mut connection).await.map_err(store_error) }).await?;
         self.activity.writers_open.fetch_add(1, Ordering::Relaxed);
         self.connection = Some(connection);
         Ok(())
@@ -197,11 +181,10 @@ impl Lane {
         let (accounts, tiers): (Vec<String>, Vec<String>) = missing.into_iter().unzip();
         self.activity.count_statements(1);
         let add = sqlx::query(ADD_ACCOUNTS).bind(&accounts).bind(&tiers);
-        let added = tokio::time::timeout(PATIENCE, add.execute(connection)).await;
-        if !matches!(added, Ok(Ok(_))) {
-            self.connection = None;
-            self.activity.writers_open.fetch_sub(1, Ordering::Relaxed);
-            return Err(added.map_or_else(|_elapsed| lost(), |answer| answer.map_or_else(store_error, |_| lost())));
+        let added = within_patience(async { add.execute(connection).await.map_err(store_error) }).await;
+        if let Err(error) = added {
+            self.give_up_connection();
+            return Err(error);
         }
         if self.known.len() > KNOWN_ACCOUNTS {
             self.known.clear();
@@ -214,14 +197,18 @@ impl Lane {
         self.connect().await?;
         let connection = self.connection.as_mut().ok_or_else(lost)?;
         let last = sqlx::query_scalar(LAST_BATCH).bind(self.id.as_bytes().to_vec());
-        let asked: Result<Result<i64, _>, _> = tokio::time::timeout(PATIENCE, last.fetch_one(connection)).await;
-        match asked {
-            Ok(Ok(last)) => Ok(last == self.batch),
-            failed => {
-                self.connection = None;
-                self.activity.writers_open.fetch_sub(1, Ordering::Relaxed);
-                Err(failed.map_or_else(|_elapsed| lost(), |answer| answer.map_or_else(store_error, |_| lost())))
-            }
+        let last = within_patience(async { last.fetch_optional(connection).await.map_err(store_error) }).await;
+        if last.is_err() {
+            self.give_up_connection();
+        }
+        let last: Option<i64> = last?;
+        Ok(last == Some(self.batch))
+    }
+
+    /// Dropped, not closed: closing well may take as long as what failed. The server rolls back.
+    fn give_up_connection(&mut self) {
+        if self.connection.take().is_some() {
+            self.activity.writers_open.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
@@ -271,12 +258,17 @@ async fn run(
     name.execute(&mut *transaction).await.map_err(store_error)?;
     decided.is_unknown = true;
     if let Err(error) = transaction.commit().await {
-        // The server says that it has not committed.
-        decided.is_unknown = !matches!(error, sqlx::Error::Database(_));
+        decided.is_unknown = !says_it_has_not_committed(&error);
         return Err(store_error(error));
     }
     activity.count_commit();
     Ok(())
+}
+
+/// A server that is being stopped (class 57) may have committed before it says so.
+fn says_it_has_not_committed(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| !code.starts_with("57"))
 }
 
 fn lost() -> StoreError {

@@ -11,6 +11,7 @@ mod fleet;
 mod lane;
 mod open;
 mod picture;
+mod pool;
 mod read_set;
 mod reads;
 mod rows;
@@ -34,7 +35,6 @@ use callboard_actors::ports::store::{
 };
 use callboard_actors::ports::{Store, StoreError};
 use callboard_actors::time::Timestamp;
-use sqlx::postgres::PgPool;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
@@ -43,6 +43,7 @@ use crate::store::repeated::answer_fenced;
 use fleet::notices::Notices;
 use lane::Lane;
 pub use open::{PostgresOpenError, PostgresOptions};
+use pool::{Pool, within_patience};
 use reads::Readers;
 use write::{Answer, FailAbandonedRun, PendingWrite, Write};
 
@@ -52,7 +53,7 @@ pub struct PostgresStore {
     lanes: Arc<[mpsc::Sender<PendingWrite>]>,
     readers: Readers,
     /// Connections for leases, claims and whatever else must not wait behind readers.
-    control: PgPool,
+    control: Pool,
     notices: Notices,
     activity: Arc<Activity>,
 }
@@ -62,7 +63,7 @@ impl PostgresStore {
     pub async fn open(options: PostgresOptions, runtime: &Handle) -> Result<Self, PostgresOpenError> {
         let opened = open::open(&options).await?;
         let activity = Arc::new(Activity::default());
-        let notices = Notices::start(opened.channel, opened.control.clone(), opened.listening, runtime);
+        let notices = Notices::start(opened.channel, opened.control.clone(), opened.connect.clone(), runtime);
         let lanes = (0..opened.lanes).map(|_| {
             let (sender, inbox) = mpsc::channel(options.inbox.max(1));
             let lane = Lane::new(
@@ -85,7 +86,7 @@ impl PostgresStore {
 
     /// Closes the connections that no lane has. Lanes end with the last handle.
     pub async fn close(&self) {
-        tokio::join!(self.notices.close(), self.control.close(), self.readers.pool().close());
+        tokio::join!(self.control.inner().close(), self.readers.pool().inner().close());
     }
 
     /// Returns when the write is durable or refused. `Unavailable` at once if too many are waiting.
@@ -174,7 +175,9 @@ impl Store for PostgresStore {
     }
 
     async fn recover(&self, instance: InstanceId) -> Result<Recovered, StoreError> {
-        direct::recover(self.readers.pool(), instance).await
+        let mut lent = self.readers.pool().lend().await?;
+        let recovered = direct::recover(&mut lent, instance).await;
+        lent.give_back(recovered)
     }
 
     async fn run(&self, run: RunId) -> Result<Option<RunRecord>, StoreError> {
@@ -198,7 +201,9 @@ impl Store for PostgresStore {
     }
 
     async fn create_key(&self, key: KeyRecord) -> Result<(), StoreError> {
-        direct::create_key(self.readers.pool(), &key).await?;
+        let mut lent = self.readers.pool().lend().await?;
+        let created = within_patience(direct::create_key(&mut lent, &key)).await;
+        lent.give_back(created)?;
         self.notices.keys_changed().await;
         Ok(())
     }
@@ -222,11 +227,13 @@ impl Store for PostgresStore {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        direct::ping(self.readers.pool(), &self.activity).await
+        let mut lent = self.readers.pool().lend().await?;
+        let answer = within_patience(direct::ping(&mut lent, &self.activity)).await;
+        lent.give_back(answer)
     }
 
     fn usage(&self) -> StoreUsage {
         let lanes = u32::try_from(self.lanes.len()).unwrap_or(u32::MAX);
-        self.activity.usage(lanes, self.readers.pool())
+        self.activity.usage(lanes, self.readers.pool().inner())
     }
 }

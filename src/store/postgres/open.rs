@@ -7,6 +7,8 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
+use super::pool::Pool;
+
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// Connections left to others: operators, and the instance that takes this one's place.
@@ -17,11 +19,8 @@ const CONTROL: u32 = 5;
 const LISTENING: u32 = 1;
 /// An unused connection for reading is closed after this time.
 const IDLE: Duration = Duration::from_secs(60);
-/// A transaction in which nothing happens for so long is rolled back by the server: an instance that stands still, or whose network is
-/// gone, must not keep its locks until others may take its runs over.
-const LONGEST_STANDSTILL: Duration = Duration::from_millis(2500);
 /// How long connecting may take.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 const GRANTED: &str = "SELECT LEAST(\
      current_setting('max_connections')::bigint - current_setting('superuser_reserved_connections')::bigint, \
@@ -43,6 +42,9 @@ pub struct PostgresOptions {
     pub inbox: usize,
     /// How long a read waits for a connection.
     pub acquire_timeout: Duration,
+    /// A transaction in which nothing happens for so long is rolled back by the server: an instance that stands still, or whose network
+    /// is gone, must not keep its locks until others may take its runs over. Half a lease is right.
+    pub longest_standstill: Duration,
 }
 
 impl PostgresOptions {
@@ -55,6 +57,7 @@ impl PostgresOptions {
             commit_batch: 256,
             inbox: 4096,
             acquire_timeout: Duration::from_secs(30),
+            longest_standstill: Duration::from_millis(2500),
         }
     }
 }
@@ -86,11 +89,10 @@ pub enum PostgresOpenError {
 
 /// An opened database.
 pub(super) struct Opened {
-    pub(super) connect: PgConnectOptions,
+    pub(super) connect: Connector,
     pub(super) lanes: u32,
-    pub(super) readers: PgPool,
-    pub(super) control: PgPool,
-    pub(super) listening: PgPool,
+    pub(super) readers: Pool,
+    pub(super) control: Pool,
     /// The channel of this installation's notices.
     pub(super) channel: String,
 }
@@ -99,7 +101,11 @@ pub(super) async fn open(options: &PostgresOptions) -> Result<Opened, PostgresOp
     let connect = PgConnectOptions::from_str(&options.url)
         .map_err(|_| PostgresOpenError::Url)?
         .application_name("callboard");
-    let mut connection = connect_one(&connect).await.map_err(PostgresOpenError::Connect)?;
+    let connect = Connector {
+        options: connect,
+        longest_standstill: options.longest_standstill,
+    };
+    let mut connection = connect.connect().await.map_err(PostgresOpenError::Connect)?;
     migrate(&mut connection).await.map_err(PostgresOpenError::Migrate)?;
     let granted: i64 = sqlx::query_scalar(GRANTED)
         .fetch_one(&mut connection)
@@ -135,39 +141,72 @@ pub(super) async fn open(options: &PostgresOptions) -> Result<Opened, PostgresOp
         PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(options.acquire_timeout)
-            .after_connect(|connection, _| Box::pin(prepare(connection)))
+            .after_connect({
+                let connect = connect.clone();
+                move |connection, _| {
+                    let connect = connect.clone();
+                    Box::pin(async move { connect.prepare(connection).await })
+                }
+            })
     };
-    let kept = |connections| pool(connections).idle_timeout(None).max_lifetime(None);
+    let kept = pool(control).idle_timeout(None).max_lifetime(None);
     Ok(Opened {
         lanes,
-        readers: pool(readers).idle_timeout(IDLE).connect_lazy_with(connect.clone()),
-        control: kept(control).connect_lazy_with(connect.clone()),
-        listening: kept(LISTENING).connect_lazy_with(connect.clone()),
+        readers: Pool::new(
+            pool(readers)
+                .idle_timeout(IDLE)
+                .connect_lazy_with(connect.options.clone()),
+        ),
+        control: Pool::new(kept.connect_lazy_with(connect.options.clone())),
         // Two installations in one database have different schemas.
         channel: format!("callboard_{schema}"),
         connect,
     })
 }
 
-/// A connection of its own, ready for work.
-pub(super) async fn connect_one(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
-    let connecting = async {
-        let mut connection = options.connect().await?;
-        prepare(&mut connection).await?;
-        Ok(connection)
-    };
-    let timed_out = || sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
-    tokio::time::timeout(CONNECT_TIMEOUT, connecting)
-        .await
-        .unwrap_or_else(|_elapsed| Err(timed_out()))
+/// Makes connections that belong to no pool.
+#[derive(Clone)]
+pub(super) struct Connector {
+    options: PgConnectOptions,
+    longest_standstill: Duration,
 }
 
-async fn prepare(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let milliseconds = LONGEST_STANDSTILL.as_millis();
-    let set = format!("SET idle_in_transaction_session_timeout = {milliseconds}");
-    // The text is made of a constant.
-    sqlx::query(AssertSqlSafe(set)).execute(connection).await?;
-    Ok(())
+/// Without the options: they hold the password.
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Connector")
+    }
+}
+
+impl Connector {
+    /// A pool for one listener, which must not be used for another after that one: nobody can say whether its connection came back.
+    pub(super) fn pool_of_one(&self) -> PgPool {
+        PgPoolOptions::new()
+            .max_connections(LISTENING)
+            .acquire_timeout(CONNECT_TIMEOUT)
+            .connect_lazy_with(self.options.clone())
+    }
+
+    /// A connection that is ready for work.
+    pub(super) async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
+        let connecting = async {
+            let mut connection = self.options.connect().await?;
+            self.prepare(&mut connection).await?;
+            Ok(connection)
+        };
+        let timed_out = || sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+        tokio::time::timeout(CONNECT_TIMEOUT, connecting)
+            .await
+            .unwrap_or_else(|_elapsed| Err(timed_out()))
+    }
+
+    async fn prepare(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let milliseconds = self.longest_standstill.as_millis();
+        // The text is made of a number.
+        let set = AssertSqlSafe(format!("SET idle_in_transaction_session_timeout = {milliseconds}"));
+        sqlx::query(set).execute(connection).await?;
+        Ok(())
+    }
 }
 
 /// Under a lock of the database's, so that of several instances one migrates and the others find it done. A database that is newer

@@ -10,15 +10,16 @@ use callboard_actors::ports::store::{Creation, Idempotency, KeyRecord, RunQuery,
 use callboard_actors::run_state::RunState;
 use futures::TryStreamExt;
 use sqlx::Postgres;
-use sqlx::postgres::{PgArguments, PgPool, PgRow};
+use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::query::Query;
 use uuid::Uuid;
 
 use super::failure::store_error;
+use super::pool::{Pool, within_patience};
 use super::rows::{self, IdBytes, run_columns, signed};
 use crate::store::activity::Activity;
 
-type Statement<'q> = Query<'q, Postgres, PgArguments>;
+pub(super) type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
 const RUN: &str = concat!(
     "SELECT ",
@@ -70,27 +71,27 @@ const HAS_KEYS: &str = "SELECT 1 FROM api_keys LIMIT 1";
 /// The pool of connections that read.
 #[derive(Debug, Clone)]
 pub(super) struct Readers {
-    pool: PgPool,
+    pool: Pool,
     activity: Arc<Activity>,
 }
 
 impl Readers {
-    pub(super) fn new(pool: PgPool, activity: Arc<Activity>) -> Self {
+    pub(super) fn new(pool: Pool, activity: Arc<Activity>) -> Self {
         Self { pool, activity }
     }
 
-    pub(super) fn pool(&self) -> &PgPool {
+    pub(super) fn pool(&self) -> &Pool {
         &self.pool
     }
 
     async fn row(&self, statement: Statement<'_>) -> Result<Option<PgRow>, StoreError> {
         self.activity.count_statements(1);
-        statement.fetch_optional(&self.pool).await.map_err(store_error)
+        self.pool.row(statement).await
     }
 
     async fn rows(&self, statement: Statement<'_>) -> Result<Vec<PgRow>, StoreError> {
         self.activity.count_statements(1);
-        statement.fetch_all(&self.pool).await.map_err(store_error)
+        self.pool.rows(statement).await
     }
 
     pub(super) async fn run(&self, run: RunId) -> Result<Option<RunRecord>, StoreError> {
@@ -149,6 +150,18 @@ impl Readers {
         after: Option<u64>,
         max_bytes: usize,
     ) -> Result<Vec<EncodedEvents>, StoreError> {
+        let mut lent = self.pool.lend().await?;
+        let batches = within_patience(self.event_batches(&mut lent, run, after, max_bytes)).await;
+        lent.give_back(batches)
+    }
+
+    async fn event_batches(
+        &self,
+        connection: &mut PgConnection,
+        run: RunId,
+        after: Option<u64>,
+        max_bytes: usize,
+    ) -> Result<Vec<EncodedEvents>, StoreError> {
         let mut batches = Vec::new();
         let mut bytes = 0;
         let mut above = after.map_or(-1, signed);
@@ -158,7 +171,7 @@ impl Readers {
                 .bind(run.id_bytes())
                 .bind(above)
                 .bind(EVENT_BATCHES_AT_ONCE)
-                .fetch(&self.pool);
+                .fetch(&mut *connection);
             let mut count = 0;
             while let Some(row) = stored.try_next().await.map_err(store_error)? {
                 count += 1;

@@ -128,6 +128,8 @@ impl Keeper {
             let instance = NewInstance {
                 id: InstanceId::new(),
                 name: self.settings.name.clone(),
+                // The one that was here before is this one.
+                place: None,
                 version: self.settings.version.clone(),
                 lease: self.settings.lease,
                 shares_events: self.settings.shares_events,

@@ -13,8 +13,7 @@ use callboard_actors::ids::{AccountId, RunId};
 use callboard_actors::ports::StoreError;
 use callboard_actors::ports::fleet::{ClaimNext, ClaimedRun};
 use callboard_actors::ports::store::{Claim, ClaimRun};
-use sqlx::PgConnection;
-use sqlx::postgres::PgPool;
+use sqlx::{Connection, PgConnection};
 
 use crate::store::activity::Activity;
 use crate::store::postgres::decide;
@@ -63,18 +62,18 @@ const LEASE_AND_TIME: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 10
 
 /// As [`Fleet::claim_next`](callboard_actors::ports::Fleet::claim_next).
 pub(super) async fn claim_next(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     activity: &Activity,
     request: &ClaimNext,
 ) -> Result<Vec<ClaimedRun>, StoreError> {
-    let mut claimed = claim(pool, activity, request, Locked::PassOver).await?;
+    let mut claimed = claim(connection, activity, request, Locked::PassOver).await?;
     let missing = (request.limit as usize).saturating_sub(claimed.len());
     if missing > 0 {
         let rest = ClaimNext {
             limit: u32::try_from(missing).unwrap_or(u32::MAX),
             ..*request
         };
-        match claim(pool, activity, &rest, Locked::WaitFor).await {
+        match claim(connection, activity, &rest, Locked::WaitFor).await {
             Ok(more) => claimed.extend(more),
             // What was claimed is claimed.
             Err(error) if claimed.is_empty() => return Err(error),
@@ -92,12 +91,12 @@ enum Locked {
 }
 
 async fn claim(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     activity: &Activity,
     request: &ClaimNext,
     locked: Locked,
 ) -> Result<Vec<ClaimedRun>, StoreError> {
-    let mut transaction = pool.begin().await.map_err(store_error)?;
+    let mut transaction = connection.begin().await.map_err(store_error)?;
     let Some(now) = lease_and_time(&mut transaction, request).await? else {
         return Err(StoreError::Unavailable("the lease of this instance is over".into()));
     };

@@ -8,8 +8,8 @@ use callboard_actors::ports::StoreError;
 use callboard_actors::ports::fleet::{Beat, Heartbeat, InstanceLoad, JoinError, NewInstance};
 use callboard_actors::ports::store::RunRecord;
 use callboard_actors::time::Timestamp;
-use sqlx::Row;
-use sqlx::postgres::{PgPool, PgRow};
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{Connection, Row};
 use uuid::Uuid;
 
 use crate::store::postgres::failure::store_error;
@@ -20,14 +20,18 @@ pub(super) const NOBODY: InstanceId = InstanceId::from_uuid(Uuid::nil());
 
 /// Instances join one after the other: each locks this row.
 const ONE_JOINS: &str = "SELECT id FROM instances WHERE id = $1 FOR UPDATE";
+const END_THE_ONE_BEFORE: &str = "UPDATE instances SET lease_until = clock_timestamp() \
+                                  WHERE place = $1 AND lease_until > clock_timestamp()";
 const OTHERS: &str = "SELECT count(*) AS alive, COALESCE(bool_and(shares_events), TRUE) AS share FROM instances \
                       WHERE lease_until > clock_timestamp()";
-const JOIN: &str = "INSERT INTO instances (id, name, version, shares_events, lease_until) \
-     VALUES ($1, $2, $3, $4, clock_timestamp() + $5 * interval '1 microsecond') \
+const JOIN: &str = "INSERT INTO instances (id, name, version, shares_events, place, lease_until) \
+     VALUES ($1, $2, $3, $4, $5, clock_timestamp() + $6 * interval '1 microsecond') \
      RETURNING (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 /// Those that are long gone and left nothing.
 const FORGET: &str = "DELETE FROM instances WHERE lease_until < clock_timestamp() - interval '1 hour' AND id <> $1 \
      AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.instance = instances.id AND runs.state = 'running')";
+/// Of instances that were killed.
+const FORGET_LANES: &str = "DELETE FROM writer_lanes WHERE written_at < clock_timestamp() - interval '7 days'";
 
 const RENEW: &str = "UPDATE instances SET heartbeat_at = clock_timestamp(), \
      lease_until = clock_timestamp() + $2 * interval '1 microsecond', permits_limit = $3, permits_in_use = $4, draining = $5 \
@@ -70,10 +74,12 @@ const SET_LIMITS: &str = "UPDATE accounts SET slot_limit = tiers.concurrent_runs
      (SELECT accounts.account FROM accounts JOIN tiers ON tiers.name = accounts.tier \
       WHERE accounts.slot_limit IS DISTINCT FROM tiers.concurrent_runs ORDER BY accounts.account FOR UPDATE OF accounts)";
 
-pub(super) async fn join(pool: &PgPool, new: &NewInstance) -> Result<Timestamp, JoinError> {
-    let mut transaction = pool.begin().await.map_err(store_error)?;
+pub(super) async fn join(connection: &mut PgConnection, new: &NewInstance) -> Result<Timestamp, JoinError> {
+    let mut transaction = connection.begin().await.map_err(store_error)?;
     let wait = sqlx::query(ONE_JOINS).bind(NOBODY.id_bytes());
     wait.execute(&mut *transaction).await.map_err(store_error)?;
+    let end = sqlx::query(END_THE_ONE_BEFORE).bind(&new.place);
+    end.execute(&mut *transaction).await.map_err(store_error)?;
     let others = sqlx::query(OTHERS)
         .fetch_one(&mut *transaction)
         .await
@@ -89,15 +95,20 @@ pub(super) async fn join(pool: &PgPool, new: &NewInstance) -> Result<Timestamp, 
         .bind(&new.name)
         .bind(&new.version)
         .bind(new.shares_events)
+        .bind(&new.place)
         .bind(micros(new.lease));
     let now: i64 = join.fetch_one(&mut *transaction).await.map_err(store_error)?;
     let forget = sqlx::query(FORGET).bind(NOBODY.id_bytes());
     forget.execute(&mut *transaction).await.map_err(store_error)?;
+    sqlx::query(FORGET_LANES)
+        .execute(&mut *transaction)
+        .await
+        .map_err(store_error)?;
     transaction.commit().await.map_err(store_error)?;
     Ok(Timestamp::from_micros(now))
 }
 
-pub(super) async fn heartbeat(pool: &PgPool, heartbeat: &Heartbeat) -> Result<Beat, StoreError> {
+pub(super) async fn heartbeat(connection: &mut PgConnection, heartbeat: &Heartbeat) -> Result<Beat, StoreError> {
     let InstanceLoad {
         permits_limit,
         permits_in_use,
@@ -109,10 +120,17 @@ pub(super) async fn heartbeat(pool: &PgPool, heartbeat: &Heartbeat) -> Result<Be
         .bind(i64::from(permits_limit))
         .bind(i64::from(permits_in_use))
         .bind(draining);
-    let renewed = renew.execute(pool).await.map_err(store_error)?.rows_affected();
+    let renewed = renew
+        .execute(&mut *connection)
+        .await
+        .map_err(store_error)?
+        .rows_affected();
     let look = sqlx::query(LOOK).bind(heartbeat.instance.id_bytes());
-    let row = look.fetch_one(pool).await.map_err(store_error)?;
-    let tiers = sqlx::query(QUEUED_BY_TIER).fetch_all(pool).await.map_err(store_error)?;
+    let row = look.fetch_one(&mut *connection).await.map_err(store_error)?;
+    let tiers = sqlx::query(QUEUED_BY_TIER)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(store_error)?;
     beat(renewed > 0, &row, &tiers)
 }
 
@@ -140,14 +158,14 @@ fn beat(held: bool, row: &PgRow, tiers: &[PgRow]) -> Result<Beat, StoreError> {
     })
 }
 
-pub(super) async fn leave(pool: &PgPool, instance: InstanceId) -> Result<(), StoreError> {
+pub(super) async fn leave(connection: &mut PgConnection, instance: InstanceId) -> Result<(), StoreError> {
     let leave = sqlx::query(LEAVE).bind(instance.id_bytes());
-    leave.execute(pool).await.map_err(store_error)?;
+    leave.execute(&mut *connection).await.map_err(store_error)?;
     Ok(())
 }
 
 pub(super) async fn disown_unknown(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     instance: InstanceId,
     known: &[RunId],
     made_before: RunId,
@@ -158,11 +176,19 @@ pub(super) async fn disown_unknown(
         .bind(known)
         .bind(made_before.id_bytes())
         .bind(NOBODY.id_bytes());
-    Ok(disown.execute(pool).await.map_err(store_error)?.rows_affected())
+    Ok(disown
+        .execute(&mut *connection)
+        .await
+        .map_err(store_error)?
+        .rows_affected())
 }
 
-pub(super) async fn take_over(pool: &PgPool, instance: InstanceId, limit: u32) -> Result<Vec<RunRecord>, StoreError> {
-    let mut transaction = pool.begin().await.map_err(store_error)?;
+pub(super) async fn take_over(
+    connection: &mut PgConnection,
+    instance: InstanceId,
+    limit: u32,
+) -> Result<Vec<RunRecord>, StoreError> {
+    let mut transaction = connection.begin().await.map_err(store_error)?;
     let holds = sqlx::query_scalar(HOLDS_LEASE).bind(instance.id_bytes());
     let holds: i64 = holds.fetch_one(&mut *transaction).await.map_err(store_error)?;
     if holds == 0 {
@@ -182,14 +208,17 @@ pub(super) async fn take_over(pool: &PgPool, instance: InstanceId, limit: u32) -
     Ok(records)
 }
 
-pub(super) async fn set_tier_limits(pool: &PgPool, limits: Vec<(String, Option<u32>)>) -> Result<(), StoreError> {
+pub(super) async fn set_tier_limits(
+    connection: &mut PgConnection,
+    limits: Vec<(String, Option<u32>)>,
+) -> Result<(), StoreError> {
     let number = |limit: Option<u32>| limit.map(|limit| i32::try_from(limit).unwrap_or(i32::MAX));
     let mut limits = limits;
     // Instances that start at the same moment lock the tiers in the same order.
     limits.sort();
     let (names, limits): (Vec<String>, Vec<Option<i32>>) =
         limits.into_iter().map(|(name, limit)| (name, number(limit))).unzip();
-    let mut transaction = pool.begin().await.map_err(store_error)?;
+    let mut transaction = connection.begin().await.map_err(store_error)?;
     let set = sqlx::query(SET_TIERS).bind(names).bind(limits);
     set.execute(&mut *transaction).await.map_err(store_error)?;
     sqlx::query(SET_LIMITS)

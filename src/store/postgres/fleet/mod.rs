@@ -26,7 +26,7 @@ use callboard_actors::run_state::RunState;
 use callboard_actors::time::Timestamp;
 use futures::stream::BoxStream;
 
-use super::failure::store_error;
+use super::pool::within_patience;
 use super::rows::{self, IdBytes};
 use super::write::{Answer, ExpireRun, Write};
 use super::{PostgresStore, unexpected};
@@ -41,15 +41,24 @@ const EXPIRED: &str = "SELECT id FROM runs WHERE state = 'queued' \
 #[async_trait]
 impl Fleet for PostgresStore {
     async fn join(&self, instance: NewInstance) -> Result<Timestamp, JoinError> {
-        membership::join(&self.control, &instance).await
+        let mut lent = self.control.lend().await?;
+        let joined = membership::join(&mut lent, &instance);
+        match within_patience(async { Ok(joined.await) }).await? {
+            Ok(now) => Ok(lent.give_back(Ok(now))?),
+            Err(error) => Err(error),
+        }
     }
 
     async fn heartbeat(&self, heartbeat: Heartbeat) -> Result<Beat, StoreError> {
-        membership::heartbeat(&self.control, &heartbeat).await
+        let mut lent = self.control.lend().await?;
+        let answer = within_patience(membership::heartbeat(&mut lent, &heartbeat)).await;
+        lent.give_back(answer)
     }
 
     async fn leave(&self, instance: InstanceId) -> Result<(), StoreError> {
-        membership::leave(&self.control, instance).await
+        let mut lent = self.control.lend().await?;
+        let answer = within_patience(membership::leave(&mut lent, instance)).await;
+        lent.give_back(answer)
     }
 
     async fn disown_unknown(
@@ -58,11 +67,15 @@ impl Fleet for PostgresStore {
         known: Vec<RunId>,
         made_before: RunId,
     ) -> Result<u64, StoreError> {
-        membership::disown_unknown(&self.control, instance, &known, made_before).await
+        let mut lent = self.control.lend().await?;
+        let answer = within_patience(membership::disown_unknown(&mut lent, instance, &known, made_before)).await;
+        lent.give_back(answer)
     }
 
     async fn take_over(&self, instance: InstanceId, limit: u32) -> Result<Vec<RunRecord>, StoreError> {
-        membership::take_over(&self.control, instance, limit).await
+        let mut lent = self.control.lend().await?;
+        let answer = within_patience(membership::take_over(&mut lent, instance, limit)).await;
+        lent.give_back(answer)
     }
 
     async fn admit(&self, admission: FleetAdmission) -> Result<Admitted, StoreError> {
@@ -73,26 +86,29 @@ impl Fleet for PostgresStore {
     }
 
     async fn claim_next(&self, claim: ClaimNext) -> Result<Vec<ClaimedRun>, StoreError> {
-        claims::claim_next(&self.control, &self.activity, &claim).await
+        let mut lent = self.control.lend().await?;
+        let answer = within_patience(claims::claim_next(&mut lent, &self.activity, &claim)).await;
+        lent.give_back(answer)
     }
 
     async fn ask_to_cancel(&self, run: RunId) -> Result<Option<RunState>, StoreError> {
         let pool = self.readers.pool();
         let ask = sqlx::query(ASK_TO_CANCEL).bind(run.id_bytes());
-        if let Some(row) = ask.fetch_optional(pool).await.map_err(store_error)? {
+        if let Some(row) = pool.row(ask).await? {
             let owner = InstanceId::from_uuid(rows::uuid(&row, "instance")?);
             self.notices.cancel_asked(run, owner).await;
             return Ok(Some(RunState::Running));
         }
-        let state = sqlx::query_scalar(STATE).bind(run.id_bytes());
-        let state: Option<String> = state.fetch_optional(pool).await.map_err(store_error)?;
-        let read = |state: String| RunState::parse(&state).ok_or_else(|| rows::damaged("state"));
-        state.map(read).transpose()
+        let Some(row) = pool.row(sqlx::query(STATE).bind(run.id_bytes())).await? else {
+            return Ok(None);
+        };
+        let state: &str = rows::get(&row, "state")?;
+        RunState::parse(state).map(Some).ok_or_else(|| rows::damaged("state"))
     }
 
     async fn expire_queued(&self, error: RunError, limit: u32) -> Result<Vec<ExpiredRun>, StoreError> {
         let find = sqlx::query(EXPIRED).bind(i64::from(limit));
-        let found = find.fetch_all(self.readers.pool()).await.map_err(store_error)?;
+        let found = self.readers.pool().rows(find).await?;
         let mut writes = Vec::with_capacity(found.len());
         for row in &found {
             let expire = ExpireRun {
@@ -126,11 +142,22 @@ impl Fleet for PostgresStore {
         interval: Duration,
         limit: u32,
     ) -> Result<Vec<ToldPosition>, StoreError> {
-        positions::tell_positions(self.readers.pool(), &self.activity, account, interval, limit).await
+        let mut lent = self.readers.pool().lend().await?;
+        let answer = within_patience(positions::tell_positions(
+            &mut lent,
+            &self.activity,
+            account,
+            interval,
+            limit,
+        ))
+        .await;
+        lent.give_back(answer)
     }
 
     async fn set_tier_limits(&self, limits: Vec<(String, Option<u32>)>) -> Result<(), StoreError> {
-        membership::set_tier_limits(&self.control, limits).await
+        let mut lent = self.control.lend().await?;
+        let answer = within_patience(membership::set_tier_limits(&mut lent, limits)).await;
+        lent.give_back(answer)
     }
 
     async fn overview(&self) -> Result<FleetOverview, StoreError> {

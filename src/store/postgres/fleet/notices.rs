@@ -9,9 +9,12 @@ use std::time::Duration;
 use callboard_actors::ids::{InstanceId, RunId};
 use callboard_actors::ports::fleet::Notice;
 use futures::stream::{BoxStream, StreamExt};
-use sqlx::postgres::{PgListener, PgPool};
+use sqlx::postgres::PgListener;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast};
+
+use crate::store::postgres::open::Connector;
+use crate::store::postgres::pool::Pool;
 
 /// Notices that a slow listener may be behind before it is told that it has missed some.
 const BACKLOG: usize = 1024;
@@ -21,33 +24,25 @@ const COALESCE: Duration = Duration::from_millis(5);
 const LONGEST_SILENCE: Duration = Duration::from_secs(30);
 /// Between attempts to listen.
 const PAUSE: Duration = Duration::from_secs(2);
-/// How long telling may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 const TELL: &str = "SELECT pg_notify($1, $2)";
 
 /// Tells and hears. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(in crate::store::postgres) struct Notices {
     channel: Arc<str>,
-    pool: PgPool,
-    listening: PgPool,
+    pool: Pool,
+    connect: Connector,
     claimable: Arc<Notify>,
     heard: broadcast::Sender<Notice>,
 }
 
 impl Notices {
-    /// Starts the tasks that tell and hear, on `runtime`; they end with the pool.
-    pub(in crate::store::postgres) fn start(
-        channel: String,
-        pool: PgPool,
-        listening: PgPool,
-        runtime: &Handle,
-    ) -> Self {
+    /// Starts the tasks that tell and hear, on `runtime`; they end when the pool is closed.
+    pub(in crate::store::postgres) fn start(channel: String, pool: Pool, connect: Connector, runtime: &Handle) -> Self {
         let notices = Self {
             channel: channel.into(),
             pool,
-            listening,
+            connect,
             claimable: Arc::default(),
             heard: broadcast::Sender::new(BACKLOG),
         };
@@ -83,25 +78,19 @@ impl Notices {
         .boxed()
     }
 
-    /// Ends telling and hearing.
-    pub(in crate::store::postgres) async fn close(&self) {
-        self.listening.close().await;
-    }
-
     async fn tell(&self, text: &str) {
-        let tell = sqlx::query(TELL).bind(&*self.channel).bind(text).execute(&self.pool);
-        match tokio::time::timeout(PATIENCE, tell).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "other instances were not told; they will find it"),
-            Err(_elapsed) => tracing::debug!("other instances were not told in time; they will find it"),
+        let tell = sqlx::query(TELL).bind(self.channel.to_string()).bind(text);
+        if let Err(error) = self.pool.execute(tell).await {
+            tracing::debug!(%error, "other instances were not told; they will find it");
         }
     }
 
     async fn tell_of_claimable_runs(self) {
-        while !self.pool.is_closed() {
+        let pool = self.pool.inner();
+        while !pool.is_closed() {
             tokio::select! {
                 () = self.claimable.notified() => {}
-                () = self.pool.close_event() => return,
+                () = pool.close_event() => return,
             }
             self.tell("claimable").await;
             tokio::time::sleep(COALESCE).await;
@@ -110,21 +99,25 @@ impl Notices {
 
     async fn hear(self) {
         let mut has_failed = false;
-        while !self.listening.is_closed() {
-            if let Err(error) = self.hear_until_silence().await
-                && !std::mem::replace(&mut has_failed, true)
-            {
-                tracing::info!(%error, "the database does not bring notices; heartbeats bring the same, later");
+        let closed = self.pool.inner().close_event();
+        let hearing = async {
+            loop {
+                if let Err(error) = self.hear_until_silence().await
+                    && !std::mem::replace(&mut has_failed, true)
+                {
+                    tracing::info!(%error, "the database does not bring notices; heartbeats bring the same, later");
+                }
+                tokio::time::sleep(PAUSE).await;
             }
-            tokio::select! {
-                () = tokio::time::sleep(PAUSE) => {}
-                () = self.listening.close_event() => return,
-            }
+        };
+        tokio::select! {
+            () = closed => {}
+            () = hearing => {}
         }
     }
 
     async fn hear_until_silence(&self) -> Result<(), sqlx::Error> {
-        let mut listener = PgListener::connect_with(&self.listening).await?;
+        let mut listener = PgListener::connect_with(&self.connect.pool_of_one()).await?;
         listener.listen(&self.channel).await?;
         // Whatever was told before this moment was not heard.
         self.pass_on(Notice::Missed);

@@ -6,10 +6,10 @@ use callboard_actors::ids::InstanceId;
 use callboard_actors::ports::StoreError;
 use callboard_actors::ports::fleet::{FleetOverview, InstanceLoad, InstanceView};
 use callboard_actors::time::Timestamp;
-use sqlx::postgres::{PgPool, PgRow};
+use sqlx::postgres::PgRow;
 
 use super::membership::{NOBODY, counted};
-use crate::store::postgres::failure::store_error;
+use crate::store::postgres::pool::Pool;
 use crate::store::postgres::rows::{self, IdBytes};
 
 const INSTANCES: &str = "SELECT id, name, version, permits_limit, permits_in_use, draining, \
@@ -22,10 +22,13 @@ const INSTANCES: &str = "SELECT id, name, version, permits_limit, permits_in_use
 const TOTALS: &str = "SELECT COALESCE(sum(queued), 0)::bigint AS queued, COALESCE(sum(running), 0)::bigint AS running, \
      (SELECT count(*) FROM runs WHERE state = 'waiting') AS waiting FROM accounts WHERE queued > 0 OR running > 0";
 
-pub(super) async fn overview(pool: &PgPool) -> Result<FleetOverview, StoreError> {
+pub(super) async fn overview(pool: &Pool) -> Result<FleetOverview, StoreError> {
     let instances = sqlx::query(INSTANCES).bind(NOBODY.id_bytes());
-    let instances = instances.fetch_all(pool).await.map_err(store_error)?;
-    let totals = sqlx::query(TOTALS).fetch_one(pool).await.map_err(store_error)?;
+    let instances = pool.rows(instances).await?;
+    let totals = pool
+        .row(sqlx::query(TOTALS))
+        .await?
+        .ok_or_else(|| rows::damaged("totals"))?;
     Ok(FleetOverview {
         instances: instances.iter().map(view).collect::<Result<_, _>>()?,
         queued: counted(&totals, "queued")?,

@@ -8,11 +8,12 @@ use callboard_actors::event::EventBody;
 use callboard_actors::ids::{AccountId, RunId};
 use callboard_actors::ports::StoreError;
 use callboard_actors::ports::fleet::ToldPosition;
-use sqlx::postgres::PgPool;
+use sqlx::{Connection, PgConnection};
 
 use crate::store::activity::Activity;
 use crate::store::postgres::failure::store_error;
 use crate::store::postgres::picture::Picture;
+use crate::store::postgres::pool::Pool;
 use crate::store::postgres::read_set::{UNREAD_SPEC, picture_columns, run_picture};
 use crate::store::postgres::rows::{self, IdBytes};
 use crate::store::postgres::write_set;
@@ -43,20 +44,20 @@ const NOTE: &str = "UPDATE runs SET told_position = told.position, \
                        told_at = (extract(epoch FROM clock_timestamp()) * 1000000)::bigint \
      FROM unnest($1::bytea[], $2::bigint[]) AS told (id, position) WHERE runs.id = told.id";
 
-pub(super) async fn queue_position(pool: &PgPool, run: RunId) -> Result<Option<u64>, StoreError> {
-    let position = sqlx::query_scalar(POSITION).bind(run.id_bytes());
-    let position: Option<i64> = position.fetch_optional(pool).await.map_err(store_error)?;
+pub(super) async fn queue_position(pool: &Pool, run: RunId) -> Result<Option<u64>, StoreError> {
+    let row = pool.row(sqlx::query(POSITION).bind(run.id_bytes())).await?;
+    let position: Option<i64> = row.map(|row| rows::get(&row, "position")).transpose()?;
     Ok(position.and_then(|position| u64::try_from(position).ok()))
 }
 
 pub(super) async fn tell_positions(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     activity: &Activity,
     account: &AccountId,
     interval: Duration,
     limit: u32,
 ) -> Result<Vec<ToldPosition>, StoreError> {
-    let mut transaction = pool.begin().await.map_err(store_error)?;
+    let mut transaction = connection.begin().await.map_err(store_error)?;
     let to_tell = sqlx::query(TO_TELL)
         .bind(account.as_str())
         .bind(LOOKED_AT)
