@@ -1,9 +1,9 @@
 //! A client that follows one run to its end, on whatever instance answers, and checks each event as it comes.
 
+use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::client::OpenError;
 use super::fleet_client::FleetClient;
 use super::reader::{EventReader, SeenEvent, StreamError};
+use super::rules::lost_in;
 use super::{PATIENCE, patiently};
 
 /// After so much silence an instance counts as gone. Several times `server.heartbeat_interval` of the rig.
@@ -45,7 +46,7 @@ pub(crate) enum ViolationKind {
 }
 
 /// What a follower saw.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Followed {
     pub(crate) run: String,
     /// Without what [`Followed::violations`] names as duplicate or changed.
@@ -98,12 +99,30 @@ impl Followed {
     }
 }
 
+/// In short: the events by kind.
+impl fmt::Debug for Followed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(formatter, "{}: {:#?}", self.run, self.violations)?;
+        for alike in self.events.chunk_by(|one, next| one.kind == next.kind) {
+            writeln!(
+                formatter,
+                "  {} × {}, from seq {}",
+                alike.len(),
+                alike[0].kind,
+                alike[0].seq
+            )?;
+        }
+        for stream in &self.streams {
+            writeln!(formatter, "  a stream from {stream}")?;
+        }
+        Ok(())
+    }
+}
+
 /// Whether the event says that all seqs from `next` up to its own are lost.
 fn says_lost(event: &SeenEvent, next: u64) -> bool {
-    let lost: &Value = &event.data["lost"];
-    event.kind == "run.recovered"
-        && lost["from"].as_u64().is_some_and(|from| from <= next)
-        && lost["to"].as_u64() == event.seq.checked_sub(1)
+    let before = event.seq.checked_sub(1);
+    event.kind == "run.recovered" && lost_in(event).is_some_and(|lost| *lost.start() <= next && Some(*lost.end()) == before)
 }
 
 /// Follows a run. Made by [`FleetClient::follower`].
@@ -257,7 +276,7 @@ impl Following {
             Ok(false) => Err(anyhow!("the follower ended before {what}")),
             Err(error) => Err(error),
         }
-        .with_context(|| format!("{:?}", self.seen.borrow()))
+        .with_context(|| format!("what was seen of {:?}", *self.seen.borrow()))
     }
 
     /// Waits until an event of this kind was seen.

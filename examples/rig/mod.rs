@@ -40,7 +40,7 @@ pub(crate) use process::{Printed, Process};
 pub(crate) use proxy::{Network, Proxy};
 pub(crate) use reader::{EventReader, SeenEvent, StreamError};
 pub(crate) use redis::{Redis, RedisMemory};
-pub(crate) use rules::{Seen, problems_of_log};
+pub(crate) use rules::{Seen, lasting, lost_in, problems_of_log};
 pub(crate) use services::{address_of, fresh_key_prefix, fresh_schema, shared_postgres_url, shared_redis_url, through};
 pub(crate) use settings::Settings;
 pub(crate) use upstream::Upstream;

@@ -1,11 +1,12 @@
 //! Reads an event stream as a careful client does.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde_json::Value;
 
 /// One event as it came over the wire.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub(crate) struct SeenEvent {
     pub(crate) seq: u64,
     pub(crate) kind: String,
@@ -17,6 +18,13 @@ pub(crate) struct SeenEvent {
 impl SeenEvent {
     pub(crate) fn is_terminal(&self) -> bool {
         matches!(self.kind.as_str(), "run.completed" | "run.failed" | "run.cancelled")
+    }
+}
+
+/// The bytes say it all.
+impl fmt::Debug for SeenEvent {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:?}", self.frame)
     }
 }
 

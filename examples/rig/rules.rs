@@ -1,6 +1,7 @@
 //! What a run's log must be.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use serde_json::Value;
 
@@ -36,12 +37,25 @@ impl Seen {
     }
 }
 
+/// The seqs that this event says are lost: shown perhaps, never written, never used again.
+pub(crate) fn lost_in(event: &SeenEvent) -> Option<RangeInclusive<u64>> {
+    let lost = event.data.get("lost")?;
+    Some(lost["from"].as_u64()?..=lost["to"].as_u64()?)
+}
+
+/// What is left of a log, or of what somebody saw of it, without the events that are lost by now: the same for everybody, for ever.
+pub(crate) fn lasting(log: &[SeenEvent]) -> Vec<&SeenEvent> {
+    let lost: Vec<RangeInclusive<u64>> = log.iter().filter_map(lost_in).collect();
+    let lasts = |event: &&SeenEvent| !lost.iter().any(|lost| lost.contains(&event.seq));
+    log.iter().filter(lasts).collect()
+}
+
 /// What is wrong with a run's whole log, read from its beginning to its end. It should be numbered without a gap (but those that
 /// `run.recovered` names), with one terminal event, at the end, which agrees with the run as the API shows it; items begin, grow and
 /// end as they should.
 pub(crate) fn problems_of_log(log: &[SeenEvent], run: &Value) -> Vec<String> {
     let mut check = Check {
-        loses_text: log.iter().any(|event| event.data.get("lost").is_some()),
+        loses_text: log.iter().any(|event| lost_in(event).is_some()),
         ..Check::default()
     };
     for event in log {
@@ -71,12 +85,13 @@ struct Check {
 
 impl Check {
     fn number(&mut self, event: &SeenEvent) {
-        if let Some(lost) = event.data.get("lost") {
-            if lost["from"].as_u64() != Some(self.next_seq) {
-                self.problems
-                    .push(format!("lost should begin at {}: {event:?}", self.next_seq));
+        if let Some(lost) = lost_in(event) {
+            // Some of them may have been shown, here or elsewhere, before they were lost.
+            if *lost.start() > self.next_seq {
+                let problem = format!("lost should begin at {}: {event:?}", self.next_seq);
+                self.problems.push(problem);
             }
-            self.next_seq = lost["to"].as_u64().map_or(self.next_seq, |to| to + 1);
+            self.next_seq = lost.end() + 1;
         }
         if event.seq != self.next_seq {
             self.problems
