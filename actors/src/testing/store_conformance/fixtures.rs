@@ -14,11 +14,11 @@ use crate::run_state::RunState;
 use crate::spec::{RunLimits, RunSpec};
 use crate::time::Timestamp;
 
-pub(super) fn account(name: &str) -> AccountId {
+pub(in crate::testing) fn account(name: &str) -> AccountId {
     name.parse().expect("an account name")
 }
 
-pub(super) fn spec() -> RunSpec {
+pub(in crate::testing) fn spec() -> RunSpec {
     RunSpec {
         model: "simulated".into(),
         instructions: Some("answer in \"one\" line\nand \\ no more: ü \u{1F980} \u{0}".into()),
@@ -33,7 +33,7 @@ pub(super) fn spec() -> RunSpec {
     }
 }
 
-pub(super) fn new_run(account_name: &str, admission: Admission) -> NewRun {
+pub(in crate::testing) fn new_run(account_name: &str, admission: Admission) -> NewRun {
     let id = RunId::new();
     let events = encode(id, 0, [EventBody::RunCreated { spec: spec() }]).expect("an event");
     NewRun {
@@ -51,27 +51,27 @@ pub(super) fn new_run(account_name: &str, admission: Admission) -> NewRun {
     }
 }
 
-pub(super) fn starting(account_name: &str, slot_limit: Option<u32>) -> NewRun {
+pub(in crate::testing) fn starting(account_name: &str, slot_limit: Option<u32>) -> NewRun {
     new_run(account_name, Admission::Start { slot_limit })
 }
 
-pub(super) fn queued(account_name: &str) -> NewRun {
+pub(in crate::testing) fn queued(account_name: &str) -> NewRun {
     new_run(account_name, Admission::Queue { deadline: None })
 }
 
 /// Creates it, and says what the store has then.
-pub(super) async fn created(store: &Arc<dyn Store>, run: NewRun) -> RunRecord {
+pub(in crate::testing) async fn created(store: &Arc<dyn Store>, run: NewRun) -> RunRecord {
     let id = run.id;
     assert_eq!(store.create_run(run).await, Ok(Creation::Created));
     record(store, id).await
 }
 
 /// A run that runs under epoch 1 without a limit.
-pub(super) async fn running(store: &Arc<dyn Store>, account_name: &str) -> RunRecord {
+pub(in crate::testing) async fn running(store: &Arc<dyn Store>, account_name: &str) -> RunRecord {
     created(store, starting(account_name, None)).await
 }
 
-pub(super) async fn record(store: &Arc<dyn Store>, run: RunId) -> RunRecord {
+pub(in crate::testing) async fn record(store: &Arc<dyn Store>, run: RunId) -> RunRecord {
     store
         .run(run)
         .await
@@ -79,7 +79,7 @@ pub(super) async fn record(store: &Arc<dyn Store>, run: RunId) -> RunRecord {
         .expect("the run is there")
 }
 
-pub(super) fn claim(run: RunId, slot_limit: Option<u32>) -> ClaimRun {
+pub(in crate::testing) fn claim(run: RunId, slot_limit: Option<u32>) -> ClaimRun {
     ClaimRun {
         run,
         instance: InstanceId::new(),
@@ -89,7 +89,7 @@ pub(super) fn claim(run: RunId, slot_limit: Option<u32>) -> ClaimRun {
     }
 }
 
-pub(super) async fn claimed(store: &Arc<dyn Store>, run: RunId) -> RunRecord {
+pub(in crate::testing) async fn claimed(store: &Arc<dyn Store>, run: RunId) -> RunRecord {
     match store.claim_run(claim(run, None)).await {
         Ok(Claim::Claimed { record, .. }) => *record,
         other => panic!("not claimed: {other:?}"),
@@ -97,7 +97,7 @@ pub(super) async fn claimed(store: &Arc<dyn Store>, run: RunId) -> RunRecord {
 }
 
 /// So many deltas from this seq on.
-pub(super) fn deltas(run: RunId, first_seq: u64, count: u64) -> EncodedEvents {
+pub(in crate::testing) fn deltas(run: RunId, first_seq: u64, count: u64) -> EncodedEvents {
     let item_id = ItemId::new();
     let bodies = (0..count).map(|index| EventBody::TextDelta {
         item_id,
@@ -107,7 +107,7 @@ pub(super) fn deltas(run: RunId, first_seq: u64, count: u64) -> EncodedEvents {
 }
 
 /// A commit of nothing, to be filled.
-pub(super) fn commit(record: &RunRecord) -> RunCommit {
+pub(in crate::testing) fn commit(record: &RunRecord) -> RunCommit {
     RunCommit {
         run: record.id,
         account: record.account.clone(),
@@ -121,14 +121,14 @@ pub(super) fn commit(record: &RunRecord) -> RunCommit {
 }
 
 /// A commit of so many deltas at the run's `next_seq`.
-pub(super) fn delta_commit(record: &RunRecord, count: u64) -> RunCommit {
+pub(in crate::testing) fn delta_commit(record: &RunRecord, count: u64) -> RunCommit {
     RunCommit {
         events: Some(deltas(record.id, record.next_seq, count)),
         ..commit(record)
     }
 }
 
-pub(super) fn change(to: RunState) -> StateChange {
+pub(in crate::testing) fn change(to: RunState) -> StateChange {
     StateChange {
         to,
         error: (to == RunState::Failed).then(crate::error::RunError::internal),
@@ -138,7 +138,7 @@ pub(super) fn change(to: RunState) -> StateChange {
 }
 
 /// A commit that moves a running run, with the event of an ending if it is one.
-pub(super) fn move_commit(record: &RunRecord, to: RunState) -> RunCommit {
+pub(in crate::testing) fn move_commit(record: &RunRecord, to: RunState) -> RunCommit {
     let change = change(to);
     let ending = EventBody::ending(to, change.error.as_ref(), Usage::default());
     RunCommit {
@@ -148,7 +148,7 @@ pub(super) fn move_commit(record: &RunRecord, to: RunState) -> RunCommit {
     }
 }
 
-pub(super) fn parked(run: RunId, to: RunState) -> ParkedUpdate {
+pub(in crate::testing) fn parked(run: RunId, to: RunState) -> ParkedUpdate {
     ParkedUpdate {
         run,
         events: Vec::new(),
@@ -157,7 +157,7 @@ pub(super) fn parked(run: RunId, to: RunState) -> ParkedUpdate {
 }
 
 /// The kinds of all events of a run, after checking that their seqs have no gap.
-pub(super) async fn kinds(store: &Arc<dyn Store>, run: RunId) -> Vec<String> {
+pub(in crate::testing) async fn kinds(store: &Arc<dyn Store>, run: RunId) -> Vec<String> {
     let batches = store.events(run, None, usize::MAX).await.expect("the store answers");
     let frames: Vec<(u64, String)> = batches
         .iter()
@@ -171,7 +171,7 @@ pub(super) async fn kinds(store: &Arc<dyn Store>, run: RunId) -> Vec<String> {
 }
 
 /// How many runs of the account the store has in `running`.
-pub(super) async fn running_runs(store: &Arc<dyn Store>, account_name: &str) -> usize {
+pub(in crate::testing) async fn running_runs(store: &Arc<dyn Store>, account_name: &str) -> usize {
     let query = RunQuery {
         account: account(account_name),
         state: Some(RunState::Running),
@@ -182,7 +182,10 @@ pub(super) async fn running_runs(store: &Arc<dyn Store>, account_name: &str) -> 
 }
 
 /// Everything that is known of a run, to see that nothing has changed.
-pub(super) async fn picture(store: &Arc<dyn Store>, run: RunId) -> (RunRecord, Vec<(u32, Item)>, Vec<EncodedEvents>) {
+pub(in crate::testing) async fn picture(
+    store: &Arc<dyn Store>,
+    run: RunId,
+) -> (RunRecord, Vec<(u32, Item)>, Vec<EncodedEvents>) {
     (
         record(store, run).await,
         store.items(run, None, 1000).await.expect("the store answers"),
@@ -191,7 +194,7 @@ pub(super) async fn picture(store: &Arc<dyn Store>, run: RunId) -> (RunRecord, V
 }
 
 /// Runs all of them at once and waits for each.
-pub(super) async fn at_once<F>(work: impl IntoIterator<Item = F>) -> Vec<F::Output>
+pub(in crate::testing) async fn at_once<F>(work: impl IntoIterator<Item = F>) -> Vec<F::Output>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,

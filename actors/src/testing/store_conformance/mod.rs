@@ -12,12 +12,13 @@
 pub mod claiming;
 pub mod creating;
 pub mod fencing;
-mod fixtures;
+pub(in crate::testing) mod fixtures;
 pub mod keys;
 pub mod model;
 pub mod parked;
 pub mod reading;
 pub mod recovery;
+pub mod repeating;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -67,6 +68,11 @@ macro_rules! store_conformance {
             fencing::refused_writes_do_not_disturb_their_neighbours,
             fencing::reserved_seqs_may_be_left_out,
             fencing::leaving_running_gives_the_slot_back,
+            repeating::a_commit_that_is_there_is_answered_again,
+            repeating::an_ending_that_is_there_is_answered_again,
+            repeating::an_old_owner_hears_of_what_it_wrote_and_writes_no_more,
+            repeating::what_only_looks_like_a_commit_that_is_there_is_refused,
+            repeating::the_same_commit_at_once_is_written_once,
             parked::an_update_is_numbered_by_the_store,
             parked::an_ending_is_told_by_the_store,
             parked::running_and_ended_runs_are_not_parked,

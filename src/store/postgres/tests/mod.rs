@@ -1,7 +1,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails says where")]
 
 mod conformance;
+mod fleet_conformance;
 mod instances;
+mod long_queue;
+mod queue_plan;
 
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use std::str::FromStr;

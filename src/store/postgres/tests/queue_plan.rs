@@ -1,0 +1,139 @@
+//! A claim costs the same however long the queue is: what the server's plans say of its statements at 100 and at 100,000 runs.
+
+use callboard_actors::ports::Fleet;
+use callboard_actors::ports::fleet::{ClaimNext, NewInstance};
+use callboard_actors::time::Timestamp;
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+
+use super::super::fleet::claims::{ACCOUNTS_IN_TURN, FIRST_IN_LINE, LOCK_FREE_ACCOUNTS};
+use super::long_queue;
+
+/// Runs that are claimed.
+const LIMIT: u64 = 16;
+
+/// What the server did for a statement.
+struct Plan {
+    text: String,
+    root: Value,
+}
+
+impl Plan {
+    /// Runs the statement, as if it had been prepared and run often (`generic`) or with these very arguments in mind.
+    async fn of(connection: &mut PgConnection, statement: &str, arguments: &str, generic: bool) -> Self {
+        let mode = if generic {
+            "force_generic_plan"
+        } else {
+            "force_custom_plan"
+        };
+        let script = format!("DEALLOCATE ALL; SET plan_cache_mode = {mode}; PREPARE claiming AS {statement}");
+        sqlx::raw_sql(AssertSqlSafe(script))
+            .execute(&mut *connection)
+            .await
+            .expect("prepares");
+        let explain = format!("EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) EXECUTE claiming ({arguments})");
+        let row = sqlx::raw_sql(AssertSqlSafe(explain))
+            .fetch_one(&mut *connection)
+            .await
+            .expect("explains");
+        let mut plans: Value = sqlx::Row::get(&row, 0);
+        Self {
+            text: format!("{statement}\n{plans:#}"),
+            root: plans[0]["Plan"].take(),
+        }
+    }
+
+    /// Pages looked at, in memory or on disk.
+    fn pages(&self) -> u64 {
+        number(&self.root, "Shared Hit Blocks") + number(&self.root, "Shared Read Blocks")
+    }
+
+    fn nodes(&self) -> Vec<&Value> {
+        let mut nodes = vec![&self.root];
+        let mut next = 0;
+        while let Some(node) = nodes.get(next) {
+            nodes.extend(node["Plans"].as_array().into_iter().flatten());
+            next += 1;
+        }
+        nodes
+    }
+
+    /// No node reads a table from end to end, and none has more rows in hand than a few for each run that is claimed.
+    fn assert_bounded(&self) {
+        for node in self.nodes() {
+            assert_ne!(node["Node Type"], "Seq Scan", "{}", self.text);
+            let rows = number(node, "Actual Rows") + number(node, "Rows Removed by Filter");
+            assert!(rows * number(node, "Actual Loops") <= 4 * LIMIT, "{}", self.text);
+        }
+    }
+}
+
+fn number(node: &Value, key: &str) -> u64 {
+    node[key].as_f64().unwrap_or(0.0) as u64
+}
+
+/// Pages that each statement of a claim looks at, both ways of planning, in a queue of so many accounts with so many runs each.
+async fn pages_of_a_claim(accounts: i64, runs_of_each: i64) -> Vec<u64> {
+    let url = super::fresh_url().await;
+    let store = super::open(&url).await;
+    let mut connection = PgConnection::connect(&url).await.expect("connects");
+    long_queue::fill(&mut connection, accounts, runs_of_each).await;
+    let is_long = accounts * runs_of_each >= 100_000;
+
+    let claimed_from = accounts.min(LIMIT as i64);
+    let names: Vec<String> = (0..claimed_from).map(|number| format!("'account-{number}'")).collect();
+    let share = LIMIT as i64 / claimed_from;
+    let first_in_line = format!(
+        "ARRAY[{}], array_fill({share}::bigint, ARRAY[{claimed_from}])",
+        names.join(", ")
+    );
+    let mut pages = Vec::new();
+    for (statement, arguments) in [
+        (LOCK_FREE_ACCOUNTS, LIMIT.to_string()),
+        (ACCOUNTS_IN_TURN, LIMIT.to_string()),
+        (FIRST_IN_LINE, first_in_line),
+    ] {
+        for generic in [false, true] {
+            let plan = Plan::of(&mut connection, statement, &arguments, generic).await;
+            if is_long {
+                plan.assert_bounded();
+            }
+            pages.push(plan.pages());
+        }
+    }
+    connection.close().await.expect("closes");
+
+    // What was explained is what a claim does.
+    let instance = NewInstance {
+        id: callboard_actors::ids::InstanceId::new(),
+        name: "claims".into(),
+        version: "0".into(),
+        place: None,
+        lease: std::time::Duration::from_secs(600),
+        shares_events: true,
+    };
+    let claim = ClaimNext {
+        instance: instance.id,
+        limit: LIMIT as u32,
+        reserve_seqs: 0,
+        at: Timestamp::now(),
+    };
+    store.join(instance).await.expect("joins");
+    let claimed = store.claim_next(claim).await.expect("the store answers");
+    assert_eq!(claimed.len() as u64, LIMIT);
+    pages
+}
+
+/// In many accounts and in one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_looks_at_as_many_pages_in_a_long_queue_as_in_a_short_one() {
+    for (short, long) in [((50, 2), (50_000, 2)), ((1, 100), (1, 100_000))] {
+        let short_pages = pages_of_a_claim(short.0, short.1).await;
+        let long_pages = pages_of_a_claim(long.0, long.1).await;
+        println!("{short:?}: {short_pages:?} pages; {long:?}: {long_pages:?} pages");
+        for (short, long) in short_pages.into_iter().zip(long_pages) {
+            // An index of a long queue is two levels deeper.
+            assert!(long <= 3 * short + 2 * LIMIT, "{short} pages became {long}");
+        }
+    }
+}
