@@ -122,7 +122,8 @@ impl fmt::Debug for Followed {
 /// Whether the event says that all seqs from `next` up to its own are lost.
 fn says_lost(event: &SeenEvent, next: u64) -> bool {
     let before = event.seq.checked_sub(1);
-    event.kind == "run.recovered" && lost_in(event).is_some_and(|lost| *lost.start() <= next && Some(*lost.end()) == before)
+    event.kind == "run.recovered"
+        && lost_in(event).is_some_and(|lost| *lost.start() <= next && Some(*lost.end()) == before)
 }
 
 /// Follows a run. Made by [`FleetClient::follower`].

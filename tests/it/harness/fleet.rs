@@ -105,7 +105,12 @@ impl TestFleet {
             let log = instance.client().unwrap().events(&followed.run, None).await.unwrap();
             let log = log.rest().await;
             check_whole_log(&log, &run);
-            assert_eq!(lasting(&followed.events), lasting(&log), "{} tells another story than {followed:?}", instance.name());
+            assert_eq!(
+                lasting(&followed.events),
+                lasting(&log),
+                "{} tells another story than {followed:?}",
+                instance.name()
+            );
         }
         check_items(&client.items(&followed.run).await.unwrap());
         run
