@@ -37,7 +37,8 @@ impl Queue {
         sqlx::query(create).execute(&mut connection).await.expect("a schema");
         let separator = if server.contains('?') { '&' } else { '?' };
         let url = format!("{server}{separator}options=-csearch_path%3D{schema}");
-        let store = PostgresStore::open(PostgresOptions::new(&url), &tokio::runtime::Handle::current());
+        let runtime = tokio::runtime::Handle::current();
+        let store = PostgresStore::open(PostgresOptions::new(&url), &runtime);
         let store = store.await.expect("opens");
         let mut connection = PgConnection::connect(&url).await.expect("the server answers");
         long_queue::fill(&mut connection, accounts, runs_of_each).await;

@@ -25,7 +25,9 @@ use crate::auth::{Authenticator, RateLimiters, RequestRate};
 use crate::banner::Banner;
 use crate::blocking::BlockingPool;
 use crate::config::{Config, LOCAL_TIER, LogFormat, ModelConfig, ProviderConfig};
-use crate::http::{self, CapacityReport, Catalog, HttpOptions, HttpParts, HttpState, RunRequestLimits};
+use crate::http::{
+    self, CapacityReport, Catalog, HttpOptions, HttpParts, HttpState, InstanceIdentity, RunRequestLimits,
+};
 use crate::llm::openai::{OpenAiModel, OpenAiOptions};
 use crate::llm::simulated::SimulatedModel;
 use crate::shutdown;
@@ -84,6 +86,10 @@ where
 /// # Errors
 /// The store cannot be opened or does not answer.
 pub async fn fleet_overview(config: &Config) -> anyhow::Result<Option<FleetOverview>> {
+    if config.store.postgres_url_env.is_none() {
+        // To open a file that is not there would make it.
+        return Ok(None);
+    }
     let opened = OpenStore::for_command(config).await?;
     let overview = match opened.fleet() {
         Some(fleet) => fleet.overview().await.map(Some),
@@ -94,6 +100,7 @@ pub async fn fleet_overview(config: &Config) -> anyhow::Result<Option<FleetOverv
 }
 
 async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool>>, io: Handle) -> anyhow::Result<()> {
+    let started_at = Timestamp::now();
     let metrics = telemetry::install_metrics()?;
     metrics.spawn_upkeep(&io);
     // First of all: what cannot listen must not take on runs.
@@ -123,13 +130,11 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     let services = run_services(config, extra, store.clone(), events.log.clone(), io.clone())?;
     let catalog = catalog(&services);
     let fleet = opened.fleet();
+    let name = config.fleet.name.clone();
+    let name = name.unwrap_or_else(|| joining::usual_name(address.port()));
     let beginning = on(&io, {
         let (config, store, fleet, is_shared) = (config.clone(), store.clone(), fleet.clone(), events.is_shared());
-        let name = config
-            .fleet
-            .name
-            .clone()
-            .unwrap_or_else(|| joining::usual_name(address.port()));
+        let name = name.clone();
         async move {
             match fleet {
                 Some(fleet) => joining::join(fleet, &config, name, address, is_shared).await,
@@ -152,6 +157,12 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
         runs: Arc::new(supervisor.clone()),
         store: store.clone(),
         event_log: events.log.clone(),
+        fleet,
+        instance: InstanceIdentity {
+            name,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at,
+        },
         catalog,
         authenticator,
         rate_limiters: RateLimiters::new(request_rates(config)),
@@ -382,6 +393,7 @@ fn http_options(config: &Config, cpus: usize) -> HttpOptions {
         max_body_bytes: server.max_body,
         max_header_bytes: server.max_headers,
         max_long_poll: server.max_long_poll,
+        cancel_timeout: server.cancel_timeout,
         heartbeat: server.heartbeat_interval,
         default_page_size: server.page_default,
         max_page_size: server.page_maximum,

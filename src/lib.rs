@@ -5,6 +5,7 @@ pub mod auth;
 mod banner;
 pub mod blocking;
 pub mod cli;
+mod cluster_view;
 pub mod config;
 pub mod http;
 pub mod llm;

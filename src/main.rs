@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use callboard::cli::{self, Cli, KeysCommand, SimulateLlmArguments, Task};
+use callboard::cli::{self, Cli, ClusterArguments, KeysCommand, SimulateLlmArguments, Task};
 use callboard::config::{Config, this_machine};
 use callboard::llm::simulate_server::{self, SimulateServerOptions};
 use callboard::llm::simulated::options::SimulateOptions;
@@ -25,16 +25,26 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Task::Nothing => Ok(()),
         Task::Serve(loaded) => callboard::app::serve(&loaded.config, this_machine()),
         Task::Keys(config, command) => work_on_keys(&config, command),
+        Task::Cluster(config, arguments) => show_cluster(&config, &arguments),
         Task::SimulateLlm(arguments) => simulate_llm(&arguments),
     }
 }
 
-fn work_on_keys(config: &Config, command: KeysCommand) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+/// The runtime of a command that asks the store.
+fn small_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
-        .build()?;
-    runtime.block_on(callboard::app::with_store(config, async |store| {
+        .build()
+}
+
+fn show_cluster(config: &Config, arguments: &ClusterArguments) -> anyhow::Result<()> {
+    let overview = small_runtime()?.block_on(callboard::app::fleet_overview(config))?;
+    Ok(cli::cluster::run(arguments, overview.as_ref(), &mut std::io::stdout())?)
+}
+
+fn work_on_keys(config: &Config, command: KeysCommand) -> anyhow::Result<()> {
+    small_runtime()?.block_on(callboard::app::with_store(config, async |store| {
         Ok(cli::keys::run(command, config, &*store, &mut std::io::stdout()).await?)
     }))
 }

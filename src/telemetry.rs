@@ -86,6 +86,10 @@ fn prometheus_builder() -> anyhow::Result<PrometheusBuilder> {
 fn describe() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
     describe_counter!("callboard_runs_total", "runs that ended, by state");
+    describe_counter!(
+        "callboard_runs_taken_over_total",
+        "runs of lost instances that this one went on with"
+    );
     describe_counter!("callboard_tokens_total", "tokens of model calls, by direction");
     describe_counter!("callboard_tool_calls_total", "tool calls, by outcome");
     describe_counter!("callboard_db_statements_total", "statements sent to the store");
@@ -98,16 +102,34 @@ fn describe() {
         "callboard_run_first_token_seconds",
         "from a run's creation to its first text"
     );
-    describe_gauge!("callboard_runs", "runs of this instance, by state");
+    describe_gauge!(
+        "callboard_runs",
+        "runs by state: running ones of this instance, queued ones as callboard_queue_length"
+    );
     describe_gauge!("callboard_permits_limit", "runs that may run here at once");
     describe_gauge!("callboard_permits_in_use", "runs that do");
     describe_gauge!("callboard_queue_limit", "runs that may wait");
-    describe_gauge!("callboard_queue_length", "runs that wait, by tier");
+    describe_gauge!(
+        "callboard_queue_length",
+        "runs that wait, by tier; in a fleet those of all instances"
+    );
     describe_gauge!("callboard_mailbox_length", "messages that wait, by actor");
     describe_gauge!("callboard_arbiter_runs", "live runs, by arbiter");
     describe_gauge!(
         "callboard_draining",
         "1 while the server refuses new runs because it leaves"
+    );
+    describe_gauge!(
+        "callboard_fleet_instances",
+        "instances that are alive and not leaving, as this one knows"
+    );
+    describe_gauge!(
+        "callboard_lease_held",
+        "0 while the instance refuses new runs because its lease is lost"
+    );
+    describe_gauge!(
+        "callboard_events_reach",
+        "1 while events reach the readers of other instances, 0 while they are kept for them"
     );
     describe_gauge!(
         "callboard_db_connections_limit",

@@ -3,6 +3,7 @@
 //! What needs no server (`plan`, `config`) is done here. What needs one is read, checked and handed back as a [`Task`] for the
 //! composition root, which alone knows the adapters.
 
+pub mod cluster;
 mod config;
 pub mod keys;
 mod plan;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigErrors, LoadedConfig, Sources, load};
+pub use cluster::{ClusterArguments, ClusterError};
 pub use keys::{KeysCommand, KeysError};
 
 /// Exit code for a wrong configuration; clap has the same for a wrong command line.
@@ -44,6 +46,8 @@ enum Command {
     /// Make, list and revoke API keys
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Show the instances of a fleet, how busy each is, and what they come to together
+    Cluster(ClusterArguments),
     /// Serve the simulated model as an OpenAI-compatible provider, for tests under load
     SimulateLlm(SimulateLlmArguments),
 }
@@ -80,6 +84,8 @@ pub enum Task {
     Serve(Box<LoadedConfig>),
     /// Work on the keys in the configured store.
     Keys(Box<Config>, KeysCommand),
+    /// Show the instances that the configured store knows.
+    Cluster(Box<Config>, ClusterArguments),
     /// Serve the simulated model.
     SimulateLlm(SimulateLlmArguments),
 }
@@ -97,9 +103,14 @@ pub enum CliError {
 
 /// Whether the only thing that went wrong is that nobody reads on, as with `callboard plan | head -1`.
 pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    let of_the_output = match (error.downcast_ref(), error.downcast_ref()) {
-        (Some(CliError::Output(cause)), _) | (_, Some(KeysError::Output(cause))) => cause,
-        _ => return false,
+    let of_the_output = if let Some(CliError::Output(cause)) = error.downcast_ref() {
+        cause
+    } else if let Some(KeysError::Output(cause)) = error.downcast_ref() {
+        cause
+    } else if let Some(ClusterError::Output(cause)) = error.downcast_ref() {
+        cause
+    } else {
+        return false;
     };
     of_the_output.kind() == std::io::ErrorKind::BrokenPipe
 }
@@ -110,7 +121,8 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         || matches!(
             error.downcast_ref(),
             Some(KeysError::UnknownTier { .. } | KeysError::UnknownKey(_))
-        );
+        )
+        || matches!(error.downcast_ref(), Some(ClusterError::Alone));
     if is_wrong_input { EXIT_WRONG_INPUT } else { 1 }
 }
 
@@ -123,6 +135,7 @@ pub fn run(cli: Cli, output: &mut impl Write) -> Result<Task, CliError> {
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => Ok(Task::Serve(Box::new(load_config()?))),
         Command::Keys(command) => Ok(Task::Keys(Box::new(load_config()?.config), command)),
+        Command::Cluster(arguments) => Ok(Task::Cluster(Box::new(load_config()?.config), arguments)),
         Command::SimulateLlm(arguments) => Ok(Task::SimulateLlm(arguments)),
         Command::Plan(arguments) => {
             let config = load_config()?.config;
@@ -164,9 +177,13 @@ mod tests {
         let path = directory.path().join("wrong.toml");
         std::fs::write(&path, "[server]\nworkers = \"x\"\nbnid = 1\n").expect("written");
         let path = path.to_str().expect("UTF-8");
-        for command in [["config", "check"], ["config", "print"], ["keys", "list"]] {
-            let cli =
-                Cli::try_parse_from([&["callboard", "--config", path], &command[..]].concat()).expect("it parses");
+        for command in [
+            &["config", "check"][..],
+            &["config", "print"],
+            &["keys", "list"],
+            &["cluster"],
+        ] {
+            let cli = Cli::try_parse_from([&["callboard", "--config", path], command].concat()).expect("it parses");
             let error = run(cli, &mut Vec::new()).expect_err("it is wrong");
             let text = error.to_string();
             assert_eq!(exit_code(&error.into()), EXIT_WRONG_INPUT);

@@ -37,6 +37,7 @@ const BOUNDS: &[(&str, Bound)] = &[
     ("server.client_request_timeout", Time("100ms", "10m")),
     ("server.heartbeat_interval", Time("10ms", "10m")),
     ("server.max_long_poll", Time("10ms", "1h")),
+    ("server.cancel_timeout", Time("10ms", "10m")),
     ("server.shutdown_grace", ZeroOrTime("1ms", "24h")),
     ("server.idempotency_retention", Time("24h", "366d")),
     ("server.page_default", Number(1, 10_000)),

@@ -1,6 +1,7 @@
 //! From the tree of all layers to a [`Config`]: what no single value can show to be wrong is found here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use serde::Deserialize;
 
@@ -147,8 +148,8 @@ fn check_pairs(written: &WrittenConfig, wrong: &mut Contradictions) {
 }
 
 fn check_texts(written: &WrittenConfig, wrong: &mut Contradictions) {
-    if written.store.path.as_os_str().is_empty() {
-        refuse(wrong, &["store.path"], "must be the path of a file, not empty");
+    if let Err(problem) = check_store_path(&written.store.path) {
+        refuse(wrong, &["store.path"], problem);
     }
     let variables = [
         ("store.postgres_url_env", &written.store.postgres_url_env),
@@ -186,6 +187,23 @@ fn check_texts(written: &WrittenConfig, wrong: &mut Contradictions) {
             refuse(wrong, &["tools.enabled"], format!("names {name:?} twice"));
         }
     }
+}
+
+/// SQLite has names that are no files, or other files than they say: what locks, watches and backs up the file would go by the name.
+fn check_store_path(path: &Path) -> Result<(), &'static str> {
+    if path.as_os_str().is_empty() {
+        return Err("must be the path of a file, not empty");
+    }
+    if path.as_os_str() == ":memory:" {
+        return Err(
+            "must be the path of a file: runs survive a restart, and what is only in memory does not; for a server \
+                    that is thrown away, name a file in a temporary directory",
+        );
+    }
+    if path.as_os_str().as_encoded_bytes().starts_with(b"file:") {
+        return Err("must be the path of a file, not a URI: leave out \"file:\" and what follows a '?'");
+    }
+    Ok(())
 }
 
 /// `EnvFilter` takes a misspelt level for the name of a module; an operator who writes `level = "inof"` means a level.
@@ -372,6 +390,16 @@ mod tests {
         }
         for wrong in ["", "inof", "info,", "callboard=loud", "info;debug"] {
             assert!(check_log_level(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn names_that_only_sqlite_understands_are_no_paths() {
+        for right in ["./data/callboard.db", "callboard.db", "./:memory:", "/srv/file:1"] {
+            assert_eq!(check_store_path(Path::new(right)), Ok(()), "{right}");
+        }
+        for wrong in ["", ":memory:", "file:callboard.db", "file::memory:?cache=shared"] {
+            assert!(check_store_path(Path::new(wrong)).is_err(), "{wrong}");
         }
     }
 

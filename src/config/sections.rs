@@ -40,6 +40,9 @@ pub struct ServerConfig {
     /// Longest `?wait=`.
     #[serde(deserialize_with = "values::duration")]
     pub max_long_poll: Duration,
+    /// How long a cancel waits for its run to end.
+    #[serde(deserialize_with = "values::duration")]
+    pub cancel_timeout: Duration,
     /// How long runs may finish after the server was told to stop.
     #[serde(deserialize_with = "values::duration")]
     pub shutdown_grace: Duration,

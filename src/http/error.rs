@@ -160,7 +160,7 @@ impl From<StartError> for ApiError {
                     .with_detail("limit", limit)
             }
             StartError::QueueFull { limit } => {
-                Self::new(ErrorCode::QueueFull, "the queue of this server is full").with_detail("limit", limit)
+                Self::new(ErrorCode::QueueFull, "the queue is full").with_detail("limit", limit)
             }
             StartError::ShuttingDown => Self::new(ErrorCode::ShuttingDown, "this server is shutting down"),
             StartError::IdempotencyConflict => Self::new(

@@ -110,12 +110,14 @@ error_codes! {
     QuotaExceeded = "quota_exceeded", TOO_MANY_REQUESTS, RateLimit, Some(5);
     /// As many runs as this server can bear, and the run would not wait.
     AtCapacity = "at_capacity", SERVICE_UNAVAILABLE, Overloaded, Some(5);
-    /// The server's queue is full.
+    /// The queue is full.
     QueueFull = "queue_full", SERVICE_UNAVAILABLE, Overloaded, Some(10);
     /// The server is leaving.
     ShuttingDown = "shutting_down", SERVICE_UNAVAILABLE, Overloaded, Some(5);
     /// The store does not answer; nothing was done.
     StoreUnavailable = "store_unavailable", SERVICE_UNAVAILABLE, Overloaded, Some(2);
+    /// A run that is to be cancelled has not been seen to end in time. A cancel that was written down sticks; asking again is safe.
+    CancelUnconfirmed = "cancel_unconfirmed", SERVICE_UNAVAILABLE, Overloaded, Some(2);
     /// A bug of ours. The server's log has the details under the request's id.
     Internal = "internal", INTERNAL_SERVER_ERROR, Api, None;
 }

@@ -2,6 +2,7 @@
 
 use actix_web::http::header;
 use actix_web::{HttpResponse, web};
+use callboard_actors::ports::event_log::Reach;
 use callboard_actors::ports::store::StoreUsage;
 use callboard_actors::supervisor::messages::Snapshot;
 use metrics::gauge;
@@ -19,6 +20,7 @@ pub(super) async fn get_metrics(state: web::Data<HttpState>) -> Result<HttpRespo
     let runs = state.parts.runs.clone();
     let snapshot = state.on_io(async move { runs.snapshot().await }).await?;
     set_run_gauges(&snapshot);
+    set_fleet_gauges(&snapshot, state.parts.event_log.reach());
     set_store_gauges(state.parts.store.usage());
     let process = state.process_sample().await?;
     set_process_gauges(state.parts.blocking_pool.usage(), process);
@@ -41,7 +43,19 @@ fn set_run_gauges(snapshot: &Snapshot) {
     for (index, runs) in snapshot.runs_by_arbiter.iter().enumerate() {
         gauge!("callboard_arbiter_runs", "arbiter" => index.to_string()).set(*runs);
     }
-    gauge!("callboard_draining").set(f64::from(u8::from(snapshot.draining)));
+    gauge!("callboard_draining").set(one_if(snapshot.draining));
+}
+
+fn set_fleet_gauges(snapshot: &Snapshot, reach: Option<Reach>) {
+    gauge!("callboard_fleet_instances").set(snapshot.live_instances);
+    gauge!("callboard_lease_held").set(one_if(!snapshot.lease_lost));
+    if let Some(reach) = reach {
+        gauge!("callboard_events_reach").set(one_if(reach == Reach::Everywhere));
+    }
+}
+
+fn one_if(condition: bool) -> f64 {
+    f64::from(u8::from(condition))
 }
 
 fn set_store_gauges(usage: StoreUsage) {
@@ -60,4 +74,34 @@ fn set_process_gauges(blocking: BlockingPoolUsage, process: ProcessSample) {
     gauge!("callboard_process_cpu_cores").set(process.cpu_cores);
     gauge!("process_cpu_seconds_total").set(process.cpu_seconds);
     gauge!("process_resident_memory_bytes").set(process.rss_bytes as f64);
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+
+    #[test]
+    fn a_fleet_is_seen_in_its_gauges() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let snapshot = Snapshot {
+            live_instances: 3,
+            lease_lost: true,
+            ..Snapshot::default()
+        };
+        metrics::with_local_recorder(&recorder, || set_fleet_gauges(&snapshot, None));
+        let shown = recorder.handle().render();
+        assert!(shown.contains("callboard_fleet_instances 3\n"), "{shown}");
+        assert!(shown.contains("callboard_lease_held 0\n"), "{shown}");
+        assert!(!shown.contains("callboard_events_reach"), "{shown}");
+        for (reach, line) in [
+            (Reach::OnlyHere, "callboard_events_reach 0\n"),
+            (Reach::Everywhere, "callboard_events_reach 1\n"),
+        ] {
+            metrics::with_local_recorder(&recorder, || set_fleet_gauges(&snapshot, Some(reach)));
+            let shown = recorder.handle().render();
+            assert!(shown.contains(line), "{shown}");
+        }
+    }
 }

@@ -5,6 +5,7 @@
 
 mod authenticate;
 mod capacity;
+mod cluster;
 mod error;
 mod error_code;
 mod events;
@@ -19,6 +20,7 @@ mod runs;
 mod server;
 mod state;
 
+pub use crate::cluster_view::InstanceIdentity;
 pub use capacity::CapacityReport;
 pub use error::{ApiError, ErrorCode, ErrorKind};
 pub use options::{HttpOptions, RunRequestLimits};

@@ -21,6 +21,8 @@ pub struct HttpOptions {
     pub max_header_bytes: usize,
     /// Longest accepted `?wait=`.
     pub max_long_poll: Duration,
+    /// How long a cancel waits for its run to end.
+    pub cancel_timeout: Duration,
     /// Silence on an event stream after which a comment is sent.
     pub heartbeat: Duration,
     /// Entries of a page if the client does not say.
@@ -78,6 +80,7 @@ impl Default for HttpOptions {
             max_body_bytes: 1024 * 1024,
             max_header_bytes: 32 * 1024,
             max_long_poll: Duration::from_secs(60),
+            cancel_timeout: Duration::from_secs(20),
             heartbeat: Duration::from_secs(15),
             default_page_size: 50,
             max_page_size: 500,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use callboard_actors::ids::RunId;
 use callboard_actors::ports::store::RunRecord;
-use callboard_actors::ports::{EventLog, Model, Store, StoreError};
+use callboard_actors::ports::{EventLog, Fleet, Model, Store, StoreError};
 use callboard_actors::supervisor::SupervisorHandle;
 use callboard_actors::supervisor::messages::{Snapshot, StartError, StartRun, Started};
 use tokio::sync::watch;
@@ -19,6 +19,7 @@ use super::process_usage::{ProcessSample, ProcessUsage};
 use super::readiness::Readiness;
 use crate::auth::{Authenticator, RateLimiters};
 use crate::blocking::BlockingPool;
+use crate::cluster_view::InstanceIdentity;
 use crate::telemetry::MetricsHandle;
 
 /// What this surface asks of the supervisor: a seam, so that its tests can script the answers.
@@ -95,6 +96,10 @@ pub struct HttpParts {
     pub store: Arc<dyn Store>,
     /// Where events are read from.
     pub event_log: Arc<dyn EventLog>,
+    /// The other instances; `None` on one that is alone.
+    pub fleet: Option<Arc<dyn Fleet>>,
+    /// What this instance is.
+    pub instance: InstanceIdentity,
     /// Models and tools.
     pub catalog: Catalog,
     /// Who may call.

@@ -4,8 +4,8 @@ use callboard_actors::encoding::EncodedEvents;
 use callboard_actors::ids::RunId;
 use callboard_actors::ports::{Store, StoreError};
 
-/// What a commit is answered that was refused as `Fenced`: `Ok` if its events are there already, byte for byte. Events hold the
-/// moment they were made at, so no two commits are alike.
+/// What a commit is answered that was refused as `Fenced`: `Ok` if its events are there already, byte for byte, as the one batch that a
+/// commit writes. Events hold the moment they were made at, so no two commits are alike.
 pub(super) async fn answer_fenced(
     store: &impl Store,
     run: RunId,
@@ -15,9 +15,15 @@ pub(super) async fn answer_fenced(
         return Err(StoreError::Fenced);
     };
     let before = events.first_seq().checked_sub(1);
-    let stored = store.events(run, before, events.bytes().len()).await?;
-    let stored = EncodedEvents::join_all(stored.iter());
-    if stored.is_some_and(|stored| stored.bytes().starts_with(events.bytes())) {
+    if let Some(before) = before {
+        // A batch ends there, or else this one never began there.
+        let stored = store.events(run, before.checked_sub(1), 1).await?;
+        if stored.first().is_none_or(|batch| batch.last_seq() != before) {
+            return Err(StoreError::Fenced);
+        }
+    }
+    let stored = store.events(run, before, 1).await?;
+    if stored.first() == Some(&events) {
         return Ok(());
     }
     Err(StoreError::Fenced)

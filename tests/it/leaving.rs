@@ -140,3 +140,23 @@ async fn a_second_signal_ends_it_at_once_and_the_run_goes_on_later() {
     assert_eq!(client.cancel(&run).await["state"], Value::from("cancelled"));
     server.finish().await;
 }
+
+#[tokio::test]
+async fn a_closed_terminal_is_told_twice_and_drains_all_the_same() {
+    let server = Server::start("[server]\nshutdown_grace = \"1h\"\n").await;
+    let client = server.client();
+    let run = client
+        .start_simulated(json!({"text": "a b c", "fail": {"kind": "stall", "after_tokens": 2}}))
+        .await;
+    client.events(&run, None).await.unwrap().until("text.delta").await;
+    server.hang_up();
+    crate::harness::until_some("the hangup to count", || async {
+        (client.get("/readyz").await.status == 503).then_some(())
+    })
+    .await;
+    // The kernel sends one, the shell another.
+    server.hang_up();
+    assert_eq!(client.cancel(&run).await["state"], "cancelled");
+    let (_, code) = server.ended().await;
+    assert_eq!(code, Some(0));
+}

@@ -10,10 +10,10 @@ use crate::harness::{Client, Server};
 type Misfit = String;
 
 /// Checks a value against a schema of the document: the subset of JSON Schema that the document uses.
-struct Checker<'a>(&'a Value);
+pub(crate) struct Checker<'a>(pub(crate) &'a Value);
 
 impl<'a> Checker<'a> {
-    fn check(&self, schema_name: &str, value: &Value) {
+    pub(crate) fn check(&self, schema_name: &str, value: &Value) {
         let schema = json!({"$ref": format!("#/components/schemas/{schema_name}")});
         if let Err(misfit) = self.fits(&schema, value, schema_name) {
             panic!("{misfit}\nin {value}");
@@ -135,7 +135,7 @@ impl<'a> Checker<'a> {
     }
 }
 
-async fn document_of(client: &Client) -> Value {
+pub(crate) async fn document_of(client: &Client) -> Value {
     client.get("/openapi.json").await.expect_status(200)
 }
 
@@ -212,6 +212,7 @@ async fn real_answers_fit_the_document() {
     for (path, status, schema) in [
         ("/api/v1/runs?limit=2", 200, "RunPage"),
         ("/api/v1/capacity", 200, "Capacity"),
+        ("/api/v1/cluster", 200, "Cluster"),
         ("/healthz", 200, "Health"),
         ("/readyz", 200, "ReadinessAnswer"),
         ("/api/v1/runs?limit=x", 400, "ErrorAnswer"),

@@ -89,7 +89,7 @@ pub trait Fleet: Send + Sync + 'static {
     /// Writes down what each tier allows, and into the accounts of that tier; claims go by it.
     async fn set_tier_limits(&self, limits: Vec<(String, Option<u32>)>) -> Result<(), StoreError>;
 
-    /// All instances that are alive or died lately, and the fleet's totals.
+    /// The instances that are alive, those that were lost lately, and any whose runs nobody has taken over yet; and the fleet's totals.
     async fn overview(&self) -> Result<FleetOverview, StoreError>;
 
     /// What happens elsewhere, as it happens, to each who listens. May miss things (a broken connection, a database that cannot notify):

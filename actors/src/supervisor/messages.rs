@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use actix::Message;
 use tokio::sync::oneshot;
 
-use crate::ids::{AccountId, RunId};
+use crate::ids::{AccountId, InstanceId, RunId};
 use crate::item::Item;
 use crate::ports::StoreError;
 use crate::ports::store::{Idempotency, RunRecord};
@@ -105,13 +105,17 @@ pub(crate) struct TakeSnapshot;
 /// How things stand on this instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
+    /// Which instance this is; another one after each lost lease. `None`: there is no supervisor any more, and the rest says nothing.
+    pub instance: Option<InstanceId>,
+    /// Instances that are alive and not leaving, as the last heartbeat found them; 1 on one that is alone.
+    pub live_instances: u32,
     /// Runs that may run here at once.
     pub permits_limit: u32,
     /// Runs that do.
     pub permits_in_use: u32,
     /// Runs that may wait in all.
     pub queue_limit: u64,
-    /// Runs that wait, by tier (every configured tier is listed).
+    /// Runs that wait, by tier (every configured tier is listed). In a fleet those of all instances, as the last heartbeat found them.
     pub queued_by_tier: BTreeMap<String, u64>,
     /// Live runs by arbiter.
     pub runs_by_arbiter: Vec<u32>,

@@ -9,7 +9,7 @@ use callboard_actors::time::Timestamp;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::text::table;
+use super::text::{table, to_the_minute};
 use crate::auth::{ApiKeySecret, NoRandomNumbers};
 use crate::config::Config;
 
@@ -183,12 +183,6 @@ fn as_json(key: &KeyRecord) -> Value {
         "created_at": key.created_at,
         "revoked_at": key.revoked_at,
     })
-}
-
-/// `2026-11-23 15:03`: enough to tell keys apart.
-fn to_the_minute(time: Timestamp) -> String {
-    let text = time.to_string().replace('T', " ");
-    text.chars().take("2026-11-23 15:03".len()).collect()
 }
 
 #[cfg(test)]

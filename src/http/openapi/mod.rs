@@ -67,6 +67,7 @@ async fn get_document() -> Result<HttpResponse, ApiError> {
     run_schemas::ErrorCodeName,
     event_schemas::EventPage,
     server_schemas::Capacity,
+    server_schemas::Cluster,
     server_schemas::Health,
     server_schemas::ReadinessAnswer,
 )))]

@@ -14,7 +14,7 @@ use super::operation::{
 };
 use super::request_schemas::RunRequest;
 use super::run_schemas::{ItemPage, Run, RunPage, RunState};
-use super::server_schemas::{Capacity, Health, ReadinessAnswer};
+use super::server_schemas::{Capacity, Cluster, Health, ReadinessAnswer};
 use crate::http::error::ErrorCode;
 
 const RUNS: &str = "runs";
@@ -47,6 +47,7 @@ pub(super) fn paths() -> Paths {
             PathItem::new(HttpMethod::Post, cancel_run().build()),
         )
         .path("/api/v1/capacity", get(get_capacity()))
+        .path("/api/v1/cluster", get(get_cluster()))
         .path("/healthz", get(healthz()))
         .path("/readyz", get(readyz()))
         .path("/metrics", get(metrics()))
@@ -188,7 +189,8 @@ fn list_items() -> OperationBuilder {
 }
 
 fn cancel_run() -> OperationBuilder {
-    api_operation("cancelRun", RUNS, "Ends a run for good", &[ErrorCode::RunNotFound])
+    let errors = [ErrorCode::RunNotFound, ErrorCode::CancelUnconfirmed];
+    api_operation("cancelRun", RUNS, "Ends a run for good", &errors)
         .parameter(run_id())
         .response(
             "200",
@@ -201,6 +203,11 @@ fn get_capacity() -> OperationBuilder {
     api_operation("getCapacity", SERVER, summary, &[]).response("200", json_response::<Capacity>("Limits and use"))
 }
 
+fn get_cluster() -> OperationBuilder {
+    let summary = "Shows the instances of this installation, how busy each is, and what they come to together";
+    api_operation("getCluster", SERVER, summary, &[]).response("200", json_response::<Cluster>("Instances and totals"))
+}
+
 fn healthz() -> OperationBuilder {
     open_operation("getHealth", SERVER, "Whether the process answers")
         .response("200", json_response::<Health>("It does"))
@@ -208,7 +215,12 @@ fn healthz() -> OperationBuilder {
 
 fn readyz() -> OperationBuilder {
     open_operation("getReadiness", SERVER, "Whether new runs would be taken")
-        .response("200", json_response::<ReadinessAnswer>("They would"))
+        .response(
+            "200",
+            json_response::<ReadinessAnswer>(
+                "They would; with `degraded`, something is not as it should be all the same",
+            ),
+        )
         .response("503", json_response::<ReadinessAnswer>("They would not"))
 }
 

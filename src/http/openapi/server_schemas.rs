@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-/// The limits of this server, how they came about, and how much of them is used.
+/// The limits of this instance, how they came about, and how much of them is used.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct Capacity {
     /// Always `capacity`.
@@ -14,7 +14,7 @@ pub(super) struct Capacity {
     limits: CapacityLimits,
     /// The quotas of each tier's accounts; `null` is no limit of the tier's own.
     tiers: BTreeMap<String, TierQuota>,
-    /// The server is leaving and takes no runs.
+    /// The instance is leaving and takes no runs.
     draining: bool,
     permits: PermitUse,
     queue: QueueUse,
@@ -71,7 +71,7 @@ pub(super) struct PermitUse {
     free: u32,
 }
 
-/// Runs that wait.
+/// Runs that wait. In a fleet those of all instances, as the last heartbeat found them.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct QueueUse {
     limit: u64,
@@ -111,6 +111,92 @@ pub(super) struct ProcessUse {
     rss_bytes: u64,
 }
 
+/// The instances of this installation, and what they come to together.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct Cluster {
+    /// Always `cluster`.
+    object: String,
+    mode: ClusterMode,
+    /// Oldest first: those that are alive and those that were lost lately.
+    instances: Vec<ClusterInstance>,
+    totals: ClusterTotals,
+}
+
+/// `alone`: the store serves this one instance. `fleet`: any number of instances share it.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ClusterMode {
+    Alone,
+    Fleet,
+}
+
+/// An instance.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct ClusterInstance {
+    /// `inst_…`: another one after each start, and after each lost lease.
+    id: String,
+    name: String,
+    version: String,
+    #[schema(format = DateTime)]
+    started_at: String,
+    state: InstanceState,
+    /// It is the one that answers this request.
+    answering: bool,
+    /// Since its last sign of life.
+    heartbeat_age_ms: u64,
+    /// `null` if the lease is over; always on an instance that is alone, which needs none.
+    #[schema(required)]
+    lease_left_ms: Option<u64>,
+    permits: InstancePermits,
+    /// Runs in `running` that are its.
+    runs: u64,
+}
+
+/// `live`: takes runs. `draining`: takes no more, because it leaves. `lost`: its lease is over; the others take its runs over.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum InstanceState {
+    Live,
+    Draining,
+    Lost,
+}
+
+/// Runs that may be at work, and those that are.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct InstancePermits {
+    limit: u64,
+    in_use: u64,
+}
+
+/// What the instances come to together.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct ClusterTotals {
+    instances: InstanceCounts,
+    /// Of the live instances.
+    permits: InstancePermits,
+    runs: RunCounts,
+    /// By version, the instances that have it and are not lost.
+    versions: BTreeMap<String, u64>,
+}
+
+/// Instances by state.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct InstanceCounts {
+    live: u64,
+    draining: u64,
+    lost: u64,
+}
+
+/// Runs by state, of all accounts.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct RunCounts {
+    running: u64,
+    queued: u64,
+    /// `null` on an instance that is alone, which does not count them.
+    #[schema(required)]
+    waiting: Option<u64>,
+}
+
 /// The process runs and answers.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct Health {
@@ -121,8 +207,9 @@ pub(super) struct Health {
 /// Whether new runs would be taken.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct ReadinessAnswer {
-    /// `ready` or `not_ready`.
+    /// `ready`, `degraded` or `not_ready`.
     status: String,
-    /// Why not: `shutting_down`, `supervisor_unresponsive`, `store_unavailable`.
+    /// Why it is not ready: `shutting_down`, `lease_lost`, `supervisor_unresponsive`, `store_unavailable`. Why it is degraded:
+    /// `event_stream_unavailable`.
     reasons: Vec<String>,
 }

@@ -22,8 +22,9 @@ use crate::store::activity::Activity;
 /// How often a batch is tried before each of its writes is tried alone.
 const BATCH_ATTEMPTS: u32 = 3;
 
-const ADD_ACCOUNTS: &str = "INSERT INTO accounts (account, tier) SELECT * FROM unnest($1::text[], $2::text[]) ORDER BY 1 \
-                            ON CONFLICT (account) DO NOTHING";
+const ADD_ACCOUNTS: &str = "INSERT INTO accounts (account, tier, slot_limit) \
+     SELECT new.account, new.tier, (SELECT concurrent_runs FROM tiers WHERE tiers.name = new.tier) \
+     FROM unnest($1::text[], $2::text[]) AS new (account, tier) ORDER BY new.account ON CONFLICT (account) DO NOTHING";
 const ADD_LANE: &str = "INSERT INTO writer_lanes (id, batch) VALUES ($1, 0) ON CONFLICT (id) DO NOTHING";
 /// The row may have been forgotten, if the lane had nothing to do for days.
 const NAME_BATCH: &str = "INSERT INTO writer_lanes (id, batch, written_at) VALUES ($1, $2, clock_timestamp()) \

@@ -205,6 +205,8 @@ impl Store for PostgresStore {
         let created = within_patience(direct::create_key(&mut lent, &key)).await;
         lent.give_back(created)?;
         self.notices.keys_changed().await;
+        // The account may be of another tier now.
+        self.notices.claimable();
         Ok(())
     }
 

@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, PgConnection};
 
-use super::{binary, check_whole_log, until_some};
+use super::{binary, until_some};
 use crate::rig::{
-    Fleet, FleetClient, Followed, Following, Instance, fresh_schema, lasting, shared_postgres_url, shared_redis_url,
+    Fleet, FleetClient, Followed, Following, Instance, fresh_schema, lasting, problems_of_log, shared_postgres_url,
+    shared_redis_url,
 };
 
 /// Room for all runs of a test on each instance, so that where a run is started decides where it runs.
@@ -104,7 +105,12 @@ impl TestFleet {
         for instance in instances {
             let log = instance.client().unwrap().events(&followed.run, None).await.unwrap();
             let log = log.rest().await;
-            check_whole_log(&log, &run);
+            let problems = problems_of_log(&log, &run);
+            assert!(
+                problems.is_empty(),
+                "{} has {problems:#?}\nof {run}\n{log:#?}\n{followed:?}",
+                instance.name()
+            );
             assert_eq!(
                 lasting(&followed.events),
                 lasting(&log),

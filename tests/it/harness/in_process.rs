@@ -41,6 +41,14 @@ pub(crate) trait Script: Send + Sync + 'static {
     /// When the store has answered, before anyone hears of it.
     async fn after_parked_update(&self) {}
 
+    /// Before a run is read.
+    async fn before_run(&self) {}
+
+    /// What the log says of its reach.
+    fn reach(&self) -> Option<Reach> {
+        None
+    }
+
     /// `Some` is the answer, and nothing is appended.
     async fn before_append(&self) -> Option<EventLogError> {
         None
@@ -275,6 +283,7 @@ impl Store for ScriptedStore {
     }
 
     async fn run(&self, run: RunId) -> Result<Option<RunRecord>, StoreError> {
+        self.script.before_run().await;
         self.inner.run(run).await
     }
 
@@ -349,7 +358,7 @@ impl EventLog for ScriptedLog {
     }
 
     fn reach(&self) -> Option<Reach> {
-        self.inner.reach()
+        self.script.reach()
     }
 
     fn follow(&self, run: RunId, after: Option<u64>) -> EventStream {

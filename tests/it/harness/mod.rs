@@ -6,6 +6,7 @@ mod in_process;
 mod process;
 mod reader;
 mod server;
+mod surface;
 mod upstream;
 
 pub(crate) use fleet::{TestFleet, story};
@@ -13,6 +14,7 @@ pub(crate) use in_process::{InProcess, Script, start_of};
 pub(crate) use process::{binary, run_to_end};
 pub(crate) use reader::check_whole_log;
 pub(crate) use server::{Server, Site};
+pub(crate) use surface::Surface;
 pub(crate) use upstream::Upstream;
 
 pub(crate) use crate::rig::{Client, PATIENCE, Reply, Seen, SeenEvent};

@@ -7,7 +7,9 @@ use crate::rig::{EventReader, Seen, SeenEvent, problems_of_log};
 impl EventReader {
     /// The next event; `None` at the clean end of the stream.
     pub(crate) async fn next(&mut self) -> Option<SeenEvent> {
-        super::patiently("an event", self.read()).await.expect("the stream does not break")
+        super::patiently("an event", self.read())
+            .await
+            .expect("the stream does not break")
     }
 
     /// Reads until an event of this kind has come, and gives all.

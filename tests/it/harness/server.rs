@@ -85,6 +85,11 @@ impl Server {
         self.process().signal(Signal::SIGTERM).unwrap();
     }
 
+    /// SIGHUP, as when its terminal is closed; does not wait.
+    pub(crate) fn hang_up(&self) {
+        self.process().signal(Signal::SIGHUP).unwrap();
+    }
+
     /// Waits for the end that somebody asked for, and gives the exit code.
     pub(crate) async fn ended(mut self) -> (Site, Option<i32>) {
         let mut process = self.process.take().unwrap();

@@ -82,6 +82,8 @@ pub(super) struct Member {
     pub(super) under_way: u64,
     /// What the last heartbeat brought.
     pub(super) queued_by_tier: BTreeMap<String, u64>,
+    /// Likewise.
+    pub(super) live_instances: u32,
     /// When positions of an account's line were last told from here.
     told: HashMap<AccountId, Instant>,
     /// Hears when the last actor of a lost lease is gone.
@@ -116,6 +118,8 @@ impl Member {
             settling: false,
             under_way: 0,
             queued_by_tier: BTreeMap::new(),
+            // This one, until a heartbeat knows better.
+            live_instances: 1,
             told: HashMap::new(),
             let_go: None,
             signals: Arc::default(),
@@ -129,6 +133,7 @@ impl Member {
 
     fn learn(&mut self, beat: &Beat) {
         self.queued_by_tier.clone_from(&beat.queued_by_tier);
+        self.live_instances = beat.live_instances;
         self.claimable |= beat.claimable;
         let interval = self.settings.lease.max(Duration::from_secs(60));
         self.told.retain(|_, at| at.elapsed() < interval);

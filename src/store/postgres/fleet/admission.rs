@@ -18,13 +18,13 @@ pub(in crate::store::postgres) fn admit(
     admission: &FleetAdmission,
     picture: &mut Picture,
 ) -> Result<Admitted, StoreError> {
+    if !picture.held_leases.contains(&admission.instance) {
+        return Err(StoreError::Unavailable("the lease of this instance is over".into()));
+    }
     match earlier(&admission.account, admission.idempotency.as_ref(), picture)? {
         Some(Earlier::Same(record)) => return Ok(Admitted::Existing(record)),
         Some(Earlier::Other) => return Ok(Admitted::IdempotencyConflict),
         None => {}
-    }
-    if !picture.held_leases.contains(&admission.instance) {
-        return Err(StoreError::Unavailable("the lease of this instance is over".into()));
     }
     let counts = picture.account(&admission.account)?;
     let (running, ahead) = (counts.running, u64::try_from(counts.queued).unwrap_or(0));

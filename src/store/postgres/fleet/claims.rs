@@ -115,9 +115,10 @@ async fn claim(
     activity.count_statements(2);
     let mut claimed = Vec::with_capacity(in_turn.len());
     for run in in_turn {
-        if let Some(run) = take(run, request, now, &mut picture)? {
-            claimed.push(run);
-        }
+        claimed.extend(take(run, request, &mut picture)?);
+    }
+    for share in &shares {
+        picture.account(&share.account)?.turn = now + share.last_turn;
     }
     write_set::write(&picture, &mut transaction, activity).await?;
     transaction.commit().await.map_err(store_error)?;
@@ -164,36 +165,57 @@ async fn lock_accounts(
     Ok(accounts)
 }
 
+/// What an account gets of a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Share {
+    account: AccountId,
+    runs: i64,
+    /// When in the claim its last turn was.
+    last_turn: i64,
+}
+
 /// How many runs each account may start: one each in the order of their turns, then again, until the limit is reached.
-fn shares(accounts: &[(AccountId, AccountCounts)], limit: u32) -> Vec<(AccountId, i64)> {
+fn shares(accounts: &[(AccountId, AccountCounts)], limit: u32) -> Vec<Share> {
     let able = |counts: &AccountCounts| {
         let free = counts
             .slot_limit
             .map_or(i64::MAX, |limit| i64::from(limit.saturating_sub(counts.running)));
         counts.queued.min(free)
     };
-    let mut left: Vec<i64> = accounts.iter().map(|(_, counts)| able(counts)).collect();
-    let mut shares = vec![0; accounts.len()];
-    let mut permits = i64::from(limit);
-    while permits > 0 && left.iter().any(|left| *left > 0) {
-        for (share, left) in shares.iter_mut().zip(&mut left) {
-            if *left > 0 && permits > 0 {
-                (*share, *left, permits) = (*share + 1, *left - 1, permits - 1);
+    let mut shares: Vec<Share> = accounts
+        .iter()
+        .map(|(account, _)| Share {
+            account: account.clone(),
+            runs: 0,
+            last_turn: 0,
+        })
+        .collect();
+    let mut turn = 0;
+    while turn < i64::from(limit) {
+        let before = turn;
+        for (share, (_, counts)) in shares.iter_mut().zip(accounts) {
+            if share.runs < able(counts) && turn < i64::from(limit) {
+                share.runs += 1;
+                share.last_turn = turn;
+                turn += 1;
             }
         }
+        if turn == before {
+            break;
+        }
     }
-    let named = accounts.iter().map(|(account, _)| account.clone()).zip(shares);
-    named.filter(|(_, share)| *share > 0).collect()
+    shares.retain(|share| share.runs > 0);
+    shares
 }
 
 /// Locks the first runs of these accounts and names them, turn by turn.
 async fn first_in_line(
     connection: &mut PgConnection,
-    shares: &[(AccountId, i64)],
+    shares: &[Share],
     picture: &mut Picture,
 ) -> Result<Vec<RunId>, StoreError> {
-    let accounts: Vec<&str> = shares.iter().map(|(account, _)| account.as_str()).collect();
-    let wanted: Vec<i64> = shares.iter().map(|(_, share)| *share).collect();
+    let accounts: Vec<&str> = shares.iter().map(|share| share.account.as_str()).collect();
+    let wanted: Vec<i64> = shares.iter().map(|share| share.runs).collect();
     let find = sqlx::query(FIRST_IN_LINE).bind(accounts).bind(wanted);
     let found = find.fetch_all(&mut *connection).await.map_err(store_error)?;
     let in_turn = found.iter().map(rows::run_id).collect::<Result<Vec<_>, _>>()?;
@@ -205,7 +227,7 @@ async fn first_in_line(
 }
 
 /// `None`: it left the line before its account was locked.
-fn take(run: RunId, request: &ClaimNext, now: i64, picture: &mut Picture) -> Result<Option<ClaimedRun>, StoreError> {
+fn take(run: RunId, request: &ClaimNext, picture: &mut Picture) -> Result<Option<ClaimedRun>, StoreError> {
     let Some(account) = picture.runs.get(&run).map(|row| row.record.account.clone()) else {
         return Ok(None);
     };
@@ -219,7 +241,6 @@ fn take(run: RunId, request: &ClaimNext, now: i64, picture: &mut Picture) -> Res
     let Claim::Claimed { record, events } = decide::claim(&claim, picture)? else {
         return Ok(None);
     };
-    picture.account(&account)?.turn = now;
     Ok(Some(ClaimedRun {
         record: *record,
         events,
@@ -244,7 +265,7 @@ mod tests {
         let shares = shares(accounts, limit);
         shares
             .into_iter()
-            .map(|(account, share)| (account.to_string(), share))
+            .map(|share| (share.account.to_string(), share.runs))
             .collect()
     }
 

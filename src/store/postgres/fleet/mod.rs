@@ -157,7 +157,10 @@ impl Fleet for PostgresStore {
     async fn set_tier_limits(&self, limits: Vec<(String, Option<u32>)>) -> Result<(), StoreError> {
         let mut lent = self.control.lend().await?;
         let answer = within_patience(membership::set_tier_limits(&mut lent, limits)).await;
-        lent.give_back(answer)
+        lent.give_back(answer)?;
+        // A limit that has grown lets something start.
+        self.notices.claimable();
+        Ok(())
     }
 
     async fn overview(&self) -> Result<FleetOverview, StoreError> {

@@ -31,7 +31,7 @@ const TELL: &str = "SELECT pg_notify($1, $2)";
 pub(in crate::store::postgres) struct Notices {
     channel: Arc<str>,
     pool: Pool,
-    connect: Connector,
+    connect: Arc<Connector>,
     claimable: Arc<Notify>,
     heard: broadcast::Sender<Notice>,
 }
@@ -42,7 +42,7 @@ impl Notices {
         let notices = Self {
             channel: channel.into(),
             pool,
-            connect,
+            connect: Arc::new(connect),
             claimable: Arc::default(),
             heard: broadcast::Sender::new(BACKLOG),
         };

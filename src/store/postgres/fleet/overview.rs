@@ -12,12 +12,16 @@ use super::membership::{NOBODY, counted};
 use crate::store::postgres::pool::Pool;
 use crate::store::postgres::rows::{self, IdBytes};
 
+/// Those that are alive, those that were lost lately, and those that left runs behind. Not those that left as they should.
 const INSTANCES: &str = "SELECT id, name, version, permits_limit, permits_in_use, draining, \
      (extract(epoch FROM started_at) * 1000000)::bigint AS started_at, \
      (extract(epoch FROM clock_timestamp() - heartbeat_at) * 1000000)::bigint AS heartbeat_age, \
      (extract(epoch FROM lease_until - clock_timestamp()) * 1000000)::bigint AS lease_left, \
      (SELECT count(*) FROM runs WHERE runs.instance = instances.id AND runs.state = 'running') AS runs \
-     FROM instances WHERE id <> $1 ORDER BY started_at, id";
+     FROM instances WHERE id <> $1 AND (lease_until > clock_timestamp() OR \
+        (NOT draining AND lease_until > clock_timestamp() - interval '10 minutes') OR \
+        EXISTS (SELECT 1 FROM runs WHERE runs.instance = instances.id AND runs.state = 'running')) \
+     ORDER BY started_at, id";
 
 const TOTALS: &str = "SELECT COALESCE(sum(queued), 0)::bigint AS queued, COALESCE(sum(running), 0)::bigint AS running, \
      (SELECT count(*) FROM runs WHERE state = 'waiting') AS waiting FROM accounts WHERE queued > 0 OR running > 0";

@@ -33,11 +33,13 @@ const TO_TELL: &str = "SELECT id, position FROM (\
        AND COALESCE(told_at, 0) <= (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - $3 \
      ORDER BY position LIMIT $4";
 
-/// Those that somebody else writes at this moment are left to the next time.
+/// Those that somebody else writes at this moment are left to the next time, and those that another instance has just told are told.
 const LOCK: &str = concat!(
     "SELECT ",
     picture_columns!("$1", "$2"),
-    " FROM runs WHERE runs.id = ANY($1) AND runs.state = 'queued' ORDER BY runs.id FOR UPDATE OF runs SKIP LOCKED"
+    ", runs.told_position FROM runs WHERE runs.id = ANY($1) AND runs.state = 'queued' \
+       AND COALESCE(runs.told_at, 0) <= (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - $3 \
+     ORDER BY runs.id FOR UPDATE OF runs SKIP LOCKED"
 );
 
 const NOTE: &str = "UPDATE runs SET told_position = told.position, \
@@ -58,10 +60,11 @@ pub(super) async fn tell_positions(
     limit: u32,
 ) -> Result<Vec<ToldPosition>, StoreError> {
     let mut transaction = connection.begin().await.map_err(store_error)?;
+    let interval = i64::try_from(interval.as_micros()).unwrap_or(i64::MAX);
     let to_tell = sqlx::query(TO_TELL)
         .bind(account.as_str())
         .bind(LOOKED_AT)
-        .bind(i64::try_from(interval.as_micros()).unwrap_or(i64::MAX))
+        .bind(interval)
         .bind(i64::from(limit));
     let mut positions = BTreeMap::new();
     for row in to_tell.fetch_all(&mut *transaction).await.map_err(store_error)? {
@@ -71,12 +74,17 @@ pub(super) async fn tell_positions(
         return Ok(Vec::new());
     }
     let ids: Vec<Vec<u8>> = positions.keys().map(IdBytes::id_bytes).collect();
-    let lock = sqlx::query(LOCK).bind(ids).bind(UNREAD_SPEC);
+    let lock = sqlx::query(LOCK).bind(ids).bind(UNREAD_SPEC).bind(interval);
     let locked = lock.fetch_all(&mut *transaction).await.map_err(store_error)?;
-    let mut picture = Picture {
-        runs: locked.iter().map(run_picture).collect::<Result<_, _>>()?,
-        ..Picture::default()
-    };
+    let mut picture = Picture::default();
+    for row in &locked {
+        let (run, row_picture) = run_picture(row)?;
+        let told: Option<i64> = rows::get(row, "told_position")?;
+        let position = positions.get(&run).copied().unwrap_or(i64::MAX);
+        if told.is_none_or(|told| position.saturating_mul(2) <= told) {
+            picture.runs.insert(run, row_picture);
+        }
+    }
     let told = tell(&positions, &mut picture)?;
     write_set::write(&picture, &mut transaction, activity).await?;
     let (ids, places): (Vec<Vec<u8>>, Vec<i64>) = told
