@@ -74,7 +74,7 @@ impl Surface {
     }
 
     pub(crate) fn client(&self) -> Client {
-        Client::new(&self.url, None)
+        Client::new(&self.url, None).unwrap()
     }
 
     pub(crate) async fn stop(self) {
