@@ -25,6 +25,7 @@ use crate::auth::{Authenticator, RateLimiters, RequestRate};
 use crate::banner::Banner;
 use crate::blocking::BlockingPool;
 use crate::config::{Config, LOCAL_TIER, LogFormat, ModelConfig, ProviderConfig};
+use crate::housekeeping::{Housekeeping, HousekeepingTimes};
 use crate::http::{
     self, CapacityReport, Catalog, HttpOptions, HttpParts, HttpState, InstanceIdentity, RunRequestLimits,
 };
@@ -32,9 +33,6 @@ use crate::llm::openai::{OpenAiModel, OpenAiOptions};
 use crate::llm::simulated::SimulatedModel;
 use crate::shutdown;
 use crate::telemetry;
-
-/// How often expired idempotency keys are looked for.
-const IDEMPOTENCY_SWEEP: Duration = Duration::from_secs(600);
 
 /// How long writes and open connections may take to end after the runs have.
 const CLOSING_TIME: Duration = Duration::from_secs(5);
@@ -145,7 +143,7 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     .await?;
     let settings = supervisor_settings(config, &limit, machine.cpus as usize);
     let supervisor = SupervisorHandle::start_supervisor(services, settings, beginning);
-    spawn_idempotency_sweep(&io, store.clone(), config.server.idempotency_retention);
+    let housekeeping = Housekeeping::start(&store, housekeeping_times(config), &io);
     let authenticator = Authenticator::new(store.clone(), io.clone(), LOCAL_TIER);
     if let Some(fleet) = &fleet {
         io.spawn(forget_changed_keys(fleet.clone(), authenticator.clone()));
@@ -190,6 +188,7 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     let _ = close_streams.send(true);
     server_handle.stop(true).await;
     serving.await??;
+    drop(housekeeping);
     on(&io, async move {
         opened.close().await;
         Ok(())
@@ -417,19 +416,12 @@ fn http_options(config: &Config, cpus: usize) -> HttpOptions {
     }
 }
 
-fn spawn_idempotency_sweep(io: &Handle, store: Arc<dyn Store>, retention: Duration) {
-    io.spawn(async move {
-        let mut ticks = tokio::time::interval(IDEMPOTENCY_SWEEP);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let retention = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
-            let before = Timestamp::from_micros(Timestamp::now().as_micros().saturating_sub(retention));
-            if let Err(error) = store.forget_idempotency_keys(before).await {
-                tracing::warn!(%error, "expired idempotency keys could not be forgotten; trying again later");
-            }
-        }
-    });
+fn housekeeping_times(config: &Config) -> HousekeepingTimes {
+    HousekeepingTimes {
+        idempotency_retention: config.server.idempotency_retention,
+        archive_after: config.events.archive_after,
+        history_retention: config.events.history_retention,
+    }
 }
 
 fn print_banner(config: &Config, address: SocketAddr, limit: &RunLimit, has_keys: bool) {

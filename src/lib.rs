@@ -7,6 +7,7 @@ pub mod blocking;
 pub mod cli;
 mod cluster_view;
 pub mod config;
+mod housekeeping;
 pub mod http;
 pub mod llm;
 mod shutdown;

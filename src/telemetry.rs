@@ -94,6 +94,14 @@ fn describe() {
     describe_counter!("callboard_tool_calls_total", "tool calls, by outcome");
     describe_counter!("callboard_db_statements_total", "statements sent to the store");
     describe_counter!("callboard_db_commits_total", "commits of the store");
+    describe_counter!(
+        "callboard_event_histories_archived_total",
+        "ended runs whose events were archived"
+    );
+    describe_counter!(
+        "callboard_event_histories_forgotten_total",
+        "ended runs whose events were deleted"
+    );
     describe_histogram!("callboard_store_commit_seconds", "how long a commit of the store takes");
     describe_histogram!("callboard_store_batch_size", "writes that share a commit");
     describe_histogram!("callboard_run_start_seconds", "from the request to a durable run");

@@ -74,7 +74,9 @@ CREATE TABLE runs (
     -- The position that its log told last, and when, by this database's clock.
     told_position    BIGINT,
     told_at          BIGINT,
-    cancel_requested BOOLEAN  NOT NULL DEFAULT FALSE
+    cancel_requested BOOLEAN  NOT NULL DEFAULT FALSE,
+    -- Where the run's events are: 0 in rows as they were committed, 1 archived, 2 forgotten.
+    history          SMALLINT NOT NULL DEFAULT 0
 ) WITH (fillfactor = 80);
 
 CREATE INDEX runs_of_account ON runs (account, id);
@@ -88,6 +90,8 @@ CREATE INDEX runs_failed ON runs (account, id) WHERE state = 'failed';
 CREATE INDEX runs_cancelled ON runs (account, id) WHERE state = 'cancelled';
 CREATE UNIQUE INDEX runs_idempotency ON runs (account, idempotency_key) WHERE idempotency_key IS NOT NULL;
 CREATE INDEX runs_idempotency_age ON runs (created_at) WHERE idempotency_key IS NOT NULL;
+-- What is to be archived and what is to be forgotten next.
+CREATE INDEX runs_history ON runs (history, ended_at) WHERE ended_at IS NOT NULL AND history < 2;
 
 -- What never changes about a run, and may be long.
 CREATE TABLE run_specs (
@@ -104,11 +108,14 @@ CREATE TABLE items (
 );
 
 -- Events as they are sent: frames of one write, one after the other. The key is the last seq, so that "all after n" is one seek.
+-- After the run's end the rows are archived: rewritten into few.
 CREATE TABLE event_batches (
-    run_id    BYTEA  NOT NULL,
-    first_seq BIGINT NOT NULL,
-    last_seq  BIGINT NOT NULL,
-    frames    BYTEA  NOT NULL,
+    run_id    BYTEA    NOT NULL,
+    first_seq BIGINT   NOT NULL,
+    last_seq  BIGINT   NOT NULL,
+    frames    BYTEA    NOT NULL,
+    -- How `frames` is encoded: 0 as sent, 1 compressed with zstd.
+    encoding  SMALLINT NOT NULL DEFAULT 0,
     PRIMARY KEY (run_id, last_seq)
 );
 

@@ -87,6 +87,8 @@ const BOUNDS: &[(&str, Bound)] = &[
     ("events.memory_total", Size("64KB", "1TB")),
     ("events.linger_after_end", ZeroOrTime("1ms", "1h")),
     ("events.read_chunk", Size("1KB", "64MB")),
+    ("events.archive_after", Time("1s", "366d")),
+    ("events.history_retention", ZeroOrTime("1s", "36525d")),
     ("events.redis_kept_after_end", Time("1s", "366d")),
     ("events.redis_coalesce", ZeroOrTime("1ms", "1s")),
     ("fleet.heartbeat", Time("100ms", "1m")),

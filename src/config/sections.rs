@@ -228,6 +228,12 @@ pub struct EventsConfig {
     /// Bytes that a reader takes from the store at a time.
     #[serde(deserialize_with = "values::memory_size")]
     pub read_chunk: usize,
+    /// How long after a run's end its events are archived.
+    #[serde(deserialize_with = "values::duration")]
+    pub archive_after: Duration,
+    /// How long after a run's end its events are kept; `None` is for ever.
+    #[serde(deserialize_with = "values::duration_or_none")]
+    pub history_retention: Option<Duration>,
     /// The environment variable that holds Redis's URL, or those of several nodes of a Cluster; `None` is no Redis.
     #[serde(deserialize_with = "values::text_or_none")]
     pub redis_url_env: Option<String>,

@@ -4,6 +4,7 @@
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
+use callboard_actors::ids::RunId;
 use callboard_actors::ports::StoreError;
 use callboard_actors::supervisor::messages::StartError;
 use serde_json::{Map, Value, json};
@@ -53,6 +54,13 @@ impl ApiError {
     /// The run does not exist, or belongs to someone else: nobody can tell which.
     pub fn run_not_found() -> Self {
         Self::new(ErrorCode::RunNotFound, "there is no run with this id")
+    }
+
+    /// The run is there, its events are not any more.
+    pub fn events_expired(run: RunId) -> Self {
+        let message =
+            "the events of this run were deleted some time after its end; the run itself and its items are kept";
+        Self::new(ErrorCode::EventsExpired, message).with_detail("run_id", run.to_string())
     }
 
     /// The store did not answer.

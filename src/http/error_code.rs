@@ -92,6 +92,8 @@ error_codes! {
     RunNotFound = "run_not_found", NOT_FOUND, NotFound, None;
     /// There is nothing at this path.
     NotFound = "not_found", NOT_FOUND, NotFound, None;
+    /// The run ended so long ago that its events are not kept any more.
+    EventsExpired = "events_expired", GONE, NotFound, None;
     /// The path exists, but not for this method; `Allow` lists those that do.
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, InvalidRequest, None;
     /// The body did not arrive in time.

@@ -1,7 +1,8 @@
 //! Adapters of the port [`Store`](callboard_actors::ports::Store). They know nothing of each other, only
-//! what they share here: rows, counters and commits made again; only the composition root names one.
+//! what they share here: rows, counters, the archive's encoding and commits made again; only the composition root names one.
 
 mod activity;
+mod archive;
 pub mod postgres;
 mod repeated;
 mod rows;

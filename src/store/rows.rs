@@ -12,12 +12,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+use crate::store::archive;
+
 /// What [`run_record`] reads besides `spec`.
 macro_rules! narrow_run_columns {
     () => {
         "runs.id, runs.account, runs.tier, runs.state, runs.epoch, runs.next_seq, runs.reserved_seq, runs.steps, \
          runs.input_tokens, runs.output_tokens, runs.error, runs.waiting, runs.created_at, runs.started_at, \
-         runs.ended_at, runs.queue_deadline"
+         runs.ended_at, runs.queue_deadline, CAST(runs.history AS BIGINT) AS history"
     };
 }
 pub(super) use narrow_run_columns;
@@ -29,6 +31,9 @@ macro_rules! run_columns {
     };
 }
 pub(super) use run_columns;
+
+/// `history` of a run whose events were forgotten.
+const EVENTS_FORGOTTEN: i64 = 2;
 
 /// The columns of a row, whatever database it is from. What is not there, or of another type, is `Damaged`.
 pub(super) trait Columns {
@@ -92,6 +97,7 @@ pub(super) fn run_record(row: &impl Columns) -> Result<RunRecord, StoreError> {
         started_at: time(row, "started_at")?,
         ended_at: time(row, "ended_at")?,
         queue_deadline: time(row, "queue_deadline")?,
+        events_forgotten: row.number("history")? == EVENTS_FORGOTTEN,
     })
 }
 
@@ -135,9 +141,14 @@ pub(super) fn placed_item(row: &impl Columns) -> Result<(u32, Item), StoreError>
     Ok((small(row, "position")?, from_json(row.text("content")?, "item")?))
 }
 
+/// The events of a row with `last_seq`, `frames` and `encoding`.
 pub(super) fn events(row: &impl Columns) -> Result<EncodedEvents, StoreError> {
-    let frames = row.bytes("frames")?.to_vec();
-    EncodedEvents::from_stored(frames.into()).map_err(|error| StoreError::Damaged(error.to_string()))
+    let frames = archive::decode(row.number("encoding")?, row.bytes("frames")?)?;
+    let events = EncodedEvents::from_stored(frames).map_err(|error| StoreError::Damaged(error.to_string()))?;
+    if signed(events.last_seq()) != row.number("last_seq")? {
+        return Err(damaged("last_seq"));
+    }
+    Ok(events)
 }
 
 pub(super) fn run_id(row: &impl Columns) -> Result<RunId, StoreError> {

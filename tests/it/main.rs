@@ -18,6 +18,7 @@ mod fleet_rolling;
 mod fleet_sharing;
 mod fleet_starting;
 mod harness;
+mod history;
 mod idempotency;
 mod imports;
 mod leaving;

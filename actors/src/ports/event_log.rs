@@ -7,6 +7,7 @@
 //! - Appends that do not continue the log are refused and change nothing: a stale epoch (`Fenced`), a seq that exists (`OutOfOrder`),
 //!   anything after the terminal event (`Ended`). A higher epoch may start above the log's end, never below.
 //! - Readers of a run that is not in memory are served from the store, and see what is appended later all the same.
+//! - Events that the store has forgotten are answered with `Forgotten`, by `read` and `follow`. Whoever has read to the end is not concerned.
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -79,6 +80,9 @@ pub enum EventLogError {
     /// The terminal event is there already.
     #[error("the log has ended")]
     Ended,
+    /// The run ended so long ago that its events are not kept any more.
+    #[error("the events are no longer kept")]
+    Forgotten,
     /// What lies behind the log did not answer. The text is for our log, never for clients.
     #[error("event log unavailable: {0}")]
     Unavailable(String),

@@ -11,6 +11,8 @@
 //! - The last event of a run without its ending, an ending without its event, or one that tells of another state is refused (`Damaged`).
 //! - State moves obey [`RunState::may_become`].
 //! - Terminal state and terminal event are written together, once.
+//! - What readers get of a run's events never depends on whether they are archived: the same bytes under the same seqs, at every moment. How
+//!   many events share a batch may change. Events are forgotten all or none of them, and only of runs that have ended.
 
 use std::collections::BTreeMap;
 
@@ -70,11 +72,23 @@ pub trait Store: Send + Sync + 'static {
     /// A run's items in order, input first: at most `limit` above the place `after` (0-based; `None` from the beginning), each with its place.
     async fn items(&self, run: RunId, after: Option<u32>, limit: u32) -> Result<Vec<(u32, Item)>, StoreError>;
 
-    /// A run's events above `after`, in order, as they were written: about `max_bytes` (at least one batch if there is any).
+    /// A run's events above `after`, in order, as they were written: about `max_bytes` (at least one batch if there is any). None if they
+    /// were forgotten: [`RunRecord::events_forgotten`] says so.
     async fn events(&self, run: RunId, after: Option<u64>, max_bytes: usize) -> Result<Vec<EncodedEvents>, StoreError>;
 
     /// Forgets idempotency keys of runs created before this, and says how many.
     async fn forget_idempotency_keys(&self, created_before: Timestamp) -> Result<u64, StoreError>;
+
+    /// Archives the events of runs that ended before this: their many small rows are rewritten into few compressed ones. Takes those that
+    /// ended first, at most `limit` of them, and says how many it has done: fewer than `limit` if none is left, or others are at them.
+    /// However many callers there are, each run is done once. Not one transaction but many small ones: after an error, some are done.
+    ///
+    /// Callers leave time between a run's end and this, so that whoever lost the answer to the last commit still finds its bytes.
+    async fn archive_ended(&self, ended_before: Timestamp, limit: u32) -> Result<u64, StoreError>;
+
+    /// Forgets the events of runs that ended before this, archived or not: at most `limit` of them. The runs and their items stay. Says how
+    /// many, and how it is done, as [`Store::archive_ended`].
+    async fn forget_events(&self, ended_before: Timestamp, limit: u32) -> Result<u64, StoreError>;
 
     /// Writes a new API key and sets the account's tier.
     async fn create_key(&self, key: KeyRecord) -> Result<(), StoreError>;
@@ -302,6 +316,8 @@ pub struct RunRecord {
     pub ended_at: Option<Timestamp>,
     /// When it fails if it has not started.
     pub queue_deadline: Option<Timestamp>,
+    /// It ended so long ago that its events were forgotten.
+    pub events_forgotten: bool,
 }
 
 /// What an instance finds when it starts.

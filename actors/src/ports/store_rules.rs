@@ -31,6 +31,7 @@ impl NewRun {
             started_at,
             ended_at: None,
             queue_deadline,
+            events_forgotten: false,
         }
     }
 }

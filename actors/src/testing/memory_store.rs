@@ -60,6 +60,13 @@ impl HeldReads {
 struct StoredRun {
     epoch: u64,
     batches: Vec<EncodedEvents>,
+    events_forgotten: bool,
+}
+
+impl StoredRun {
+    fn has_ended(&self) -> bool {
+        self.batches.last().is_some_and(EncodedEvents::is_terminal)
+    }
 }
 
 impl MemoryStore {
@@ -119,7 +126,7 @@ impl MemoryStore {
 
     fn stored_events(&self, run: RunId, after: Option<u64>, max_bytes: usize) -> Vec<EncodedEvents> {
         let runs = self.runs();
-        let Some(stored) = runs.get(&run) else {
+        let Some(stored) = runs.get(&run).filter(|stored| !stored.events_forgotten) else {
             return Vec::new();
         };
         let next = after.map_or(0, |after| after + 1);
@@ -146,14 +153,16 @@ impl MemoryStore {
 }
 
 fn record(id: RunId, stored: &StoredRun) -> RunRecord {
-    let last = stored.batches.last();
-    let next_seq = last.map_or(0, |batch| batch.last_seq() + 1);
-    let ended = last.is_some_and(EncodedEvents::is_terminal);
+    let next_seq = stored.batches.last().map_or(0, |batch| batch.last_seq() + 1);
     RunRecord {
         id,
         account: AccountId::local(),
         tier: "local".into(),
-        state: if ended { RunState::Completed } else { RunState::Running },
+        state: if stored.has_ended() {
+            RunState::Completed
+        } else {
+            RunState::Running
+        },
         epoch: stored.epoch,
         spec: RunSpec {
             model: "none".into(),
@@ -176,6 +185,7 @@ fn record(id: RunId, stored: &StoredRun) -> RunRecord {
         started_at: None,
         ended_at: None,
         queue_deadline: None,
+        events_forgotten: stored.events_forgotten,
     }
 }
 
@@ -246,6 +256,24 @@ impl Store for MemoryStore {
 
     async fn forget_idempotency_keys(&self, _created_before: Timestamp) -> Result<u64, StoreError> {
         events_only()
+    }
+
+    async fn archive_ended(&self, _ended_before: Timestamp, _limit: u32) -> Result<u64, StoreError> {
+        events_only()
+    }
+
+    /// Of all runs that have ended, whenever that was.
+    async fn forget_events(&self, _ended_before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        let mut runs = self.runs();
+        let kept = runs
+            .values_mut()
+            .filter(|stored| stored.has_ended() && !stored.events_forgotten);
+        let mut forgotten = 0;
+        for stored in kept.take(limit as usize) {
+            stored.events_forgotten = true;
+            forgotten += 1;
+        }
+        Ok(forgotten)
     }
 
     async fn create_key(&self, _key: KeyRecord) -> Result<(), StoreError> {

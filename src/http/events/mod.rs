@@ -32,11 +32,14 @@ pub(super) async fn get_events(
     let run = owned_run(&request, &state, &caller).await?;
     position::check_within_log(&run, after.as_ref())?;
     let after = after.map(|position| position.seq);
-    if wants_page {
-        return page::page_of(&state, &run, after, &parameters).await;
+    let has_seen_the_end = run.state.is_terminal() && after.map_or(0, |seq| seq + 1) >= run.next_seq;
+    if run.events_forgotten && !has_seen_the_end {
+        return Err(ApiError::events_expired(run.id));
     }
-    let next = after.map_or(0, |seq| seq + 1);
-    if run.state.is_terminal() && next >= run.next_seq {
+    if wants_page {
+        return page::page_of(&state, run.id, after, has_seen_the_end, &parameters).await;
+    }
+    if has_seen_the_end {
         return Ok(HttpResponse::NoContent()
             .insert_header((header::CACHE_CONTROL, "no-store"))
             .finish());

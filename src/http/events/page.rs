@@ -3,8 +3,8 @@
 use actix_web::http::header::{self, ContentType};
 use actix_web::{HttpResponse, web::BytesMut};
 use callboard_actors::encoding::EncodedEvents;
+use callboard_actors::ids::RunId;
 use callboard_actors::ports::EventLogError;
-use callboard_actors::ports::store::RunRecord;
 
 use crate::http::error::ApiError;
 use crate::http::extract::query::QueryParameters;
@@ -13,11 +13,13 @@ use crate::http::state::HttpState;
 /// Events that are read from the log at once.
 const EVENTS_AT_ONCE: u64 = 100;
 
-/// What there is above `after`: at most `limit` events and about so many bytes as the options say.
+/// What there is above `after`: at most `limit` events and about so many bytes as the options say. For a client that has seen the last
+/// event that is nothing, and nothing ever will follow.
 pub(super) async fn page_of(
     state: &HttpState,
-    run: &RunRecord,
+    run: RunId,
     after: Option<u64>,
+    has_seen_the_end: bool,
     parameters: &QueryParameters,
 ) -> Result<HttpResponse, ApiError> {
     let options = &state.options;
@@ -26,14 +28,11 @@ pub(super) async fn page_of(
         .unwrap_or(options.default_page_size.into());
     let most_bytes = options.max_event_page_bytes;
     let event_log = state.parts.event_log.clone();
-    let run_id = run.id;
-    // A client that has seen the last event asks for what follows it: nothing, and nothing ever will.
-    let has_seen_the_end = run.state.is_terminal() && after.map_or(0, |seq| seq + 1) >= run.next_seq;
     let reading = async move {
         let mut page = PageWriter::new(after, limit, most_bytes);
         page.ended = has_seen_the_end;
         loop {
-            let batches = event_log.read(run_id, page.last_seq, EVENTS_AT_ONCE).await?;
+            let batches = event_log.read(run, page.last_seq, EVENTS_AT_ONCE).await?;
             let read_all = batches.iter().map(EncodedEvents::count).sum::<u64>() < EVENTS_AT_ONCE;
             let is_full = batches.iter().any(|batch| !page.push(batch));
             if is_full || read_all {
@@ -41,9 +40,12 @@ pub(super) async fn page_of(
             }
         }
     };
-    let body = state.on_io(reading).await?.map_err(|error| {
-        tracing::warn!(run_id = %run_id, %error, "a page of events could not be read");
-        ApiError::store_unavailable()
+    let body = state.on_io(reading).await?.map_err(|error| match error {
+        EventLogError::Forgotten => ApiError::events_expired(run),
+        error => {
+            tracing::warn!(run_id = %run, %error, "a page of events could not be read");
+            ApiError::store_unavailable()
+        }
     })?;
     Ok(HttpResponse::Ok()
         .insert_header(ContentType::json())
@@ -115,7 +117,6 @@ mod tests {
     use super::*;
     use callboard_actors::encoding::encode;
     use callboard_actors::event::EventBody;
-    use callboard_actors::ids::RunId;
     use callboard_actors::item::Usage;
 
     fn batch(first_seq: u64, count: u64) -> EncodedEvents {

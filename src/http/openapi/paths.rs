@@ -74,6 +74,7 @@ fn create_run() -> OperationBuilder {
         ErrorCode::TierNotConfigured,
         ErrorCode::RequestTimeout,
         ErrorCode::IdempotencyConflict,
+        ErrorCode::EventsExpired,
         ErrorCode::BodyTooLarge,
         ErrorCode::UnsupportedMediaType,
         ErrorCode::QuotaExceeded,
@@ -134,6 +135,7 @@ fn get_events() -> OperationBuilder {
         ErrorCode::InvalidLastEventId,
         ErrorCode::LastEventIdBeyondEnd,
         ErrorCode::RunNotFound,
+        ErrorCode::EventsExpired,
     ];
     let example = "id: 3\nevent: text.delta\ndata: {\"seq\":3,\"run_id\":\"run_01…\",\"at\":\"2026-11-23T09:00:00.000000Z\",\
         \"type\":\"text.delta\",\"item_id\":\"item_01…\",\"delta\":\"Hello \"}\n\n";

@@ -245,6 +245,8 @@ pub(super) struct ErrorBody {
     available: Option<Vec<String>>,
     /// The last event there is (`last_event_id_beyond_end`).
     last_seq: Option<u64>,
+    /// The run whose events are gone (`events_expired`).
+    run_id: Option<String>,
 }
 
 /// The codes of [`ErrorCode`], so that the document cannot know others than the server.

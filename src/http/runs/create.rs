@@ -49,6 +49,9 @@ pub(super) async fn create_run(
     // On the I/O runtime: a client that goes away now must not take its start half back.
     let started = state.on_io(async move { runs.start(start).await }).await??;
     if asked.stream {
+        if started.run.events_forgotten {
+            return Err(ApiError::events_expired(started.run.id));
+        }
         return Ok(stream_of(&state, &started));
     }
     let replayed = started.replayed;

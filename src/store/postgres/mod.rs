@@ -4,6 +4,7 @@
 //! everywhere, so that lanes wait for each other and never in a circle), decides each write in memory, and writes all of them with a few
 //! statements. A quota is exact because the account's counters change under its row's lock. Plain SQL: no functions, no triggers.
 
+mod archive;
 mod decide;
 mod direct;
 mod failure;
@@ -198,6 +199,14 @@ impl Store for PostgresStore {
 
     async fn forget_idempotency_keys(&self, created_before: Timestamp) -> Result<u64, StoreError> {
         direct::forget_idempotency_keys(self.readers.pool(), created_before).await
+    }
+
+    async fn archive_ended(&self, ended_before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        archive::archive_ended(self.readers.pool(), &self.activity, ended_before, limit).await
+    }
+
+    async fn forget_events(&self, ended_before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        archive::forget_events(self.readers.pool(), &self.activity, ended_before, limit).await
     }
 
     async fn create_key(&self, key: KeyRecord) -> Result<(), StoreError> {

@@ -50,9 +50,11 @@ macro_rules! list_runs {
 const ITEMS: &str =
     "SELECT position, content FROM items WHERE run_id = $1 AND position > $2 ORDER BY position LIMIT $3";
 
-/// Pages, because a row-by-row read that stops early makes the server send all the rest.
-const EVENTS: &str = "SELECT frames, last_seq FROM event_batches WHERE run_id = $1 AND last_seq > $2 \
-                      ORDER BY last_seq LIMIT $3";
+/// Pages, because a row-by-row read that stops early makes the server send all the rest. The first one is small: of an archived run one
+/// row is most often enough.
+const EVENTS: &str = "SELECT last_seq, frames, CAST(encoding AS BIGINT) AS encoding FROM event_batches \
+                      WHERE run_id = $1 AND last_seq > $2 ORDER BY last_seq LIMIT $3";
+const EVENT_BATCHES_AT_FIRST: i64 = 4;
 const EVENT_BATCHES_AT_ONCE: i64 = 64;
 
 macro_rules! select_keys {
@@ -164,30 +166,34 @@ impl Readers {
     ) -> Result<Vec<EncodedEvents>, StoreError> {
         let mut batches = Vec::new();
         let mut bytes = 0;
-        let mut above = after.map_or(-1, signed);
+        let (mut above, mut seen) = (after.map_or(-1, signed), after);
+        let mut limit = EVENT_BATCHES_AT_FIRST;
         loop {
             self.activity.count_statements(1);
             let mut stored = sqlx::query(EVENTS)
                 .bind(run.id_bytes())
                 .bind(above)
-                .bind(EVENT_BATCHES_AT_ONCE)
+                .bind(limit)
                 .fetch(&mut *connection);
             let mut count = 0;
             while let Some(row) = stored.try_next().await.map_err(store_error)? {
                 count += 1;
                 above = rows::get(&row, "last_seq")?;
-                let Some(batch) = rows::events(&row)?.after(after) else {
+                // Archived between two pages, a row has what was read before it and what was not.
+                let Some(batch) = rows::events(&row)?.after(seen) else {
                     continue;
                 };
+                seen = Some(batch.last_seq());
                 bytes += batch.bytes().len();
                 batches.push(batch);
                 if bytes >= max_bytes {
                     return Ok(batches);
                 }
             }
-            if count < EVENT_BATCHES_AT_ONCE {
+            if count < limit {
                 return Ok(batches);
             }
+            limit = EVENT_BATCHES_AT_ONCE;
         }
     }
 

@@ -8,6 +8,7 @@
 //!
 //! Not here: Permits, queues, retries. Whoever is answered `Unavailable` decides when to come again.
 
+mod archive;
 mod checkpoint;
 mod claim;
 mod commit;
@@ -199,6 +200,14 @@ impl Store for SqliteStore {
                 return Ok(forgotten);
             }
         }
+    }
+
+    async fn archive_ended(&self, ended_before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        archive::archive_ended(&self.readers, &self.writer, ended_before, limit).await
+    }
+
+    async fn forget_events(&self, ended_before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        archive::forget_events(&self.writer, ended_before, limit).await
     }
 
     async fn create_key(&self, key: KeyRecord) -> Result<(), StoreError> {

@@ -16,6 +16,7 @@ use super::failure::store_error;
 use super::rows::{self, IdBytes, run_columns, signed};
 use super::transaction::Statement;
 use crate::store::activity::Activity;
+use crate::store::archive;
 
 const RUN: &str = concat!(
     "SELECT ",
@@ -38,7 +39,11 @@ macro_rules! list_runs {
 
 const ITEMS: &str = "SELECT position, content FROM items WHERE run_id = ? AND position > ? ORDER BY position LIMIT ?";
 
-const EVENTS: &str = "SELECT frames FROM event_batches WHERE run_id = ? AND last_seq > ? ORDER BY last_seq";
+const EVENTS: &str =
+    "SELECT last_seq, frames, encoding FROM event_batches WHERE run_id = ? AND last_seq > ? ORDER BY last_seq";
+
+const UNARCHIVED_EVENTS: &str = "SELECT last_seq, frames, encoding FROM event_batches \
+                                 WHERE run_id = ? AND last_seq > ? AND encoding = 0 ORDER BY last_seq";
 
 macro_rules! select_keys {
     ($rest:literal) => {
@@ -74,7 +79,7 @@ impl Readers {
         statement.fetch_optional(&self.pool).await.map_err(store_error)
     }
 
-    async fn rows(&self, statement: Statement<'_>) -> Result<Vec<SqliteRow>, StoreError> {
+    pub(super) async fn rows(&self, statement: Statement<'_>) -> Result<Vec<SqliteRow>, StoreError> {
         self.activity.count_statements(1);
         statement.fetch_all(&self.pool).await.map_err(store_error)
     }
@@ -123,10 +128,30 @@ impl Readers {
         after: Option<u64>,
         max_bytes: usize,
     ) -> Result<Vec<EncodedEvents>, StoreError> {
+        self.batches(EVENTS, run, after, max_bytes).await
+    }
+
+    /// What of the run is to be archived next, above `after`.
+    pub(super) async fn unarchived_events(
+        &self,
+        run: RunId,
+        after: Option<u64>,
+    ) -> Result<Vec<EncodedEvents>, StoreError> {
+        self.batches(UNARCHIVED_EVENTS, run, after, archive::BYTES_AT_ONCE)
+            .await
+    }
+
+    async fn batches(
+        &self,
+        text: &'static str,
+        run: RunId,
+        after: Option<u64>,
+        max_bytes: usize,
+    ) -> Result<Vec<EncodedEvents>, StoreError> {
         self.activity.count_statements(1);
         let mut batches = Vec::new();
         let mut bytes = 0;
-        let mut stored = sqlx::query(EVENTS)
+        let mut stored = sqlx::query(text)
             .bind(run.id_bytes())
             .bind(after.map_or(-1, signed))
             .fetch(&self.pool);

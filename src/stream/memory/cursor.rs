@@ -95,6 +95,7 @@ impl Cursor {
                 }
                 Some(Next::Stored { below }) => {
                     if !self.load(below).await? {
+                        self.check_not_forgotten().await?;
                         // Neither here nor there: the writer jumped.
                         self.next = below;
                     }
@@ -107,6 +108,7 @@ impl Cursor {
                         return Ok(if end.ended { Found::Ended } else { Found::Nothing });
                     }
                     if !self.load(end.next_seq).await? {
+                        self.check_not_forgotten().await?;
                         if end.ended {
                             let lost = "the store has no events where its record of the run says there are";
                             return Err(EventLogError::Unavailable(lost.to_owned()));
@@ -173,6 +175,14 @@ impl Cursor {
         }
         self.from_store.extend(EncodedEvents::join_all(&neighbours));
         Ok(!self.from_store.is_empty())
+    }
+
+    /// Asked when the store has nothing where events should be.
+    async fn check_not_forgotten(&self) -> Result<(), EventLogError> {
+        match self.registry.stored_run(self.run).await? {
+            Some(record) if record.events_forgotten => Err(EventLogError::Forgotten),
+            _ => Ok(()),
+        }
     }
 
     async fn store_end(&mut self) -> Result<StoreEnd, EventLogError> {

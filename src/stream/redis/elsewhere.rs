@@ -62,6 +62,10 @@ impl Shared {
                 .await
                 .map_err(unavailable)?;
             if stored.is_empty() {
+                let record = self.store.run(run).await.map_err(unavailable)?;
+                if record.is_some_and(|record| record.events_forgotten) {
+                    return Err(EventLogError::Forgotten);
+                }
                 break;
             }
             stored.into_iter().for_each(|events| page.add(events));

@@ -170,6 +170,10 @@ impl Mirror {
                 self.next = Some(self.local_end().await?);
                 return Ok(Some(0));
             };
+            if record.events_forgotten {
+                // Whoever follows it has heard so from the store.
+                return Ok(None);
+            }
             let has_all = self.next.is_some_and(|next| next >= record.next_seq);
             if has_all && !record.state.is_terminal() {
                 self.shared.local.mark_durable(self.run, record.next_seq - 1);

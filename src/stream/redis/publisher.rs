@@ -64,6 +64,12 @@ async fn publish_some(shared: &Arc<Shared>, run: RunId, work: Work) -> Result<St
         return Ok(Step::Again);
     }
     for events in batches {
+        let Some(own) = work.end.checked_sub(events.first_seq()).filter(|own| *own > 0) else {
+            // What a later epoch wrote is its writer's to publish; what this one showed and never wrote is lost.
+            shared.runs.with(run, |_, used| used.published_below(work.end));
+            break;
+        };
+        let events = events.truncated(own);
         if let Step::Done = publish_batch(shared, run, work, events).await? {
             return Ok(Step::Done);
         }

@@ -61,6 +61,8 @@ enum Mirroring {
 pub(super) struct Work {
     pub(super) epoch: u64,
     pub(super) next: u64,
+    /// Seqs from here on were not appended here: another instance may have written them, under another epoch.
+    pub(super) end: u64,
     pub(super) durable_below: u64,
 }
 
@@ -179,6 +181,7 @@ impl Use<'_> {
             return Some(Work {
                 epoch: outbox.epoch,
                 next: outbox.next,
+                end: outbox.end,
                 durable_below: outbox.durable_below,
             });
         }

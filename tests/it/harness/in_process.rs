@@ -303,6 +303,14 @@ impl Store for ScriptedStore {
         self.inner.forget_idempotency_keys(before).await
     }
 
+    async fn archive_ended(&self, ended_before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.inner.archive_ended(ended_before, limit).await
+    }
+
+    async fn forget_events(&self, ended_before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.inner.forget_events(ended_before, limit).await
+    }
+
     async fn create_key(&self, key: KeyRecord) -> Result<(), StoreError> {
         self.inner.create_key(key).await
     }

@@ -3,6 +3,7 @@
 
 mod appending;
 mod following;
+mod forgetting;
 mod many_runs;
 mod racing;
 mod restarting;
@@ -23,6 +24,7 @@ pub use following::{
     pages_are_bounded_and_do_not_wait, readers_behind_are_served_from_the_store,
     unflushed_events_are_not_forgotten_under_pressure,
 };
+pub use forgetting::{a_reader_that_is_overtaken_by_the_retention_sees_no_gap, forgotten_events_are_said_to_be_so};
 pub use many_runs::two_hundred_runs_with_readers_that_drop_and_resume;
 pub use racing::{
     readers_join_while_the_writer_ends, readers_join_while_the_writer_opens_a_log,
@@ -62,6 +64,8 @@ macro_rules! event_log_conformance {
             a_new_log_continues_where_the_store_ends,
             readers_wait_across_a_restart,
             a_broken_store_is_one_error,
+            forgotten_events_are_said_to_be_so,
+            a_reader_that_is_overtaken_by_the_retention_sees_no_gap,
             what_comes_during_a_look_into_the_store_is_seen,
             readers_join_while_the_writer_opens_a_log,
             readers_join_while_the_writer_ends,

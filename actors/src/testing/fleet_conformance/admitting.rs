@@ -34,6 +34,7 @@ fn as_asked(admission: &FleetAdmission, state: RunState) -> RunRecord {
         started_at: is_running.then_some(admission.created_at),
         ended_at: None,
         queue_deadline: None,
+        events_forgotten: false,
     }
 }
 

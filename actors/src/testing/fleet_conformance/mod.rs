@@ -137,6 +137,7 @@ macro_rules! fleet_conformance {
             positions::parallel_tellers_tell_each_place_once,
             overlooking::instances_are_listed_as_they_joined,
             overlooking::totals_follow_the_runs,
+            overlooking::who_left_is_listed_only_for_what_it_left,
             overlooking::a_heartbeat_tells_what_waits,
             overlooking::a_heartbeat_tells_of_the_others,
             noticing::a_cancel_is_heard_by_all,

@@ -97,6 +97,31 @@ pub async fn totals_follow_the_runs(fresh: &FreshFleet) {
     assert_eq!((died.lease_left, died.runs), (None, 2));
 }
 
+/// One that left as it should is no news; one that left a run behind is, until somebody has taken it over. One that died is.
+pub async fn who_left_is_listed_only_for_what_it_left(fresh: &FreshFleet) {
+    let fleet = &fresh.fleet;
+    let (stays, idle, busy, died) = (
+        joined(fleet).await,
+        joined(fleet).await,
+        joined(&fresh.elsewhere).await,
+        joined(&fresh.elsewhere).await,
+    );
+    running(fleet, "acme", busy).await;
+    fleet.leave(idle).await.expect("leaves");
+    fleet.leave(busy).await.expect("leaves");
+    dies(fleet, died).await;
+    let listed = async || {
+        let instances = overview(fresh).await.instances;
+        instances
+            .into_iter()
+            .map(|view| (view.id, view.lease_left.is_some()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(listed().await, [(stays, true), (busy, false), (died, false)]);
+    assert_eq!(fleet.take_over(stays, 10).await.expect("the store answers").len(), 1);
+    assert_eq!(listed().await, [(stays, true), (died, false)]);
+}
+
 /// By tier, of the whole fleet.
 pub async fn a_heartbeat_tells_what_waits(fresh: &FreshFleet) {
     let (one, two) = (joined(&fresh.fleet).await, joined(&fresh.elsewhere).await);

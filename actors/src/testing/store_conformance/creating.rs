@@ -33,6 +33,7 @@ pub async fn a_new_run_reads_back_whole(store: Arc<dyn Store>) {
         started_at: Some(run.created_at),
         ended_at: None,
         queue_deadline: None,
+        events_forgotten: false,
     };
     let (input, events) = (run.input.clone(), run.events.clone());
     assert_eq!(created(&store, run).await, expected);

@@ -1,6 +1,8 @@
 //! Runs to test with, and what is asked of them again and again.
 
+use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::encoding::{EncodedEvents, encode};
 use crate::event::{EventBody, WaitingReason};
@@ -153,6 +155,57 @@ pub(in crate::testing) fn parked(run: RunId, to: RunState) -> ParkedUpdate {
         run,
         events: Vec::new(),
         change: Some(change(to)),
+    }
+}
+
+/// A run of so many commits of so many deltas each, and its end.
+pub(super) async fn ended(store: &Arc<dyn Store>, account_name: &str, commits: u64, deltas_each: u64) -> RunRecord {
+    let mut run = running(store, account_name).await;
+    for _ in 0..commits {
+        store.commit(delta_commit(&run, deltas_each)).await.expect("written");
+        run.next_seq += deltas_each;
+    }
+    store
+        .commit(move_commit(&run, RunState::Completed))
+        .await
+        .expect("ends");
+    record(store, run.id).await
+}
+
+/// Later than everything that has happened.
+pub(super) fn after_all() -> Timestamp {
+    Timestamp::now().after(Duration::from_secs(1))
+}
+
+/// The bytes of all events of a run above `after`, read in pages of about so many bytes. They join without a gap.
+pub(super) async fn log_bytes(store: &Arc<dyn Store>, run: RunId, after: Option<u64>, max_bytes: usize) -> Vec<u8> {
+    log_bytes_without(store, run, after, max_bytes, 0..0).await
+}
+
+/// The same for a log whose writer has left out these seqs.
+pub(super) async fn log_bytes_without(
+    store: &Arc<dyn Store>,
+    run: RunId,
+    after: Option<u64>,
+    max_bytes: usize,
+    left_out: Range<u64>,
+) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut seen = after;
+    loop {
+        let page = store.events(run, seen, max_bytes).await.expect("the store answers");
+        if page.is_empty() {
+            return bytes;
+        }
+        for batch in page {
+            let mut next = seen.map_or(0, |seen| seen + 1);
+            if left_out.contains(&next) {
+                next = left_out.end;
+            }
+            assert_eq!(batch.first_seq(), next, "what follows {seen:?}");
+            bytes.extend_from_slice(batch.bytes());
+            seen = Some(batch.last_seq());
+        }
     }
 }
 

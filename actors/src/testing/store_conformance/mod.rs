@@ -9,10 +9,12 @@
 //!
 //! Each rule gets a test of its own, on a multi-thread runtime and on a store of its own.
 
+pub mod archiving;
 pub mod claiming;
 pub mod creating;
 pub mod fencing;
 pub(in crate::testing) mod fixtures;
+pub mod forgetting;
 pub mod keys;
 pub mod model;
 pub mod parked;
@@ -86,6 +88,16 @@ macro_rules! store_conformance {
             reading::items_come_in_pages,
             reading::runs_come_newest_first_in_pages,
             reading::what_is_not_there_is_none,
+            archiving::an_archived_run_reads_the_same,
+            archiving::only_runs_that_have_ended_long_ago_are_archived,
+            archiving::runs_that_ended_first_are_archived_first,
+            archiving::many_at_once_archive_each_run_once,
+            archiving::readers_page_through_while_runs_are_archived,
+            archiving::a_very_long_log_is_archived_whole,
+            archiving::an_archive_that_is_given_up_is_taken_up_again,
+            forgetting::the_run_stays_when_its_events_are_forgotten,
+            forgetting::events_of_other_runs_are_not_forgotten,
+            forgetting::forgetting_archiving_and_reading_at_once,
             recovery::running_runs_are_taken_over_once,
             recovery::the_queue_is_listed_oldest_first,
             recovery::slots_are_counted_from_the_runs,

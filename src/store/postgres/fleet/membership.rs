@@ -57,9 +57,10 @@ const DISOWN: &str = "UPDATE runs SET instance = $4 WHERE id IN \
      (SELECT id FROM runs WHERE instance = $1 AND state = 'running' AND id < $3 AND id <> ALL($2) ORDER BY id FOR UPDATE)";
 
 const HOLDS_LEASE: &str = "SELECT count(*) FROM instances WHERE id = $1 AND lease_until > clock_timestamp()";
-/// Runs that somebody writes at this moment are passed over: they are found again.
+/// Runs that somebody writes at this moment are passed over, and those of an instance whose lease is being renewed: they are found again.
 const LOST_RUNS: &str = "SELECT runs.id FROM instances AS lost JOIN runs ON runs.instance = lost.id AND runs.state = 'running' \
-     WHERE lost.lease_until <= clock_timestamp() ORDER BY runs.id LIMIT $1 FOR UPDATE OF runs SKIP LOCKED";
+     WHERE lost.lease_until <= clock_timestamp() ORDER BY runs.id LIMIT $1 \
+     FOR UPDATE OF runs SKIP LOCKED FOR SHARE OF lost SKIP LOCKED";
 const TAKE_OVER: &str = "UPDATE runs SET epoch = epoch + 1, instance = $2 WHERE id = ANY($1)";
 const TAKEN: &str = concat!(
     "SELECT ",

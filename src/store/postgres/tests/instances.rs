@@ -13,7 +13,7 @@ use callboard_actors::spec::{RunLimits, RunSpec};
 use callboard_actors::time::Timestamp;
 use sqlx::{ConnectOptions, Connection};
 
-fn starting(limit: u32) -> NewRun {
+pub(super) fn starting(limit: u32) -> NewRun {
     let id = RunId::new();
     let started = EventBody::RunStarted { epoch: 1 };
     NewRun {
@@ -45,7 +45,7 @@ fn starting(limit: u32) -> NewRun {
 }
 
 /// The last step of a run that has just started.
-fn ending(run: RunId) -> RunCommit {
+pub(super) fn ending(run: RunId) -> RunCommit {
     let cancelled = EventBody::RunCancelled {
         usage: Usage::default(),
     };

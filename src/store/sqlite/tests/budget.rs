@@ -12,7 +12,7 @@ use callboard_actors::time::Timestamp;
 
 use super::open;
 
-fn new_run() -> NewRun {
+pub(super) fn new_run() -> NewRun {
     let spec = RunSpec {
         model: "simulated".into(),
         instructions: None,
@@ -55,12 +55,12 @@ fn commit(run: &NewRun, first_seq: u64, event: EventBody) -> RunCommit {
     }
 }
 
-fn delta(run: &NewRun, first_seq: u64) -> RunCommit {
+pub(super) fn delta(run: &NewRun, first_seq: u64) -> RunCommit {
     let body = EventBody::RunQueuePosition { position: 1 };
     commit(run, first_seq, body)
 }
 
-fn ending(run: &NewRun, first_seq: u64) -> RunCommit {
+pub(super) fn ending(run: &NewRun, first_seq: u64) -> RunCommit {
     let usage = Usage::default();
     RunCommit {
         items: vec![
