@@ -51,7 +51,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 /// How long anything may take before it counts as broken. Far more than it needs: the machine may be busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Between two questions of somebody who waits for a server that cannot answer now, unless it becomes known earlier that asking again
 /// makes sense. Without it, hundreds of waiting clients would take the machine from the servers they wait for.
