@@ -25,7 +25,8 @@ impl Binary {
         Self(path.into())
     }
 
-    /// For examples: that of the build this program belongs to. `cargo run --example` does not build it, so this does.
+    /// For examples: that of the build this program belongs to. `cargo run --example` does not build it, so this does; together with
+    /// the example, so that all dependencies are as they were built for that.
     pub(crate) async fn built() -> anyhow::Result<Self> {
         let example = std::env::current_exe()?;
         // target/PROFILE/examples/NAME
@@ -36,6 +37,7 @@ impl Binary {
             Some(name) => name,
             None => bail!("{} has no name", profile_folder.display()),
         };
+        let name = example.file_name().and_then(|name| name.to_str()).context("no name")?;
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo)
             .args([
@@ -43,6 +45,8 @@ impl Binary {
                 "--quiet",
                 "--bin",
                 "callboard",
+                "--example",
+                name,
                 "--profile",
                 profile,
                 "--manifest-path",

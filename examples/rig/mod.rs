@@ -13,6 +13,7 @@
 
 mod addresses;
 mod binary;
+mod certificates;
 mod client;
 mod fleet;
 mod fleet_client;
@@ -30,6 +31,7 @@ mod upstream;
 
 pub(crate) use addresses::{Address, Addresses};
 pub(crate) use binary::{Binary, ServerProcess};
+pub(crate) use certificates::Certificates;
 pub(crate) use client::{Client, OpenError, Reply, is_terminal, until_some};
 pub(crate) use fleet::{Fleet, InstanceOptions};
 pub(crate) use fleet_client::FleetClient;

@@ -1,5 +1,6 @@
 //! A PostgreSQL of its own, which can be stopped and started again.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -8,6 +9,7 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use super::certificates::Certificates;
 use super::patiently;
 use super::process::Process;
 use super::services::{free_port, fresh_schema};
@@ -16,11 +18,13 @@ use super::services::{free_port, fresh_schema};
 const INSTALLED_UNDER: [&str; 3] = ["/usr/lib/postgresql", "/usr", "/opt/homebrew/opt"];
 
 /// How a PostgreSQL is set up.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct PostgresOptions {
     /// Whether a commit waits for the disk. Without, a crash of the machine may lose commits; a crash of the server does not.
     pub(crate) fsync: bool,
     pub(crate) max_connections: u32,
+    /// With which certificate it speaks TLS, and nothing else.
+    pub(crate) tls: Option<Certificates>,
 }
 
 impl Default for PostgresOptions {
@@ -28,6 +32,7 @@ impl Default for PostgresOptions {
         Self {
             fsync: false,
             max_connections: 300,
+            tls: None,
         }
     }
 }
@@ -80,6 +85,9 @@ impl Postgres {
         let file = data.join("postgresql.conf");
         let shipped = std::fs::read_to_string(&file)?;
         std::fs::write(&file, shipped + &settings)?;
+        if let Some(certificates) = &options.tls {
+            programs.speak_tls(&data, certificates)?;
+        }
         let mut postgres = Self {
             process: None,
             programs,
@@ -187,6 +195,22 @@ impl Programs {
         if let Some((user, group)) = self.user {
             std::os::unix::fs::chown(folder, Some(user), Some(group))?;
         }
+        Ok(())
+    }
+
+    /// Has the server whose data this is take connections with TLS only.
+    fn speak_tls(&self, data: &Path, certificates: &Certificates) -> anyhow::Result<()> {
+        // Where it looks by itself. A key that others can read is refused.
+        let (certificate, key) = (data.join("server.crt"), data.join("server.key"));
+        std::fs::copy(&certificates.certificate, &certificate)?;
+        std::fs::copy(&certificates.key, &key)?;
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600))?;
+        self.give(&certificate)?;
+        self.give(&key)?;
+        let file = data.join("postgresql.conf");
+        let settings = std::fs::read_to_string(&file)?;
+        std::fs::write(&file, settings + "ssl = on\n")?;
+        std::fs::write(data.join("pg_hba.conf"), "hostssl all all 127.0.0.1/32 trust\n")?;
         Ok(())
     }
 

@@ -19,6 +19,21 @@ impl SeenEvent {
     pub(crate) fn is_terminal(&self) -> bool {
         matches!(self.kind.as_str(), "run.completed" | "run.failed" | "run.cancelled")
     }
+
+    /// Those that were kept one after the other, as they are sent.
+    pub(crate) fn all_in(frames: &[u8]) -> Result<Vec<Self>, StreamError> {
+        let mut events = Vec::new();
+        let mut rest = frames;
+        while !rest.is_empty() {
+            let Some(end) = rest.windows(2).position(|pair| pair == b"\n\n") else {
+                return Err(StreamError::Malformed(String::from_utf8_lossy(rest).into_owned()));
+            };
+            let (frame, after) = rest.split_at(end + 2);
+            events.extend(event_of(frame.to_vec())?);
+            rest = after;
+        }
+        Ok(events)
+    }
 }
 
 /// The bytes say it all.

@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use super::certificates::Certificates;
 use super::process::Process;
 use super::services::free_port;
 
@@ -22,6 +23,8 @@ pub(crate) enum RedisMemory {
 pub(crate) struct Redis {
     process: Option<Process>,
     memory: RedisMemory,
+    /// With which certificate it speaks TLS, and nothing else.
+    tls: Option<Certificates>,
     port: u16,
     // After the process: it goes when that is gone.
     folder: TempDir,
@@ -29,10 +32,19 @@ pub(crate) struct Redis {
 
 impl Redis {
     pub(crate) async fn start(memory: RedisMemory) -> anyhow::Result<Self> {
+        Self::start_as(memory, None).await
+    }
+
+    pub(crate) async fn start_with_tls(memory: RedisMemory, certificates: Certificates) -> anyhow::Result<Self> {
+        Self::start_as(memory, Some(certificates)).await
+    }
+
+    async fn start_as(memory: RedisMemory, tls: Option<Certificates>) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("callboard-redis-").tempdir()?;
         let mut redis = Self {
             process: None,
             memory,
+            tls,
             port: 0,
             folder,
         };
@@ -47,7 +59,8 @@ impl Redis {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/", self.port)
+        let scheme = if self.tls.is_some() { "rediss" } else { "redis" };
+        format!("{scheme}://127.0.0.1:{}/", self.port)
     }
 
     /// SIGKILL.
@@ -59,8 +72,20 @@ impl Redis {
     pub(crate) async fn run(&mut self) -> anyhow::Result<()> {
         let mut server = Command::new(program()?);
         let keeps = if self.memory == RedisMemory::Keeps { "yes" } else { "no" };
+        let port = self.port.to_string();
+        match &self.tls {
+            None => server.args(["--port", &port]),
+            Some(certificates) => server
+                .args(["--port", "0", "--tls-port", &port, "--tls-auth-clients", "no"])
+                .arg("--tls-cert-file")
+                .arg(&certificates.certificate)
+                .arg("--tls-key-file")
+                .arg(&certificates.key)
+                .arg("--tls-ca-cert-file")
+                .arg(&certificates.authority),
+        };
         server
-            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+            .args(["--bind", "127.0.0.1", "--save", ""])
             .args(["--appendonly", keeps, "--appendfsync", "always", "--dir"])
             .arg(self.folder.path());
         let mut process = Process::start("Redis", server)?;
@@ -83,6 +108,14 @@ impl Redis {
     /// SIGCONT.
     pub(crate) fn go_on(&self) -> anyhow::Result<()> {
         self.process.as_ref().context("Redis is not running")?.go_on()
+    }
+
+    /// Connections that clients have, this question's own not counted.
+    pub(crate) async fn connections(&self) -> anyhow::Result<usize> {
+        let client = redis::Client::open(self.url())?;
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        let list: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut connection).await?;
+        Ok(list.lines().count().saturating_sub(1))
     }
 
     /// Removes all keys.

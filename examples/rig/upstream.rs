@@ -38,6 +38,12 @@ impl Upstream {
         Ok(journal["calls"].as_array().context("a journal without calls")?.clone())
     }
 
+    /// How many calls are being answered.
+    pub(crate) async fn open_calls(&self) -> anyhow::Result<u64> {
+        let stats = self.client()?.get_raw("/stats").await?.success()?;
+        stats["open"].as_u64().context("stats without open calls")
+    }
+
     /// Waits until so many calls are being answered.
     pub(crate) async fn until_open(&self, count: u64) -> anyhow::Result<()> {
         let client = self.client()?;

@@ -6,6 +6,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use crate::distribution::Distribution;
+use crate::palette::{FAINT, FONT, GRID, INK, LINES, MET, MISSED};
 use crate::report::{Finding, Report, Target, figure};
 
 type Canvas<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -15,21 +16,6 @@ const HEADER: u32 = 64;
 const ROW: u32 = 380;
 /// Of a row, what its title and figures take.
 const ROW_TITLE: u32 = 62;
-
-const FONT: &str = "sans-serif";
-const INK: RGBColor = RGBColor(0x22, 0x2b, 0x38);
-const FAINT: RGBColor = RGBColor(0x74, 0x7f, 0x8d);
-const GRID: RGBColor = RGBColor(0xe6, 0xe9, 0xee);
-const MET: RGBColor = RGBColor(0x1a, 0x85, 0x57);
-const MISSED: RGBColor = RGBColor(0xc4, 0x32, 0x32);
-/// Told apart by people who see fewer colours, too (after Okabe and Ito).
-const LINES: [RGBColor; 5] = [
-    RGBColor(0x00, 0x72, 0xb2),
-    RGBColor(0xd5, 0x5e, 0x00),
-    RGBColor(0x00, 0x9e, 0x73),
-    RGBColor(0xcc, 0x79, 0xa7),
-    RGBColor(0x56, 0xb4, 0xe9),
-];
 
 /// Draws all reports into one file.
 pub(crate) fn draw(path: &Path, reports: &[Report]) -> anyhow::Result<()> {

@@ -15,7 +15,7 @@
 //! | `load` | many of them in a closed loop |
 //! | `probe`, `distribution` | measuring |
 //! | `scenarios`, `waiting` | what is done, and the targets |
-//! | `report`, `chart` | tables, JSON, SVG |
+//! | `report`, `chart`, `palette` | tables, JSON, SVG |
 
 mod arguments;
 mod chart;
@@ -23,6 +23,7 @@ mod distribution;
 mod http;
 mod launch;
 mod load;
+mod palette;
 mod probe;
 mod report;
 mod scenarios;

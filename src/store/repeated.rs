@@ -16,9 +16,12 @@ pub(super) async fn answer_fenced(
     };
     let before = events.first_seq().checked_sub(1);
     if let Some(before) = before {
-        // A batch ends there, or else this one never began there.
+        // A batch that begins before and ends after would be cut, and its end taken for a batch.
         let stored = store.events(run, before.checked_sub(1), 1).await?;
-        if stored.first().is_none_or(|batch| batch.last_seq() != before) {
+        if stored
+            .first()
+            .is_none_or(|batch| (batch.first_seq()..batch.last_seq()).contains(&before))
+        {
             return Err(StoreError::Fenced);
         }
     }

@@ -8,6 +8,9 @@ mod bad_input;
 mod broken_parts;
 mod cancelling;
 mod capacity;
+mod chaos;
+#[path = "../../examples/chaos/round/mod.rs"]
+mod chaos_round;
 mod cluster;
 mod endings;
 mod fleet_crashes;
@@ -17,6 +20,7 @@ mod fleet_redis;
 mod fleet_rolling;
 mod fleet_sharing;
 mod fleet_starting;
+mod fleet_tls;
 mod harness;
 mod history;
 mod idempotency;

@@ -119,3 +119,40 @@ async fn a_server_that_has_become_smaller_takes_up_what_fits_and_a_cancel_of_the
     }
     server.finish().await;
 }
+
+#[tokio::test]
+async fn what_was_half_said_is_kept_although_nobody_goes_on_with_it() {
+    let server = Server::start("[capacity]\nmax_concurrent_runs = 2\n").await;
+    let mut shown = Vec::new();
+    for _ in 0..2 {
+        let body = json!({"input": "Go.", "model_options": {"simulate": {"tokens": 600, "tokens_per_second": 10}}});
+        let id = server.client().start_run(&body).await;
+        let mut reader = server.client().events(&id, None).await.unwrap();
+        shown.push((id, reader.until("text.delta").await));
+    }
+    let site = server.kill().await;
+
+    let file = site.path().join("config.toml");
+    let settings = std::fs::read_to_string(&file).unwrap();
+    let smaller = settings.replace("max_concurrent_runs = 2", "max_concurrent_runs = 1");
+    assert_ne!(smaller, settings);
+    std::fs::write(&file, smaller).unwrap();
+    let server = site.start().await;
+    let client = server.client();
+    // The younger one first: it went back into the queue, for want of a Permit, and is to stay there.
+    for (id, shown) in shown.into_iter().rev() {
+        let run = client.cancel(&id).await;
+        assert_eq!(run["state"], "cancelled", "{run}");
+        let log = client.events(&id, None).await.unwrap().rest().await;
+        check_whole_log(&log, &run);
+        assert!(log.starts_with(&shown), "what was shown stays");
+        let cut_off: Vec<Value> = client
+            .items(&id)
+            .await
+            .into_iter()
+            .filter(|item| item["status"] == "incomplete")
+            .collect();
+        assert!(!cut_off.is_empty(), "the text is kept: {log:?}");
+    }
+    server.finish().await;
+}

@@ -33,8 +33,8 @@ use crate::time::Timestamp;
 /// What the instances of one installation need of each other.
 #[async_trait]
 pub trait Fleet: Send + Sync + 'static {
-    /// Makes an instance known, with a lease from now on (and ends the lease of one that was at the same place), and answers what the store's clock says. Each life of a process, and each life
-    /// after a lost lease, has an id of its own.
+    /// Makes an instance known, with a lease from now on (and ends the lease of one that was at the same place), and answers what the
+    /// store's clock says. Each life of a process, and each life after a lost lease, has an id of its own.
     async fn join(&self, instance: NewInstance) -> Result<Timestamp, JoinError>;
 
     /// Renews the lease and tells how busy the instance is. If the lease was over already, nothing is renewed: [`Beat::held`] is false,

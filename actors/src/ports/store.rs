@@ -7,7 +7,8 @@
 //! - A write for a running run carries its epoch and is refused (`Fenced`) unless the run is `running` under exactly that epoch and
 //!   the events begin at its `next_seq`, or at its `reserved_seq` if that is above (after a crash, seqs that may have been seen but were
 //!   not written are left out).
-//! - A commit that is there already, byte for byte, is answered `Ok` and changes nothing: its first answer was lost on the way.
+//! - A commit that is there already, byte for byte, is answered `Ok` and changes nothing: its first answer was lost on the way. So it is
+//!   until the run is archived; then it is `Fenced`.
 //! - The last event of a run without its ending, an ending without its event, or one that tells of another state is refused (`Damaged`).
 //! - State moves obey [`RunState::may_become`].
 //! - Terminal state and terminal event are written together, once.
@@ -83,7 +84,7 @@ pub trait Store: Send + Sync + 'static {
     /// ended first, at most `limit` of them, and says how many it has done: fewer than `limit` if none is left, or others are at them.
     /// However many callers there are, each run is done once. Not one transaction but many small ones: after an error, some are done.
     ///
-    /// Callers leave time between a run's end and this, so that whoever lost the answer to the last commit still finds its bytes.
+    /// Callers leave time between a run's end and this, so that whoever lost the answer to the last commit can repeat it.
     async fn archive_ended(&self, ended_before: Timestamp, limit: u32) -> Result<u64, StoreError>;
 
     /// Forgets the events of runs that ended before this, archived or not: at most `limit` of them. The runs and their items stay. Says how

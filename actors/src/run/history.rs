@@ -44,7 +44,8 @@ pub(crate) async fn load(services: Arc<RunServices>, run: RunId) -> HistoryLoade
     }
 }
 
-async fn read(services: &RunServices, run: RunId) -> Result<History, StoreError> {
+/// The past as the store has it now.
+pub(crate) async fn read(services: &RunServices, run: RunId) -> Result<History, StoreError> {
     const ITEMS_AT_ONCE: u32 = 500;
     const EVENT_BYTES_AT_ONCE: usize = 256 * 1024;
     let mut history = History::default();

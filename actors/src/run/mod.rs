@@ -5,7 +5,7 @@
 //! runtime; all of them answer by message. It comes in by [`RunActor::begin`] and leaves `running` exactly once, by [`RunActor::leave`].
 
 pub(crate) mod answer;
-mod history;
+pub(crate) mod history;
 mod leaving;
 mod opening;
 mod steps;

@@ -8,11 +8,13 @@ use crate::encoding::{EncodedEvents, encode};
 use crate::error::{RunError, RunErrorCode};
 use crate::event::{EventBody, QueuedReason};
 use crate::ids::{AccountId, RunId};
+use crate::item::ItemStatus;
 use crate::ledger::SlotHold;
 use crate::ports::StoreError;
 use crate::ports::store::{ParkedOutcome, ParkedUpdate, RunCommit, RunRecord, StateChange};
 use crate::queue::WaitingRun;
-use crate::run::CancelNow;
+use crate::run::answer::end_item;
+use crate::run::{CancelNow, history};
 use crate::run_state::RunState;
 use crate::services::RunServices;
 use crate::store_actor::append_until_answered;
@@ -246,12 +248,15 @@ async fn give_back(services: &RunServices, record: &RunRecord) -> Result<(), Sto
         position: 1,
         reason: QueuedReason::HandedOver,
     };
-    let recovered = record.recovered_from_loss(record.epoch);
-    let events = encode(
-        record.id,
-        record.first_free_seq(),
-        recovered.into_iter().chain([queued]),
-    );
+    let history = history::read(services, record.id).await?;
+    let mut events: Vec<EventBody> = record.recovered_from_loss(record.epoch).into_iter().collect();
+    // What was shown of it is kept now: whoever cancels it in the queue does not look into its log.
+    let open = history.open.into_iter();
+    let cut_off = open
+        .map(|item| end_item(item, ItemStatus::Incomplete, &mut events))
+        .collect();
+    events.push(queued);
+    let events = encode(record.id, record.first_free_seq(), events);
     let change = StateChange {
         to: RunState::Queued,
         error: None,
@@ -264,7 +269,7 @@ async fn give_back(services: &RunServices, record: &RunRecord) -> Result<(), Sto
         epoch: record.epoch,
         events: events.clone(),
         reserved_seq: 0,
-        items: Vec::new(),
+        items: cut_off,
         progress: None,
         change: Some(change),
     };

@@ -24,6 +24,8 @@ pub(super) struct Call {
     pub(super) run: Option<String>,
     /// The caller's `x-callboard-attempt`; 1 if it did not say.
     pub(super) attempt: u32,
+    /// Answers with tool calls that the conversation had already: which step of the run the call is for.
+    pub(super) tool_rounds_done: u32,
     /// Microseconds since 1970.
     pub(super) received_at_us: i64,
 }
@@ -42,10 +44,11 @@ pub(super) struct OpenCall {
 }
 
 impl Journal {
-    pub(super) fn begin(&self, run: Option<String>, attempt: u32) -> OpenCall {
+    pub(super) fn begin(&self, run: Option<String>, attempt: u32, tool_rounds_done: u32) -> OpenCall {
         let call = Call {
             run,
             attempt,
+            tool_rounds_done,
             received_at_us: Timestamp::now().as_micros(),
         };
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);

@@ -43,11 +43,23 @@ struct RequestMessage {
     tool_calls: Option<Vec<Value>>,
 }
 
+impl Request {
+    /// Answers of this conversation that called tools.
+    fn tool_rounds_done(&self) -> u32 {
+        let calls_tools =
+            |message: &&RequestMessage| message.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty());
+        u32::try_from(self.messages.iter().filter(calls_tools).count()).unwrap_or(u32::MAX)
+    }
+}
+
 pub(super) async fn chat_completions(provider: web::Data<Provider>, request: HttpRequest, body: Bytes) -> HttpResponse {
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     let attempt = header(ATTEMPT_HEADER).and_then(|text| text.parse().ok()).unwrap_or(1);
-    let call = provider.journal.begin(header(RUN_HEADER).map(str::to_owned), attempt);
-    let asked: Request = match serde_json::from_slice(&body) {
+    let asked: Result<Request, _> = serde_json::from_slice(&body);
+    let tool_rounds_done = asked.as_ref().map_or(0, Request::tool_rounds_done);
+    let run = header(RUN_HEADER).map(str::to_owned);
+    let call = provider.journal.begin(run, attempt, tool_rounds_done);
+    let asked = match asked {
         Ok(asked) => asked,
         Err(error) => return refusal(400, "invalid_request_error", &error.to_string()),
     };
@@ -56,13 +68,11 @@ pub(super) async fn chat_completions(provider: web::Data<Provider>, request: Htt
         Some(Err(error)) => return refusal(400, "invalid_request_error", &error.to_string()),
         None => provider.defaults.clone(),
     };
-    let calls_tools = |message: &&RequestMessage| message.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty());
-    let rounds = asked.messages.iter().filter(calls_tools).count();
     let performance = Performance {
         options,
         prompt_hash: hash_of(&body),
         input_tokens: estimate_tokens(body.len()),
-        tool_rounds_done: u32::try_from(rounds).unwrap_or(u32::MAX),
+        tool_rounds_done,
         attempt,
         max_output_tokens: asked.max_completion_tokens.or(asked.max_tokens),
     };

@@ -95,6 +95,12 @@ pub async fn totals_follow_the_runs(fresh: &FreshFleet) {
         .find(|view| view.id == two)
         .expect("it died lately");
     assert_eq!((died.lease_left, died.runs), (None, 2));
+    running(&fresh.fleet, "delta", one).await;
+    fresh.fleet.leave(one).await.expect("leaves");
+    let left = view(&fresh.elsewhere, one)
+        .await
+        .expect("nobody has taken over what it had");
+    assert_eq!((left.lease_left, left.runs), (None, 1));
 }
 
 /// One that left as it should is no news; one that left a run behind is, until somebody has taken it over. One that died is.

@@ -198,7 +198,7 @@ pub async fn a_run_may_be_lost_again_and_again(fresh: &FreshFleet) {
 /// An instance that beats as fast as it can on the shortest of leases: whoever takes its run has seen the end of the lease.
 pub async fn a_run_is_taken_only_when_the_lease_is_over(fresh: &FreshFleet) {
     let taker = joined(&fresh.elsewhere).await;
-    for round in 0..20 {
+    for round in 0..25 {
         let owner = NewInstance {
             lease: PATIENCE,
             ..newcomer()
@@ -208,20 +208,26 @@ pub async fn a_run_is_taken_only_when_the_lease_is_over(fresh: &FreshFleet) {
         let run = running(&fresh.fleet, "acme", id).await;
         let beating = {
             let fleet = fresh.fleet.clone();
+            // Shorter and shorter, until one comes as it ends.
             tokio::spawn(async move {
-                for _ in 0..10 + round {
-                    let beat = fleet.heartbeat(heartbeat(id, Duration::from_millis(4))).await;
+                for lease in (0..100).rev().map(|step| Duration::from_micros(500 + step * 100)) {
+                    let beat = fleet.heartbeat(heartbeat(id, lease)).await;
                     if !beat.expect("the store answers").held {
                         return;
                     }
                 }
             })
         };
-        let taken = eventually("the end of a lease", || async {
-            let taken = taken(&fresh.elsewhere, taker, 1).await;
-            (!taken.is_empty()).then_some(taken)
+        let taken = tokio::time::timeout(PATIENCE, async {
+            loop {
+                let taken = taken(&fresh.elsewhere, taker, 1).await;
+                if !taken.is_empty() {
+                    return taken;
+                }
+            }
         })
-        .await;
+        .await
+        .expect("the lease ends");
         assert!(
             !beat(&fresh.fleet, id).await.held,
             "round {round}: it lost a run and holds its lease"

@@ -10,7 +10,7 @@ use crate::encoding::{EncodedEvents, encode};
 use crate::event::{EventBody, QueuedReason, WaitingReason};
 use crate::ids::InstanceId;
 use crate::item::{Item, Role, Usage};
-use crate::ports::store::{Creation, RunCommit, RunProgress, RunRecord};
+use crate::ports::store::{Creation, NewRun, RunCommit, RunProgress, RunRecord};
 use crate::ports::{Store, StoreError};
 use crate::run_state::RunState;
 
@@ -175,6 +175,21 @@ pub async fn what_only_looks_like_a_commit_that_is_there_is_refused(store: Arc<d
         .commit(with_events(&run, Some(third)))
         .await
         .expect("the right one");
+    // Longer than what is there, and then nothing is there for a while: what a crash left out.
+    let jumping = NewRun {
+        reserved_seq: 50,
+        ..starting("acme", None)
+    };
+    let jumping = created(&store, jumping).await;
+    let above = with_events(&jumping, Some(deltas(jumping.id, 50, 2)));
+    store.commit(above.clone()).await.expect("above what is reserved");
+    assert_there(&store, &above).await;
+    let before = picture(&store, jumping.id).await;
+    for first_seq in [0, 1, 49, 50] {
+        let wrong = with_events(&jumping, Some(deltas(jumping.id, first_seq, 60)));
+        assert_eq!(store.commit(wrong).await, Err(StoreError::Fenced), "from {first_seq}");
+        assert_eq!(picture(&store, jumping.id).await, before);
+    }
 }
 
 /// Twice in one batch or in two at the same moment: each is answered, and one is written.

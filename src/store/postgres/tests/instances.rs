@@ -1,13 +1,15 @@
 //! Several instances on one database.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use callboard_actors::encoding::encode;
 use callboard_actors::event::EventBody;
 use callboard_actors::ids::{InstanceId, RunId};
 use callboard_actors::item::Usage;
-use callboard_actors::ports::Store;
+use callboard_actors::ports::fleet::{Heartbeat, InstanceLoad, NewInstance};
 use callboard_actors::ports::store::{Admission, Creation, NewRun, RunCommit, StateChange};
+use callboard_actors::ports::{Fleet, Store};
 use callboard_actors::run_state::RunState;
 use callboard_actors::spec::{RunLimits, RunSpec};
 use callboard_actors::time::Timestamp;
@@ -111,6 +113,56 @@ async fn three_instances_keep_one_limit() {
         end.expect("no panic").expect("ends");
     }
     assert_eq!(counted(&url).await, (0, 0));
+}
+
+async fn join(store: &impl Fleet, lease: Duration) -> InstanceId {
+    let instance = NewInstance {
+        id: InstanceId::new(),
+        name: "one of the fleet".into(),
+        version: "0.0.1".into(),
+        place: None,
+        lease,
+        shares_events: true,
+    };
+    let id = instance.id;
+    store.join(instance).await.expect("joins");
+    id
+}
+
+/// A renewal that began in time may be slow to be committed. Until it is, the lease that everyone else sees may be over: nobody takes its
+/// runs then, or its owner would be told that it holds its lease and have lost them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_that_is_being_renewed_is_not_over() {
+    const LEASE: Duration = Duration::from_secs(600);
+    let url = super::fresh_url().await;
+    let store = super::open(&url).await;
+    let (owner, taker) = (join(&store, Duration::ZERO).await, join(&store, LEASE).await);
+    let run = NewRun {
+        instance: owner,
+        ..starting(1)
+    };
+    assert_eq!(store.create_run(run.clone()).await, Ok(Creation::Created));
+    let options = sqlx::postgres::PgConnectOptions::from_str(&url).expect("a URL");
+    let mut connection = options.connect().await.expect("connects");
+    let mut renewal = connection.begin().await.expect("begins");
+    sqlx::query("UPDATE instances SET lease_until = clock_timestamp() + interval '1 hour' WHERE id = $1")
+        .bind(owner.uuid().as_bytes().to_vec())
+        .execute(&mut *renewal)
+        .await
+        .expect("renews");
+    assert_eq!(store.take_over(taker, 10).await, Ok(Vec::new()));
+    renewal.commit().await.expect("commits");
+    assert_eq!(store.take_over(taker, 10).await, Ok(Vec::new()));
+    let heartbeat = Heartbeat {
+        instance: owner,
+        lease: LEASE,
+        load: InstanceLoad::default(),
+    };
+    assert!(store.heartbeat(heartbeat).await.expect("the store answers").held);
+    store.leave(owner).await.expect("leaves");
+    let taken = store.take_over(taker, 10).await.expect("the store answers");
+    assert_eq!(taken.iter().map(|taken| taken.id).collect::<Vec<_>>(), [run.id]);
+    connection.close().await.expect("closes");
 }
 
 /// One of them migrates, the others find it done.
