@@ -160,6 +160,15 @@ impl Instance {
         }
     }
 
+    /// Waits until its process has printed this.
+    pub(crate) async fn until_printed(&mut self, text: &str) -> anyhow::Result<()> {
+        let running = self.running.as_mut().context("the instance is not running")?;
+        running
+            .process
+            .until_printed(text, |printed| printed.contains(text).then_some(()))
+            .await
+    }
+
     /// Everything it printed in all its lives.
     pub(crate) fn printed(&self) -> String {
         self.lives.iter().map(Printed::text).collect()

@@ -1,6 +1,6 @@
 //! The database restarts, or an instance loses its way to it: what was promised is kept, and nobody writes who may not.
 
-use crate::harness::{TestFleet, story};
+use crate::harness::{DEFAULT_LEASE, TestFleet, story};
 use crate::rig::{
     Network, Postgres, PostgresOptions, PostgresStop, Proxy, address_of, shared_postgres_url, shared_redis_url, through,
 };
@@ -37,11 +37,14 @@ async fn a_postgres_that_crashes_costs_nobody_a_run() {
 
 /// Takes from one of three instances its way to the database, in the middle of runs, until the others have its runs.
 async fn cut_off(network: Network) {
-    let fleet = TestFleet::new("").await;
+    let fleet = TestFleet::new(DEFAULT_LEASE).await;
     let postgres = address_of(&shared_postgres_url().unwrap()).unwrap();
     let proxy = Proxy::start(postgres).await.unwrap();
     let mut a = fleet.fleet.instance("a").unwrap();
     a.options_mut().database_url = through(fleet.database_url(), proxy.address()).unwrap();
+    a.options_mut()
+        .set("[fleet]\nheartbeat = \"300ms\"\nlease = \"1500ms\"\n")
+        .unwrap();
     a.start().await.unwrap();
     let [b, c] = fleet.start(["b", "c"]).await;
     let mut followings = fleet.followed_elsewhere(RUNS, &story(100, 20), &a, &[&b, &c]).await;
