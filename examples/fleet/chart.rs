@@ -37,7 +37,7 @@ fn draw_formula(area: &Canvas<'_>, stages: &[Stage]) -> anyhow::Result<()> {
         .margin_right(28)
         .x_label_area_size(38)
         .y_label_area_size(62)
-        .build_cartesian_2d(0.0..most_instances + 0.5, 0.0..top * 1.2)?;
+        .build_cartesian_2d(0.0..most_instances + 0.5, 0.0..top * 1.4)?;
     chart
         .configure_mesh()
         .light_line_style(TRANSPARENT)
@@ -92,7 +92,7 @@ fn draw_course(area: &Canvas<'_>, stages: &[Stage]) -> anyhow::Result<()> {
         .margin_right(28)
         .x_label_area_size(38)
         .y_label_area_size(62)
-        .build_cartesian_2d(0.0..end, 0.0..f64::from(top) * 1.2)?;
+        .build_cartesian_2d(0.0..end, 0.0..f64::from(top) * 1.4)?;
     chart
         .configure_mesh()
         .light_line_style(TRANSPARENT)

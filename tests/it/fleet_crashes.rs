@@ -5,7 +5,11 @@ use std::time::{Duration, Instant};
 
 use sqlx::Connection;
 
+<<<<<<< HEAD
 use crate::harness::{DEFAULT_LEASE, TestFleet, Upstream, patiently, story};
+=======
+use crate::harness::{TestFleet, Upstream, patiently, story};
+>>>>>>> main
 use crate::rig::{Followed, Following};
 
 const RUNS: usize = 20;

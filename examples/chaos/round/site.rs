@@ -88,11 +88,14 @@ impl Site {
 /// Of all instances, over those of the rig.
 fn settings(options: &Options, accounts: &[PlannedAccount], upstream: &Upstream) -> String {
     let (lease, heartbeat) = (options.lease.as_millis(), options.lease.as_millis() / 5);
+    // Readers come back to runs that are archived already; but no fault lasts so long that a writer would.
+    let archive_after = (options.lease * 6).as_millis();
     let mut settings = upstream.settings();
     settings += &format!(
         "[fleet]\nlease = \"{lease}ms\"\nheartbeat = \"{heartbeat}ms\"\n\
          [capacity]\nmax_concurrent_runs = {}\n\
-         [server]\nshutdown_grace = \"500ms\"\n",
+         [server]\nshutdown_grace = \"500ms\"\n\
+         [events]\narchive_after = \"{archive_after}ms\"\n",
         options.capacity
     );
     for account in accounts {

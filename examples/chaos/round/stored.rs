@@ -12,6 +12,9 @@ use uuid::Uuid;
 
 use crate::rig::SeenEvent;
 
+/// `encoding` of events that were archived: compressed.
+const ARCHIVED: i16 = 1;
+
 /// A run as the database has it.
 #[derive(Debug)]
 pub(super) struct StoredRun {
@@ -71,14 +74,17 @@ pub(super) async fn read(database_url: &str) -> anyhow::Result<Stored> {
 }
 
 async fn read_logs(connection: &mut PgConnection, stored: &mut Stored) -> anyhow::Result<()> {
-    let rows = "SELECT run_id, frames FROM event_batches ORDER BY run_id, last_seq";
+    let rows = "SELECT run_id, frames, encoding FROM event_batches ORDER BY run_id, last_seq";
     for row in sqlx::query(rows).fetch_all(connection).await? {
         let id = id_of(&row, "run_id")?;
         let run = stored
             .runs
             .get_mut(&id)
             .with_context(|| format!("events of {id}, which is no run"))?;
-        let frames: Vec<u8> = row.try_get("frames")?;
+        let mut frames: Vec<u8> = row.try_get("frames")?;
+        if row.try_get::<i16, _>("encoding")? == ARCHIVED {
+            frames = zstd::decode_all(frames.as_slice()).with_context(|| format!("the archive of {id}"))?;
+        }
         run.log
             .extend(SeenEvent::all_in(&frames).with_context(|| format!("the log of {id}"))?);
     }

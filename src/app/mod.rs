@@ -2,36 +2,37 @@
 
 mod joining;
 mod parts;
+mod services;
+mod settings;
 
-use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use callboard_actors::capacity::{MachineSize, RunLimit};
 use callboard_actors::ports::fleet::{FleetOverview, Notice};
-use callboard_actors::ports::{EventLog, Fleet, Model, Store, Tool};
-use callboard_actors::services::{ModelRoute, RunServices};
-use callboard_actors::supervisor::{SupervisorHandle, SupervisorSettings};
+use callboard_actors::ports::{Fleet, Store, Tool};
+use callboard_actors::supervisor::SupervisorHandle;
 use callboard_actors::time::Timestamp;
 use futures::StreamExt;
-use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::app::parts::{OpenEventLog, OpenStore};
-use crate::auth::{Authenticator, RateLimiters, RequestRate};
+use crate::app::services::{catalog, run_services};
+use crate::app::settings::{
+    capacity_report, housekeeping_times, http_options, or_cpus, request_rates, supervisor_settings,
+};
+use crate::auth::{Authenticator, RateLimiters};
 use crate::banner::Banner;
 use crate::blocking::BlockingPool;
-use crate::config::{Config, LOCAL_TIER, LogFormat, ModelConfig, ProviderConfig};
-use crate::housekeeping::{Housekeeping, HousekeepingTimes};
-use crate::http::{
-    self, CapacityReport, Catalog, HttpOptions, HttpParts, HttpState, InstanceIdentity, RunRequestLimits,
-};
-use crate::llm::openai::{OpenAiModel, OpenAiOptions};
-use crate::llm::simulated::SimulatedModel;
+use crate::config::{Config, LOCAL_TIER, LogFormat, ProviderConfig};
+use crate::housekeeping::Housekeeping;
+use crate::http::{self, HttpParts, HttpState, InstanceIdentity};
 use crate::shutdown;
+use crate::store::migrate::StoreMigration;
 use crate::telemetry;
 
 /// How long writes and open connections may take to end after the runs have.
@@ -95,6 +96,13 @@ pub async fn fleet_overview(config: &Config) -> anyhow::Result<Option<FleetOverv
     };
     opened.close().await;
     Ok(overview?)
+}
+
+/// The move of an installation from its SQLite file, or the one named here, to a PostgreSQL database.
+pub fn store_migration(config: &Config, from_path: Option<PathBuf>, target_url: String) -> StoreMigration {
+    let mut source = parts::sqlite_options(config);
+    source.path = from_path.unwrap_or(source.path);
+    StoreMigration { source, target_url }
 }
 
 async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool>>, io: Handle) -> anyhow::Result<()> {
@@ -241,187 +249,6 @@ async fn on<T: Send + 'static>(
     work: impl Future<Output = anyhow::Result<T>> + Send + 'static,
 ) -> anyhow::Result<T> {
     io.spawn(work).await?
-}
-
-fn or_cpus(count: usize, cpus: usize) -> usize {
-    if count == 0 { cpus.max(1) } else { count }
-}
-
-fn run_services(
-    config: &Config,
-    extra: Vec<Arc<dyn Tool>>,
-    store: Arc<dyn Store>,
-    log: Arc<dyn EventLog>,
-    io: Handle,
-) -> anyhow::Result<RunServices> {
-    let mut models = HashMap::new();
-    for (name, model) in &config.models {
-        let route = model_route(model).with_context(|| format!("models.{name}"))?;
-        models.insert(name.clone(), Arc::new(route));
-    }
-    let mut tools: BTreeMap<String, Arc<dyn Tool>> = BTreeMap::new();
-    for name in &config.tools.enabled {
-        let tool = crate::tools::builtin(name).with_context(|| format!("tools.enabled: there is no tool {name:?}"))?;
-        tools.insert(name.clone(), tool);
-    }
-    for tool in extra {
-        let name = tool.definition().name;
-        if tools.insert(name.clone(), tool).is_some() {
-            bail!("there are two tools named {name:?}");
-        }
-    }
-    Ok(RunServices {
-        store,
-        log,
-        models,
-        tools,
-        io,
-        settings: config.run_settings(),
-    })
-}
-
-fn model_route(config: &ModelConfig) -> anyhow::Result<ModelRoute> {
-    let calls = &config.calls;
-    let model: Arc<dyn Model> = match &config.provider {
-        ProviderConfig::Simulated => Arc::new(SimulatedModel::default()),
-        ProviderConfig::OpenAi {
-            base_url,
-            api_key_env,
-            upstream_model,
-        } => Arc::new(OpenAiModel::new(OpenAiOptions {
-            base_url: base_url.to_string(),
-            api_key: api_key_env
-                .as_deref()
-                .map(|name| parts::secret_from_env("api_key_env", name))
-                .transpose()?,
-            upstream_model: upstream_model.clone(),
-            connect_timeout: calls.connect_timeout,
-            max_idle_connections: calls.max_idle_connections,
-            max_event_size: calls.max_event_size,
-        })?),
-    };
-    Ok(ModelRoute {
-        model,
-        timeouts: calls.timeouts(),
-        retry: calls.retry_policy(),
-    })
-}
-
-fn catalog(services: &RunServices) -> Catalog {
-    let models = services
-        .models
-        .iter()
-        .map(|(name, route)| (name.clone(), route.model.clone()))
-        .collect();
-    Catalog::new(models, services.tools.keys().cloned().collect())
-}
-
-fn supervisor_settings(config: &Config, limit: &RunLimit, cpus: usize) -> SupervisorSettings {
-    SupervisorSettings {
-        permits: limit.runs,
-        queue_limit: config.queue.max_queued,
-        queue_deadline: config.queue.deadline,
-        position_interval: config.queue.position_interval,
-        tiers: config
-            .tiers
-            .iter()
-            .map(|(name, tier)| (name.clone(), tier.quota()))
-            .collect(),
-        arbiters: or_cpus(config.capacity.arbiters, cpus),
-        mailbox: config.capacity.supervisor_mailbox,
-    }
-}
-
-fn request_rates(config: &Config) -> impl Iterator<Item = (String, RequestRate)> {
-    config.tiers.iter().filter_map(|(name, tier)| {
-        let per_second = tier.requests_per_second?;
-        Some((
-            name.clone(),
-            RequestRate {
-                requests_per_second: per_second.try_into().ok()?,
-                burst: tier.burst.try_into().ok()?,
-            },
-        ))
-    })
-}
-
-fn capacity_report(config: &Config, machine: MachineSize, limit: &RunLimit) -> CapacityReport {
-    let parameters = config.capacity_parameters();
-    CapacityReport {
-        inputs: json!({
-            "cpus": machine.cpus,
-            "memory_bytes": machine.memory_bytes,
-            "runs_per_cpu": parameters.runs_per_cpu,
-            "memory_per_run_bytes": parameters.memory_per_run,
-            "ceiling": parameters.ceiling,
-            "max_concurrent_runs": parameters.max_concurrent_runs,
-        }),
-        limits: json!({
-            "concurrent_runs": limit.runs,
-            "decided_by": limit.decided_by.as_str(),
-            "explanation": limit.to_string(),
-            "cpus_allow": limit.cpus_allow,
-            "memory_allows": limit.memory_allows,
-            "database_connections": parameters.database_connections(limit.runs),
-            "blocking_threads": parameters.blocking_threads(machine),
-        }),
-        tiers: config
-            .tiers
-            .iter()
-            .map(|(name, tier)| {
-                let quota = json!({
-                    "concurrent_runs": tier.concurrent_runs,
-                    "queued_runs": tier.queued_runs,
-                    "requests_per_second": tier.requests_per_second,
-                });
-                (name.clone(), quota)
-            })
-            .collect(),
-    }
-}
-
-fn http_options(config: &Config, cpus: usize) -> HttpOptions {
-    let (server, runs) = (&config.server, &config.runs);
-    let workers = or_cpus(server.workers, cpus);
-    HttpOptions {
-        workers,
-        max_connections: server.max_connections,
-        keep_alive: server.keep_alive,
-        request_timeout: server.client_request_timeout,
-        shutdown_timeout: CLOSING_TIME,
-        max_body_bytes: server.max_body,
-        max_header_bytes: server.max_headers,
-        max_long_poll: server.max_long_poll,
-        cancel_timeout: server.cancel_timeout,
-        heartbeat: server.heartbeat_interval,
-        default_page_size: server.page_default,
-        max_page_size: server.page_maximum,
-        max_event_page_bytes: server.max_event_page,
-        runs: RunRequestLimits {
-            default_model: runs.default_model.clone(),
-            max_input_items: runs.max_input_items,
-            max_input_bytes: runs.max_input,
-            max_instructions_bytes: runs.max_instructions,
-            max_tools: runs.max_tools,
-            max_metadata_entries: runs.max_metadata_entries,
-            max_metadata_key_bytes: runs.max_metadata_key,
-            max_metadata_value_bytes: runs.max_metadata_value,
-            default_max_steps: runs.max_steps_default,
-            max_steps_ceiling: runs.max_steps_maximum,
-            default_max_output_tokens: runs.max_output_tokens_default,
-            max_output_tokens_ceiling: runs.max_output_tokens_maximum.unwrap_or(u64::MAX),
-            default_deadline: runs.deadline_default,
-            deadline_ceiling: runs.deadline_maximum,
-        },
-    }
-}
-
-fn housekeeping_times(config: &Config) -> HousekeepingTimes {
-    HousekeepingTimes {
-        idempotency_retention: config.server.idempotency_retention,
-        archive_after: config.events.archive_after,
-        history_retention: config.events.history_retention,
-    }
 }
 
 fn print_banner(config: &Config, address: SocketAddr, limit: &RunLimit, has_keys: bool) {
