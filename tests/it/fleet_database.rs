@@ -1,10 +1,6 @@
 //! The database restarts, or an instance loses its way to it: what was promised is kept, and nobody writes who may not.
 
-<<<<<<< HEAD
 use crate::harness::{DEFAULT_LEASE, TestFleet, story};
-=======
-use crate::harness::{TestFleet, story, until_some};
->>>>>>> main
 use crate::rig::{
     Network, Postgres, PostgresOptions, PostgresStop, Proxy, address_of, shared_postgres_url, shared_redis_url, through,
 };
@@ -44,7 +40,7 @@ async fn a_postgres_that_crashes_costs_nobody_a_run() {
 async fn a_postgres_that_is_away_for_longer_than_a_lease_costs_no_reader_an_event() {
     let mut postgres = Postgres::start(PostgresOptions::default()).await.unwrap();
     let fleet = TestFleet::on(&postgres.url(), &shared_redis_url().unwrap(), "").await;
-    let [a, b] = fleet.start(["a", "b"]).await;
+    let [mut a, mut b] = fleet.start(["a", "b"]).await;
     let mut followings = Vec::new();
     for (instance, name) in [(&a, "a"), (&b, "b")] {
         let client = instance.client().unwrap();
@@ -57,11 +53,9 @@ async fn a_postgres_that_is_away_for_longer_than_a_lease_costs_no_reader_an_even
         following.until_seen("text.delta").await.unwrap();
     }
     postgres.stop(PostgresStop::Immediate).await.unwrap();
-    until_some("all leases to be lost", || async {
-        let printed = a.printed().contains("the lease is lost") && b.printed().contains("the lease is lost");
-        printed.then_some(())
-    })
-    .await;
+    for instance in [&mut a, &mut b] {
+        instance.until_printed("the lease is lost").await.unwrap();
+    }
     postgres.run().await.unwrap();
     fleet.all_complete(followings, &[&a, &b]).await;
     fleet.finish_after_errors([a, b]).await;
@@ -83,9 +77,7 @@ async fn cut_off(network: Network) {
     // These never notice.
     let unharmed = fleet.followed_elsewhere(RUNS, &story(100, 20), &b, &[&c]).await;
     proxy.set(network);
-    for following in &mut followings {
-        following.until_seen("run.recovered").await.unwrap();
-    }
+    TestFleet::until_taken_over(&mut followings).await;
     proxy.set(Network::Healthy);
     fleet.all_complete(followings, &[&b, &c]).await;
     for followed in fleet.all_complete(unharmed, &[&b, &c]).await {

@@ -93,6 +93,21 @@ impl TestFleet {
         followings
     }
 
+    /// Waits until all runs that have not ended before are taken over, and says how many those are: most, or the test tried little.
+    pub(crate) async fn until_taken_over(followings: &mut [Following]) -> usize {
+        let mut taken_over = 0;
+        for following in followings.iter_mut() {
+            let is_over = |seen: &Followed| seen.has("run.recovered") || seen.has_ended();
+            following.until("a take-over", is_over).await.unwrap();
+            taken_over += usize::from(following.so_far().has("run.recovered"));
+        }
+        assert!(
+            taken_over > followings.len() / 2,
+            "only {taken_over} runs were in the middle of something"
+        );
+        taken_over
+    }
+
     /// Waits until all runs have ended, checks that they did it well, and gives what was seen of them.
     pub(crate) async fn all_complete(&self, followings: Vec<Following>, instances: &[&Instance]) -> Vec<Followed> {
         let ended = join_all(followings.into_iter().map(Following::ended)).await;
