@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use sqlx::Connection;
 
 use crate::harness::{DEFAULT_LEASE, TestFleet, Upstream, patiently, story};
@@ -127,5 +128,22 @@ async fn what_was_being_written_when_the_lease_was_lost_hides_nothing_that_other
     a.until_printed("joined the fleet again").await.unwrap();
     held.rollback().await.unwrap();
     fleet.all_complete(followings, &[&a, &b]).await;
+    fleet.finish_after_errors([a, b]).await;
+}
+
+#[tokio::test]
+async fn a_cancel_that_a_zombie_takes_reaches_whoever_has_the_run_now() {
+    let fleet = TestFleet::new("").await;
+    let [a, b] = fleet.start(["a", "b"]).await;
+    let endless = json!({"text": "a b c", "fail": {"kind": "stall", "after_tokens": 2}});
+    let body = json!({"input": "Go.", "model_options": {"simulate": endless}});
+    let mut following = fleet.followed_elsewhere(1, &body, &a, &[&b]).await.pop().unwrap();
+    a.pause().unwrap();
+    following.until_seen("run.recovered").await.unwrap();
+    a.go_on().unwrap();
+    // It may not have noticed yet.
+    let run = a.client().unwrap().cancel(&following.so_far().run).await;
+    assert_eq!(run["state"], "cancelled", "{run}");
+    fleet.check_ended(&following.ended().await.unwrap(), &[&a, &b]).await;
     fleet.finish_after_errors([a, b]).await;
 }

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use super::{Client, binary, until_some};
-use crate::rig::{Process, ServerProcess, Settings};
+use crate::rig::{Process, ServerProcess, Settings, UNHURRIED};
 
 /// A directory with a configuration and a database, on which servers are started one after the other.
 #[derive(Clone)]
@@ -30,6 +30,7 @@ impl Site {
     pub(crate) fn new(settings: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let bound = Settings::default().with("[server]\nbind = \"127.0.0.1:0\"\n").unwrap();
+        let bound = bound.with(UNHURRIED).unwrap();
         bound.with(settings).unwrap().write_into(directory.path()).unwrap();
         Self {
             directory: Arc::new(directory),
