@@ -79,6 +79,7 @@ async fn cut_off(network: Network) {
     proxy.set(network);
     TestFleet::until_taken_over(&mut followings).await;
     proxy.set(Network::Healthy);
+    a.until_ready().await.unwrap();
     fleet.all_complete(followings, &[&b, &c]).await;
     for followed in fleet.all_complete(unharmed, &[&b, &c]).await {
         assert!(!followed.has("run.recovered"), "{:?}", followed.run);

@@ -82,7 +82,12 @@ impl TestFleet {
         followed_from: &[&Instance],
     ) -> Vec<Following> {
         let (starter, client) = (runs_on.client().unwrap(), self.client());
-        let runs = join_all((0..count).map(|_| starter.start_run(body))).await;
+        // Refused for a reason that passes, a client comes again: a busy machine may just have cost the instance its lease.
+        let start = || async {
+            let reply = starter.try_start(body).await;
+            (reply.status != 503).then(|| reply.expect_status(201)["id"].as_str().unwrap().to_owned())
+        };
+        let runs = join_all((0..count).map(|_| until_some("a run to be taken", start))).await;
         let mut followings = Vec::new();
         for (run, instance) in runs.iter().zip(followed_from.iter().cycle()) {
             followings.push(client.follower(run).beginning_with(instance.name()).start());
