@@ -50,6 +50,11 @@ impl Instance {
     /// Starts it, again if it was ended, and waits until it takes runs.
     pub(crate) async fn start(&mut self) -> anyhow::Result<()> {
         self.start_unready().await?;
+        self.until_ready().await
+    }
+
+    /// Waits until it takes runs.
+    pub(crate) async fn until_ready(&self) -> anyhow::Result<()> {
         let client = self.client()?;
         let ready = until_some("an instance to be ready", || async {
             (client.get_raw("/readyz").await.ok()?.status == 200).then_some(())

@@ -1,6 +1,6 @@
 //! The database restarts, or an instance loses its way to it: what was promised is kept, and nobody writes who may not.
 
-use crate::harness::{TestFleet, story, until_some};
+use crate::harness::{DEFAULT_LEASE, TestFleet, story};
 use crate::rig::{
     Network, Postgres, PostgresOptions, PostgresStop, Proxy, address_of, shared_postgres_url, shared_redis_url, through,
 };
@@ -40,7 +40,7 @@ async fn a_postgres_that_crashes_costs_nobody_a_run() {
 async fn a_postgres_that_is_away_for_longer_than_a_lease_costs_no_reader_an_event() {
     let mut postgres = Postgres::start(PostgresOptions::default()).await.unwrap();
     let fleet = TestFleet::on(&postgres.url(), &shared_redis_url().unwrap(), "").await;
-    let [a, b] = fleet.start(["a", "b"]).await;
+    let [mut a, mut b] = fleet.start(["a", "b"]).await;
     let mut followings = Vec::new();
     for (instance, name) in [(&a, "a"), (&b, "b")] {
         let client = instance.client().unwrap();
@@ -53,11 +53,9 @@ async fn a_postgres_that_is_away_for_longer_than_a_lease_costs_no_reader_an_even
         following.until_seen("text.delta").await.unwrap();
     }
     postgres.stop(PostgresStop::Immediate).await.unwrap();
-    until_some("all leases to be lost", || async {
-        let printed = a.printed().contains("the lease is lost") && b.printed().contains("the lease is lost");
-        printed.then_some(())
-    })
-    .await;
+    for instance in [&mut a, &mut b] {
+        instance.until_printed("the lease is lost").await.unwrap();
+    }
     postgres.run().await.unwrap();
     fleet.all_complete(followings, &[&a, &b]).await;
     fleet.finish_after_errors([a, b]).await;
@@ -65,21 +63,23 @@ async fn a_postgres_that_is_away_for_longer_than_a_lease_costs_no_reader_an_even
 
 /// Takes from one of three instances its way to the database, in the middle of runs, until the others have its runs.
 async fn cut_off(network: Network) {
-    let fleet = TestFleet::new("").await;
+    let fleet = TestFleet::new(DEFAULT_LEASE).await;
     let postgres = address_of(&shared_postgres_url().unwrap()).unwrap();
     let proxy = Proxy::start(postgres).await.unwrap();
     let mut a = fleet.fleet.instance("a").unwrap();
     a.options_mut().database_url = through(fleet.database_url(), proxy.address()).unwrap();
+    a.options_mut()
+        .set("[fleet]\nheartbeat = \"300ms\"\nlease = \"1500ms\"\n")
+        .unwrap();
     a.start().await.unwrap();
     let [b, c] = fleet.start(["b", "c"]).await;
     let mut followings = fleet.followed_elsewhere(RUNS, &story(100, 20), &a, &[&b, &c]).await;
     // These never notice.
     let unharmed = fleet.followed_elsewhere(RUNS, &story(100, 20), &b, &[&c]).await;
     proxy.set(network);
-    for following in &mut followings {
-        following.until_seen("run.recovered").await.unwrap();
-    }
+    TestFleet::until_taken_over(&mut followings).await;
     proxy.set(Network::Healthy);
+    a.until_ready().await.unwrap();
     fleet.all_complete(followings, &[&b, &c]).await;
     for followed in fleet.all_complete(unharmed, &[&b, &c]).await {
         assert!(!followed.has("run.recovered"), "{:?}", followed.run);

@@ -87,9 +87,7 @@ async fn of_a_thousand_parallel_starts_on_three_instances_seven_start() {
     for (number, run) in started.iter().enumerate() {
         assert_eq!(clients[number % clients.len()].cancel(run).await["state"], "cancelled");
     }
-    for mut instance in [a, b, c] {
-        instance.leave().await.unwrap();
-    }
+    fleet.finish_as(&key, [a, b, c]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -122,7 +120,5 @@ async fn a_thousand_queued_starts_on_two_instances_run_never_more_than_seven_at_
         .await
         .unwrap();
     assert_eq!(most, LIMIT as i64, "the most runs that ran at the same moment");
-    for mut instance in [a, b] {
-        instance.leave().await.unwrap();
-    }
+    fleet.finish_as(&key, [a, b]).await;
 }

@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{TestFleet, story, until_some};
+use crate::harness::{DEFAULT_LEASE, TestFleet, story, until_some};
 use crate::rig::{Following, Instance, Redis, RedisMemory, shared_postgres_url};
 
 /// Words that a run says in a second.
 const PACE: u32 = 10;
 
 async fn fleet_on(redis: &Redis) -> TestFleet {
-    TestFleet::on(&shared_postgres_url().unwrap(), &redis.url(), "").await
+    TestFleet::on(&shared_postgres_url().unwrap(), &redis.url(), DEFAULT_LEASE).await
 }
 
 /// Waits until a run that nobody disturbs has gone on for so long: its words are the clock.

@@ -161,7 +161,5 @@ async fn a_key_that_is_revoked_is_refused_everywhere() {
             .await
             .expect_status(200);
     }
-    for mut instance in [a, b, c] {
-        instance.leave().await.unwrap();
-    }
+    fleet.finish_as(&kept, [a, b, c]).await;
 }

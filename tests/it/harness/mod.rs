@@ -9,7 +9,7 @@ mod server;
 mod surface;
 mod upstream;
 
-pub(crate) use fleet::{TestFleet, story};
+pub(crate) use fleet::{DEFAULT_LEASE, TestFleet, story};
 pub(crate) use in_process::{InProcess, Script, start_of};
 pub(crate) use process::{binary, run_to_end};
 pub(crate) use reader::check_whole_log;
