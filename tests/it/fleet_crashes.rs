@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use crate::harness::{TestFleet, Upstream, story};
 use crate::rig::{Followed, Following};
 
@@ -102,4 +104,21 @@ async fn a_zombie_is_refused_everywhere() {
 #[tokio::test]
 async fn a_zombie_that_shows_what_it_has_not_written_is_refused_everywhere() {
     frozen("relaxed").await;
+}
+
+#[tokio::test]
+async fn a_cancel_that_a_zombie_takes_reaches_whoever_has_the_run_now() {
+    let fleet = TestFleet::new("").await;
+    let [a, b] = fleet.start(["a", "b"]).await;
+    let endless = json!({"text": "a b c", "fail": {"kind": "stall", "after_tokens": 2}});
+    let body = json!({"input": "Go.", "model_options": {"simulate": endless}});
+    let mut following = fleet.followed_elsewhere(1, &body, &a, &[&b]).await.pop().unwrap();
+    a.pause().unwrap();
+    following.until_seen("run.recovered").await.unwrap();
+    a.go_on().unwrap();
+    // It may not have noticed yet.
+    let run = a.client().unwrap().cancel(&following.so_far().run).await;
+    assert_eq!(run["state"], "cancelled", "{run}");
+    fleet.check_ended(&following.ended().await.unwrap(), &[&a, &b]).await;
+    fleet.finish_after_errors([a, b]).await;
 }

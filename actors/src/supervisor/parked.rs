@@ -177,13 +177,15 @@ impl Supervisor {
     }
 
     /// Answers a cancel with the run as the store has it, now that no actor here has it. One that went back into the queue before it heard of
-    /// the cancel is cancelled there.
+    /// the cancel is cancelled there, one that another instance has taken over is cancelled by that.
     pub(super) fn answer_cancel(&self, run: RunId, reply: CancelReply, ctx: &mut Context<Self>) {
         let services = self.services.clone();
         let address = ctx.address();
+        let is_alone = self.member.is_none();
         self.services.io.spawn(async move {
+            let goes_on = |record: &RunRecord| record.is_parked() || (!is_alone && !record.state.is_terminal());
             match services.store.run(run).await {
-                Ok(Some(record)) if record.is_parked() => {
+                Ok(Some(record)) if goes_on(&record) => {
                     // A supervisor that is gone answers nobody.
                     let _ = address.send(CancelRun { run, reply }).await;
                 }

@@ -123,10 +123,7 @@ fn print_totals(totals: &ClusterTotals, output: &mut impl Write) -> io::Result<(
             .map(|(version, instances)| format!("{version} on {}", grouped(*instances)))
             .collect();
         writeln!(output, "versions differ: {}", versions.join(", "))?;
-        writeln!(
-            output,
-            "  as it is while instances are restarted one by one, and at no other time"
-        )?;
+        writeln!(output, "  (right during a rolling restart, and only then)")?;
     }
     Ok(())
 }
