@@ -131,6 +131,7 @@ fn main() {
     let runtime = Runtime::new().expect("a runtime");
     let mut criterion = Criterion::default().configure_from_args();
     let mut group = criterion.benchmark_group("claim of 16 runs");
+    group.sample_size(50).measurement_time(Duration::from_secs(10));
     for (spread, accounts, runs_of_each) in [
         ("of many accounts", 50, 2),
         ("of many accounts", 50_000, 2),

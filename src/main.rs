@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use callboard::cli::{self, Cli, ClusterArguments, KeysCommand, SimulateLlmArguments, Task};
+use callboard::cli::{self, Cli, ClusterArguments, KeysCommand, MigrateStoreArguments, SimulateLlmArguments, Task};
 use callboard::config::{Config, this_machine};
 use callboard::llm::simulate_server::{self, SimulateServerOptions};
 use callboard::llm::simulated::options::SimulateOptions;
@@ -26,6 +26,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Task::Serve(loaded) => callboard::app::serve(&loaded.config, this_machine()),
         Task::Keys(config, command) => work_on_keys(&config, command),
         Task::Cluster(config, arguments) => show_cluster(&config, &arguments),
+        Task::MigrateStore(config, arguments) => migrate_store(&config, arguments),
         Task::SimulateLlm(arguments) => simulate_llm(&arguments),
     }
 }
@@ -47,6 +48,14 @@ fn work_on_keys(config: &Config, command: KeysCommand) -> anyhow::Result<()> {
     small_runtime()?.block_on(callboard::app::with_store(config, async |store| {
         Ok(cli::keys::run(command, config, &*store, &mut std::io::stdout()).await?)
     }))
+}
+
+fn migrate_store(config: &Config, arguments: MigrateStoreArguments) -> anyhow::Result<()> {
+    let target_url = arguments.target_url(config)?;
+    let migration = callboard::app::store_migration(config, arguments.from_path, target_url);
+    let (mut output, mut log) = (std::io::stdout(), std::io::stderr());
+    let run = cli::migrate_store::run(&migration, arguments.dry_run, &mut output, &mut log);
+    Ok(small_runtime()?.block_on(run)?)
 }
 
 fn simulate_llm(arguments: &SimulateLlmArguments) -> anyhow::Result<()> {

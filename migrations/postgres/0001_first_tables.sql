@@ -134,3 +134,14 @@ CREATE TABLE writer_lanes (
     batch      BIGINT      NOT NULL,
     written_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 50);
+
+-- How far `callboard migrate-store` is, which fills this database from another store. No row: it never did. Unless `state` is 'done', what
+-- is here is not all there is, and no instance may serve it.
+CREATE TABLE store_migration (
+    id           SMALLINT    NOT NULL PRIMARY KEY CHECK (id = 1),
+    source       BYTEA       NOT NULL,
+    source_state BYTEA       NOT NULL,
+    state        TEXT        NOT NULL CHECK (state IN ('copying', 'damaged', 'done')),
+    started_at   TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+    ended_at     TIMESTAMPTZ
+);

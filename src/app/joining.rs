@@ -89,7 +89,9 @@ pub(super) async fn join(
 fn place(address: SocketAddr) -> Option<String> {
     let life = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let network = std::fs::read_link("/proc/self/ns/net").ok()?;
-    Some(format!("{} {} {address}", life.trim(), network.display()))
+    // Machines that were copied while they ran have one life, but hardly one name.
+    let host = sysinfo::System::host_name().ok()?;
+    Some(format!("{} {} {host} {address}", life.trim(), network.display()))
 }
 
 /// What people call this instance, if the configuration does not say.

@@ -117,7 +117,7 @@ pub(super) fn secret_from_env(key: &str, name: &str) -> anyhow::Result<SecretStr
     }
 }
 
-fn sqlite_options(config: &Config) -> SqliteOptions {
+pub(super) fn sqlite_options(config: &Config) -> SqliteOptions {
     let store = &config.store;
     SqliteOptions {
         synchronous: match store.synchronous {

@@ -6,6 +6,7 @@
 pub mod cluster;
 mod config;
 pub mod keys;
+pub mod migrate_store;
 mod plan;
 mod text;
 
@@ -19,6 +20,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Config, ConfigErrors, LoadedConfig, Sources, load};
 pub use cluster::{ClusterArguments, ClusterError};
 pub use keys::{KeysCommand, KeysError};
+pub use migrate_store::{MigrateStoreArguments, MigrateStoreError};
 
 /// Exit code for a wrong configuration; clap has the same for a wrong command line.
 pub const EXIT_WRONG_INPUT: u8 = 2;
@@ -48,6 +50,8 @@ enum Command {
     Keys(KeysCommand),
     /// Show the instances of a fleet, how busy each is, and what they come to together
     Cluster(ClusterArguments),
+    /// Move everything from one store to another, and compare what both have
+    MigrateStore(MigrateStoreArguments),
     /// Serve the simulated model as an OpenAI-compatible provider, for tests under load
     SimulateLlm(SimulateLlmArguments),
 }
@@ -86,6 +90,8 @@ pub enum Task {
     Keys(Box<Config>, KeysCommand),
     /// Show the instances that the configured store knows.
     Cluster(Box<Config>, ClusterArguments),
+    /// Move what is in the configured store.
+    MigrateStore(Box<Config>, MigrateStoreArguments),
     /// Serve the simulated model.
     SimulateLlm(SimulateLlmArguments),
 }
@@ -109,6 +115,8 @@ pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
         cause
     } else if let Some(ClusterError::Output(cause)) = error.downcast_ref() {
         cause
+    } else if let Some(MigrateStoreError::Output(cause)) = error.downcast_ref() {
+        cause
     } else {
         return false;
     };
@@ -122,7 +130,8 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
             error.downcast_ref(),
             Some(KeysError::UnknownTier { .. } | KeysError::UnknownKey(_))
         )
-        || matches!(error.downcast_ref(), Some(ClusterError::Alone));
+        || matches!(error.downcast_ref(), Some(ClusterError::Alone))
+        || error.downcast_ref().is_some_and(MigrateStoreError::is_wrong_input);
     if is_wrong_input { EXIT_WRONG_INPUT } else { 1 }
 }
 
@@ -136,6 +145,7 @@ pub fn run(cli: Cli, output: &mut impl Write) -> Result<Task, CliError> {
         Command::Serve => Ok(Task::Serve(Box::new(load_config()?))),
         Command::Keys(command) => Ok(Task::Keys(Box::new(load_config()?.config), command)),
         Command::Cluster(arguments) => Ok(Task::Cluster(Box::new(load_config()?.config), arguments)),
+        Command::MigrateStore(arguments) => Ok(Task::MigrateStore(Box::new(load_config()?.config), arguments)),
         Command::SimulateLlm(arguments) => Ok(Task::SimulateLlm(arguments)),
         Command::Plan(arguments) => {
             let config = load_config()?.config;

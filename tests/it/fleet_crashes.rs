@@ -4,8 +4,9 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use sqlx::Connection;
 
-use crate::harness::{TestFleet, Upstream, story};
+use crate::harness::{TestFleet, Upstream, patiently, story};
 use crate::rig::{Followed, Following};
 
 const RUNS: usize = 20;
@@ -104,6 +105,38 @@ async fn a_zombie_is_refused_everywhere() {
 #[tokio::test]
 async fn a_zombie_that_shows_what_it_has_not_written_is_refused_everywhere() {
     frozen("relaxed").await;
+}
+
+#[tokio::test]
+async fn what_was_being_written_when_the_lease_was_lost_hides_nothing_that_others_write_later() {
+    let fleet = TestFleet::new("").await;
+    let [mut a, b] = fleet.start(["a", "b"]).await;
+    let followings = fleet.followed_elsewhere(4, &story(60, 20), &a, &[&b]).await;
+    // Writes of a wait, on their way, until nobody works on their runs here any more. Then they are done: nobody has the runs yet.
+    let (mut database, mut holding) = (fleet.database().await, fleet.database().await);
+    let mut held = holding.begin().await.unwrap();
+    let hold = "SELECT pg_backend_pid() FROM runs WHERE state = 'running' ORDER BY id FOR UPDATE";
+    let holder: i32 = sqlx::query_scalar(hold).fetch_one(&mut *held).await.unwrap();
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid))";
+    let until_some_wait = async {
+        loop {
+            let count: i64 = sqlx::query_scalar(waiting)
+                .bind(holder)
+                .fetch_one(&mut database)
+                .await
+                .unwrap();
+            if count > 0 {
+                return;
+            }
+        }
+    };
+    patiently("writes that wait", until_some_wait).await;
+    let end = "UPDATE instances SET lease_until = clock_timestamp() - interval '1 second' WHERE name = 'a'";
+    sqlx::query(end).execute(&mut database).await.unwrap();
+    a.until_printed("joined the fleet again").await.unwrap();
+    held.rollback().await.unwrap();
+    fleet.all_complete(followings, &[&a, &b]).await;
+    fleet.finish_after_errors([a, b]).await;
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The database restarts, or an instance loses its way to it: what was promised is kept, and nobody writes who may not.
 
-use crate::harness::{TestFleet, story};
+use crate::harness::{TestFleet, story, until_some};
 use crate::rig::{
     Network, Postgres, PostgresOptions, PostgresStop, Proxy, address_of, shared_postgres_url, shared_redis_url, through,
 };
@@ -33,6 +33,34 @@ async fn a_postgres_that_restarts_in_good_order_costs_nobody_a_run() {
 #[tokio::test]
 async fn a_postgres_that_crashes_costs_nobody_a_run() {
     restarted(PostgresStop::Immediate).await;
+}
+
+/// Away until no instance has a lease any more. Each reads its own runs, which another may have afterwards, and stays where it is.
+#[tokio::test]
+async fn a_postgres_that_is_away_for_longer_than_a_lease_costs_no_reader_an_event() {
+    let mut postgres = Postgres::start(PostgresOptions::default()).await.unwrap();
+    let fleet = TestFleet::on(&postgres.url(), &shared_redis_url().unwrap(), "").await;
+    let [a, b] = fleet.start(["a", "b"]).await;
+    let mut followings = Vec::new();
+    for (instance, name) in [(&a, "a"), (&b, "b")] {
+        let client = instance.client().unwrap();
+        for _ in 0..RUNS {
+            let run = client.start_run(&story(100, 20)).await;
+            followings.push(fleet.client().follower(&run).beginning_with(name).patient().start());
+        }
+    }
+    for following in &mut followings {
+        following.until_seen("text.delta").await.unwrap();
+    }
+    postgres.stop(PostgresStop::Immediate).await.unwrap();
+    until_some("all leases to be lost", || async {
+        let printed = a.printed().contains("the lease is lost") && b.printed().contains("the lease is lost");
+        printed.then_some(())
+    })
+    .await;
+    postgres.run().await.unwrap();
+    fleet.all_complete(followings, &[&a, &b]).await;
+    fleet.finish_after_errors([a, b]).await;
 }
 
 /// Takes from one of three instances its way to the database, in the middle of runs, until the others have its runs.

@@ -40,4 +40,5 @@ mod second_thoughts;
 mod slow_cancels;
 mod startup;
 mod steps;
+mod store_migration;
 mod unknown_outcomes;

@@ -51,7 +51,7 @@ impl RunRecord {
     }
 
     /// The `run.recovered` that names what is lost, for whoever goes on with the log under `epoch`; `None` if nothing is.
-    pub fn recovered_from_loss(&self, epoch: u64) -> Option<EventBody> {
+    fn recovered_from_loss(&self, epoch: u64) -> Option<EventBody> {
         self.lost_events().map(|lost| EventBody::RunRecovered {
             epoch,
             lost: Some(lost),

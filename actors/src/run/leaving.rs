@@ -126,6 +126,7 @@ impl RunActor {
 
     /// Leaves the run to another instance: what is under way is aborted, nothing is written.
     pub(super) fn let_go(&mut self, ctx: &mut Context<Self>) {
+        self.hold.let_go();
         self.abort_step();
         self.stop(Outcome::Fenced, ctx);
     }

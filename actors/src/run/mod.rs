@@ -29,7 +29,7 @@ use crate::run::opening::Starting;
 use crate::run::ticket::{Outcome, RunTicket};
 use crate::run::tools::WantedCall;
 use crate::services::RunServices;
-use crate::store_actor::{Backlog, Record, StoreActor, StoreReport, WriteLoss};
+use crate::store_actor::{Backlog, Hold, Record, StoreActor, StoreReport, WriteLoss};
 use crate::supervisor::arbiters::Placement;
 
 /// Messages that the actors of one run may have in each other's mailboxes. Each task of a run awaits the answer to its last
@@ -77,6 +77,7 @@ pub(crate) struct RunActor {
     store: Option<Addr<StoreActor>>,
     llm: Option<Addr<LlmActor>>,
     backlog: Arc<Backlog>,
+    hold: Arc<Hold>,
     /// What is known of the run; for a queued one, once it is claimed.
     record: Option<RunRecord>,
     conversation: Vec<Arc<Item>>,
@@ -113,6 +114,7 @@ impl RunActor {
             store: None,
             llm: None,
             backlog: Arc::default(),
+            hold: Arc::default(),
             record: None,
             conversation: Vec::new(),
             tool_definitions: Arc::new([]),

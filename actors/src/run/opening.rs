@@ -103,7 +103,8 @@ impl RunActor {
         };
         let (run, account) = (self.ticket.run, self.ticket.account.clone());
         let (services, backlog) = (self.services.clone(), self.backlog.clone());
-        let store = StoreActor::new(run, account, services, ctx.address(), opening, backlog.clone());
+        let hold = self.hold.clone();
+        let store = StoreActor::new(run, account, services, ctx.address(), opening, backlog.clone(), hold);
         self.store = Some(store.start());
         self.llm = Some(LlmActor::new(self.services.clone(), ctx.address(), backlog).start());
         if call_model_early {

@@ -5,16 +5,15 @@
 //! within the flush interval; everything else as in `Strict`. A store that does not answer holds the run up and loses nothing:
 //! the write is tried again until it succeeds or is refused.
 
+mod hold;
 mod writes;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use futures::FutureExt;
 use std::panic::AssertUnwindSafe;
-use tokio::sync::Notify;
 
 use crate::encoding::{EncodedEvents, EventEncoder};
 use crate::event::EventBody;
@@ -25,6 +24,8 @@ use crate::ports::StoreError;
 use crate::ports::store::{ClaimRun, NewRun, RunCommit, RunProgress, StateChange};
 use crate::run::RunActor;
 use crate::services::{Durability, RunServices};
+use crate::store_actor::writes::Writer;
+pub(crate) use hold::{Backlog, Hold};
 pub(crate) use writes::append_until_answered;
 
 /// How the run comes into this actor's hands. The first write.
@@ -101,32 +102,6 @@ pub(crate) enum WriteLoss {
     Broken,
 }
 
-/// Bytes of events that wait for their commit. Whoever produces them waits while there are too many.
-#[derive(Debug, Default)]
-pub(crate) struct Backlog {
-    bytes: AtomicUsize,
-    shrunk: Notify,
-}
-
-impl Backlog {
-    fn set(&self, bytes: usize) {
-        if self.bytes.swap(bytes, Ordering::AcqRel) > bytes {
-            self.shrunk.notify_waiters();
-        }
-    }
-
-    /// Returns when at most `limit` bytes wait.
-    pub(crate) async fn at_most(&self, limit: usize) {
-        loop {
-            let shrunk = self.shrunk.notified();
-            if self.bytes.load(Ordering::Acquire) <= limit {
-                return;
-            }
-            shrunk.await;
-        }
-    }
-}
-
 pub(crate) struct StoreActor {
     run: RunId,
     account: AccountId,
@@ -147,6 +122,7 @@ pub(crate) struct StoreActor {
     /// When the last commit began.
     committed_at: Option<Instant>,
     backlog: Arc<Backlog>,
+    hold: Arc<Hold>,
 }
 
 /// What waits for the next commit, besides events.
@@ -190,6 +166,7 @@ impl StoreActor {
         owner: Addr<RunActor>,
         opening: Opening,
         backlog: Arc<Backlog>,
+        hold: Arc<Hold>,
     ) -> Self {
         let (epoch, next_seq, reserved_seq) = match &opening {
             Opening::Create(new_run) => (1, new_run.events.last_seq() + 1, new_run.reserved_seq),
@@ -223,6 +200,7 @@ impl StoreActor {
             lost: false,
             committed_at: None,
             backlog,
+            hold,
         }
     }
 
@@ -239,7 +217,7 @@ impl StoreActor {
             return;
         }
         if let Some(opening) = self.opening.take() {
-            self.spawn(ctx, writes::open(self.services.clone(), self.run, opening));
+            self.spawn(ctx, writes::open(self.writer(), opening));
             return;
         }
         if !self.gathered.must_commit {
@@ -273,10 +251,7 @@ impl StoreActor {
             commit.reserved_seq = self.encoder.next_seq() + self.services.settings.durability.reservation();
             self.reserved_seq = commit.reserved_seq;
         }
-        self.spawn(
-            ctx,
-            writes::write(self.services.clone(), commit, slot, fresh, gathered.notices),
-        );
+        self.spawn(ctx, writes::write(self.writer(), commit, slot, fresh, gathered.notices));
     }
 
     /// `Strict` only: commits deltas, a while after the commit before.
@@ -315,12 +290,19 @@ impl StoreActor {
         }
         let Some(events) = self.encoder.take() else { return };
         self.schedule_flush(flush_interval, ctx);
-        let (services, run, epoch) = (self.services.clone(), self.run, self.epoch);
+        let (writer, epoch) = (self.writer(), self.epoch);
         self.spawn(ctx, async move {
-            let appended = append_until_answered(&services, run, epoch, events.clone()).await;
-            appended.map_err(|error| writes::log_loss(run, &error))?;
+            writer.show(epoch, events.clone()).await?;
             Ok(WriteDone::Shown(events))
         });
+    }
+
+    fn writer(&self) -> Writer {
+        Writer {
+            services: self.services.clone(),
+            run: self.run,
+            hold: self.hold.clone(),
+        }
     }
 
     fn spawn(

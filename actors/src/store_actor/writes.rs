@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Log, OpenFailure, OpenedRun, Opening, WriteDone, WriteLoss};
+use super::{Hold, Log, OpenFailure, OpenedRun, Opening, WriteDone, WriteLoss};
 use crate::encoding::EncodedEvents;
 use crate::ids::RunId;
 use crate::ledger::SlotHold;
@@ -11,18 +11,27 @@ use crate::ports::store::{Claim, Creation, RunCommit};
 use crate::ports::{EventLogError, StoreError};
 use crate::services::RunServices;
 
-pub(super) async fn open(services: Arc<RunServices>, run: RunId, opening: Opening) -> Result<WriteDone, WriteLoss> {
+/// A run's writer: what it writes with, and whether it still may.
+#[derive(Clone)]
+pub(super) struct Writer {
+    pub(super) services: Arc<RunServices>,
+    pub(super) run: RunId,
+    pub(super) hold: Arc<Hold>,
+}
+
+pub(super) async fn open(writer: Writer, opening: Opening) -> Result<WriteDone, WriteLoss> {
+    let services = &writer.services;
     let opened = match opening {
         Opening::Adopt { .. } => Ok((OpenedRun::Adopted, None)),
         Opening::Show { epoch, events, .. } => {
-            append(&services, run, epoch, events).await?;
+            writer.append(epoch, events).await?;
             Ok((OpenedRun::Shown, None))
         }
         Opening::Create(new_run) => {
             let events = new_run.events.clone();
             match services.store.create_run(*new_run).await {
                 Ok(Creation::Created) => {
-                    append(&services, run, 1, events).await?;
+                    writer.append(1, events).await?;
                     Ok((OpenedRun::Created, None))
                 }
                 Ok(Creation::Existing(record)) => Err(OpenFailure::Existing(record)),
@@ -38,7 +47,7 @@ pub(super) async fn open(services: Arc<RunServices>, run: RunId, opening: Openin
                     next_seq: record.next_seq,
                     reserved_seq: record.reserved_seq,
                 };
-                append(&services, run, record.epoch, events).await?;
+                writer.append(record.epoch, events).await?;
                 Ok((OpenedRun::Claimed(record), Some(log)))
             }
             Ok(Claim::NotQueued) => Err(OpenFailure::NotQueued),
@@ -50,38 +59,73 @@ pub(super) async fn open(services: Arc<RunServices>, run: RunId, opening: Openin
 }
 
 pub(super) async fn write(
-    services: Arc<RunServices>,
+    writer: Writer,
     commit: RunCommit,
     slot: Option<SlotHold>,
     fresh: Option<EncodedEvents>,
     notices: u64,
 ) -> Result<WriteDone, WriteLoss> {
-    let (run, epoch) = (commit.run, commit.epoch);
+    let epoch = commit.epoch;
     let shown_before = commit
         .events
         .as_ref()
         .map(EncodedEvents::last_seq)
         .filter(|_| fresh.is_none());
-    commit_until_answered(&services, commit).await?;
+    writer.commit_until_answered(commit).await?;
     // Before anyone can see that the run has ended: whoever sees it may start the next one.
     drop(slot);
     if let Some(events) = fresh {
-        append(&services, run, epoch, events).await?;
+        writer.append(epoch, events).await?;
     }
     if let Some(seq) = shown_before {
-        services.log.mark_durable(run, seq);
+        writer.services.log.mark_durable(writer.run, seq);
     }
     Ok(WriteDone::Committed { notices })
 }
 
-/// Shows events that are durable.
-async fn append(services: &RunServices, run: RunId, epoch: u64, events: EncodedEvents) -> Result<(), WriteLoss> {
-    let last_seq = events.last_seq();
-    append_until_answered(services, run, epoch, events)
-        .await
-        .map_err(|error| log_loss(run, &error))?;
-    services.log.mark_durable(run, last_seq);
-    Ok(())
+impl Writer {
+    /// Shows events that are durable.
+    async fn append(&self, epoch: u64, events: EncodedEvents) -> Result<(), WriteLoss> {
+        let last_seq = events.last_seq();
+        self.show(epoch, events).await?;
+        self.services.log.mark_durable(self.run, last_seq);
+        Ok(())
+    }
+
+    /// Shows events. Not those of a run that was let go of: by an append this instance would take the run back, and its readers here
+    /// would wait for what another instance writes.
+    pub(super) async fn show(&self, epoch: u64, events: EncodedEvents) -> Result<(), WriteLoss> {
+        self.hold.check()?;
+        let appended = append_until_answered(&self.services, self.run, epoch, events).await;
+        if let Err(loss) = self.hold.check() {
+            // It was let go of meanwhile: whoever released it may have been faster than the append.
+            self.services.log.release(self.run);
+            return Err(loss);
+        }
+        appended.map_err(|error| log_loss(self.run, &error))
+    }
+
+    /// Commits; while the store does not answer, again and again, for as long as the run is this instance's.
+    async fn commit_until_answered(&self, commit: RunCommit) -> Result<(), WriteLoss> {
+        let run = self.run;
+        let mut delay = Duration::from_millis(50);
+        loop {
+            self.hold.check()?;
+            match self.services.store.commit(commit.clone()).await {
+                Ok(()) => return Ok(()),
+                Err(StoreError::Unavailable(reason)) => {
+                    tracing::warn!(run_id = %run, reason, ?delay, "the store is unavailable; the run waits for it");
+                    tokio::time::sleep(delay).await;
+                    delay = (delay * 2).min(Duration::from_secs(2));
+                }
+                Err(StoreError::Fenced) => return Err(WriteLoss::Fenced),
+                Err(error) => {
+                    tracing::error!(run_id = %run, %error, "the store refused a commit");
+                    return Err(WriteLoss::Broken);
+                }
+            }
+        }
+    }
 }
 
 /// Appends; while the log does not answer, again and again: an append that fails has changed nothing.
@@ -104,31 +148,10 @@ pub(crate) async fn append_until_answered(
     }
 }
 
-pub(super) fn log_loss(run: RunId, error: &EventLogError) -> WriteLoss {
+fn log_loss(run: RunId, error: &EventLogError) -> WriteLoss {
     if *error == EventLogError::Fenced {
         return WriteLoss::Fenced;
     }
     tracing::error!(run_id = %run, %error, "the event log refused an append");
     WriteLoss::Broken
-}
-
-/// Commits; while the store does not answer, again and again.
-async fn commit_until_answered(services: &RunServices, commit: RunCommit) -> Result<(), WriteLoss> {
-    let run = commit.run;
-    let mut delay = Duration::from_millis(50);
-    loop {
-        match services.store.commit(commit.clone()).await {
-            Ok(()) => return Ok(()),
-            Err(StoreError::Unavailable(reason)) => {
-                tracing::warn!(run_id = %run, reason, ?delay, "the store is unavailable; the run waits for it");
-                tokio::time::sleep(delay).await;
-                delay = (delay * 2).min(Duration::from_secs(2));
-            }
-            Err(StoreError::Fenced) => return Err(WriteLoss::Fenced),
-            Err(error) => {
-                tracing::error!(run_id = %run, %error, "the store refused a commit");
-                return Err(WriteLoss::Broken);
-            }
-        }
-    }
 }

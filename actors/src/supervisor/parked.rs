@@ -251,7 +251,10 @@ async fn give_back(services: &RunServices, record: &RunRecord) -> Result<(), Sto
         reason: QueuedReason::HandedOver,
     };
     let history = history::read(services, record.id).await?;
-    let mut events: Vec<EventBody> = record.recovered_from_loss(record.epoch).into_iter().collect();
+    let mut events = vec![EventBody::RunRecovered {
+        epoch: record.epoch,
+        lost: record.lost_events(),
+    }];
     // What was shown of it is kept now: whoever cancels it in the queue does not look into its log.
     let open = history.open.into_iter();
     let cut_off = open

@@ -1,5 +1,6 @@
 //! Events of runs that have ended: archived, and forgotten when their time is over. Any number of instances do it at once: a run that one
-//! of them has locked the others leave to it. Nothing else waits for these locks, because nobody writes a run that ended long ago.
+//! of them has locked the others leave to it. Hardly anything else waits for these locks: a start whose idempotency key names such a run, and
+//! the forgetting of keys.
 
 use callboard_actors::encoding::EncodedEvents;
 use callboard_actors::ids::RunId;

@@ -10,7 +10,7 @@ mod direct;
 mod failure;
 mod fleet;
 mod lane;
-mod open;
+pub(in crate::store) mod open;
 mod picture;
 mod pool;
 mod read_set;

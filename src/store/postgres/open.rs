@@ -9,7 +9,10 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use super::pool::Pool;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+pub(in crate::store) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+
+/// What a migration from another store has begun and not ended is not all there is.
+const IS_HALF_MIGRATED: &str = "SELECT EXISTS (SELECT 1 FROM store_migration WHERE state <> 'done')";
 
 /// Connections left to others: operators, and the instance that takes this one's place.
 const MARGIN: i64 = 3;
@@ -20,7 +23,7 @@ const LISTENING: u32 = 1;
 /// An unused connection for reading is closed after this time.
 const IDLE: Duration = Duration::from_secs(60);
 /// How long connecting may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(in crate::store) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 const GRANTED: &str = "SELECT LEAST(\
      current_setting('max_connections')::bigint - current_setting('superuser_reserved_connections')::bigint, \
@@ -85,6 +88,11 @@ pub enum PostgresOpenError {
     /// A migration failed.
     #[error("cannot migrate the database: {0}")]
     Migrate(#[source] sqlx::migrate::MigrateError),
+    /// What is in it is not all there is.
+    #[error(
+        "the database holds a migration from another store that has not ended well: run `callboard migrate-store` again"
+    )]
+    HalfMigrated,
 }
 
 /// An opened database.
@@ -107,6 +115,13 @@ pub(super) async fn open(options: &PostgresOptions) -> Result<Opened, PostgresOp
     };
     let mut connection = connect.connect().await.map_err(PostgresOpenError::Connect)?;
     migrate(&mut connection).await.map_err(PostgresOpenError::Migrate)?;
+    let is_half_migrated: bool = sqlx::query_scalar(IS_HALF_MIGRATED)
+        .fetch_one(&mut connection)
+        .await
+        .map_err(PostgresOpenError::Connect)?;
+    if is_half_migrated {
+        return Err(PostgresOpenError::HalfMigrated);
+    }
     let granted: i64 = sqlx::query_scalar(GRANTED)
         .fetch_one(&mut connection)
         .await
@@ -149,7 +164,11 @@ pub(super) async fn open(options: &PostgresOptions) -> Result<Opened, PostgresOp
                 }
             })
     };
-    let kept = pool(control).idle_timeout(None).max_lifetime(None);
+    // Whoever needs one of these asks again: an attempt to connect into a network that swallows it must not hold up the next one.
+    let kept = pool(control)
+        .acquire_timeout(CONNECT_TIMEOUT)
+        .idle_timeout(None)
+        .max_lifetime(None);
     Ok(Opened {
         lanes,
         readers: Pool::new(
@@ -211,7 +230,7 @@ impl Connector {
 
 /// Under a lock of the database's, so that of several instances one migrates and the others find it done. A database that is newer
 /// than this program is served: an older instance runs on while newer ones start.
-async fn migrate(connection: &mut PgConnection) -> Result<(), sqlx::migrate::MigrateError> {
+pub(in crate::store) async fn migrate(connection: &mut PgConnection) -> Result<(), sqlx::migrate::MigrateError> {
     let mut migrations = Migrator::with_migrations(MIGRATIONS.iter().cloned().collect());
     migrations.set_ignore_missing(true);
     // `run` is not general enough over lifetimes for a future that is spawned.

@@ -40,11 +40,12 @@ macro_rules! picture_columns {
 }
 pub(super) use picture_columns;
 
+/// One array, because a condition with `OR` and a subquery is no condition of an index: all accounts would be read.
 const LOCK_ACCOUNTS: &str = concat!(
     "SELECT ",
     account_columns!(),
     " FROM accounts \
-     WHERE account = ANY($1) OR account IN (SELECT runs.account FROM runs WHERE runs.id = ANY($2)) \
+     WHERE account = ANY($1::text[] || ARRAY(SELECT runs.account FROM runs WHERE runs.id = ANY($2))) \
      ORDER BY account FOR UPDATE"
 );
 

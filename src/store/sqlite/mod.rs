@@ -15,7 +15,7 @@ mod commit;
 mod create;
 mod failure;
 mod keys;
-mod open;
+pub(in crate::store) mod open;
 mod parked;
 mod read;
 mod recover;

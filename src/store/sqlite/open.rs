@@ -9,7 +9,7 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqliteConnection};
 
-pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+pub(in crate::store) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// Pages of 4 KiB in the write-ahead log before the writer itself moves them into the database: so many that the checkpointer has moved
 /// most of them before, so few that the log stays in the page cache.
@@ -130,10 +130,10 @@ impl FileIdentity {
 
 /// Says that this process serves the database. The operating system lets go of it when the process ends, however it ends.
 #[derive(Debug)]
-pub(super) struct DatabaseLock(#[expect(dead_code, reason = "held for its lock")] File);
+pub(in crate::store) struct DatabaseLock(#[expect(dead_code, reason = "held for its lock")] File);
 
 impl DatabaseLock {
-    pub(super) async fn acquire(options: &SqliteOptions) -> Result<Self, StoreOpenError> {
+    pub(in crate::store) async fn acquire(options: &SqliteOptions) -> Result<Self, StoreOpenError> {
         let path = lock_path(&options.path);
         let file = private_file(&path)?;
         let deadline = tokio::time::Instant::now() + options.lock_timeout;
@@ -155,7 +155,7 @@ impl DatabaseLock {
 }
 
 /// The database with its real name, so that two names of one file have one lock. It exists.
-pub(super) fn with_real_path(options: SqliteOptions) -> Result<SqliteOptions, StoreOpenError> {
+pub(in crate::store) fn with_real_path(options: SqliteOptions) -> Result<SqliteOptions, StoreOpenError> {
     match options.path.canonicalize() {
         Ok(path) => Ok(SqliteOptions { path, ..options }),
         Err(source) => Err(StoreOpenError::NotWritable {

@@ -1,6 +1,7 @@
 //! The one connection for commands: kept open, looked after, and given to whoever needs it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::{Cmd, RedisError};
@@ -48,6 +49,8 @@ pub(super) fn jittered(time: Duration) -> Duration {
 pub(super) struct Link {
     current: watch::Sender<Option<Connection>>,
     suspect: Notify,
+    /// The server answers and takes nothing: it is full, or may not be written.
+    refuses: AtomicBool,
     response_timeout: Duration,
     connect_timeout: Duration,
 }
@@ -57,6 +60,7 @@ impl Link {
         Self {
             current: watch::Sender::new(None),
             suspect: Notify::new(),
+            refuses: AtomicBool::new(false),
             response_timeout: options.response_timeout,
             connect_timeout: options.connect_timeout,
         }
@@ -69,6 +73,17 @@ impl Link {
 
     pub(super) fn is_up(&self) -> bool {
         self.current.borrow().is_some()
+    }
+
+    /// Whether the last thing to be sent was refused by a server that answers.
+    pub(super) fn refuses(&self) -> bool {
+        self.refuses.load(Ordering::Relaxed)
+    }
+
+    /// Something was sent: it was taken, or this is why not.
+    pub(super) fn heard(&self, error: Option<&RedisError>) {
+        let is_from_server = error.is_some_and(|error| error.code().is_some());
+        self.refuses.store(is_from_server, Ordering::Relaxed);
     }
 
     /// The connection, as soon as there is one.
@@ -129,6 +144,7 @@ impl Link {
         if let Err(trouble) = self.ping(&mut own).await {
             return trouble;
         }
+        self.refuses.store(false, Ordering::Relaxed);
         self.current.send_replace(Some(connection));
         loop {
             tokio::select! {

@@ -297,7 +297,7 @@ impl EventLog for RedisEventLog {
     }
 
     fn reach(&self) -> Option<Reach> {
-        Some(if self.shared.is_connected() {
+        Some(if self.shared.is_connected() && !self.shared.link.refuses() {
             Reach::Everywhere
         } else {
             Reach::OnlyHere

@@ -62,7 +62,7 @@ impl RedisLogOptions {
             kept_after_end: Duration::from_secs(600),
             kept_without_end: Duration::from_secs(24 * 3600),
             coalesce: Duration::from_millis(4),
-            check_interval: Duration::from_secs(10),
+            check_interval: Duration::from_secs(30),
             away_interval: Duration::from_secs(2),
             connect_timeout: Duration::from_secs(3),
             response_timeout: Duration::from_secs(3),

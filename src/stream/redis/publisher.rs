@@ -86,6 +86,7 @@ async fn publish_batch(shared: &Arc<Shared>, run: RunId, work: Work, events: Enc
     };
     let mut connection = shared.link.connected().await;
     let published = shared.commands.publish(&mut connection, run, &message).await;
+    shared.link.heard(published.as_ref().err());
     match published {
         Ok(Published::Taken) => shared.runs.with(run, |_, used| used.published_below(next)),
         // An answer was lost and this is the second attempt; or a run that nobody works on was changed by two instances, and then the

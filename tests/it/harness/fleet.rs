@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
+use futures::StreamExt;
 use futures::future::join_all;
+use futures::stream;
 use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, PgConnection};
@@ -16,6 +18,9 @@ use crate::rig::{
 
 /// Room for all runs of a test on each instance, so that where a run is started decides where it runs.
 const ROOM: &str = "[capacity]\nmax_concurrent_runs = 200\n";
+
+/// Runs that are checked at the same moment.
+const CHECKED_AT_ONCE: usize = 8;
 
 /// A fleet with a database schema and Redis keys of its own.
 pub(crate) struct TestFleet {
@@ -86,14 +91,14 @@ impl TestFleet {
 
     /// Waits until all runs have ended, checks that they did it well, and gives what was seen of them.
     pub(crate) async fn all_complete(&self, followings: Vec<Following>, instances: &[&Instance]) -> Vec<Followed> {
-        let mut all = Vec::new();
-        for following in followings {
-            let followed = following.ended().await.unwrap();
+        let ended = join_all(followings.into_iter().map(Following::ended)).await;
+        let checked = ended.into_iter().map(|followed| async {
+            let followed = followed.unwrap();
             let run = self.check_ended(&followed, instances).await;
             assert_eq!(run["state"], "completed", "{run}\n{followed:?}");
-            all.push(followed);
-        }
-        all
+            followed
+        });
+        stream::iter(checked).buffer_unordered(CHECKED_AT_ONCE).collect().await
     }
 
     /// Checks a run that has ended: what was seen of it is right and complete, every instance tells the same, and nothing that was known

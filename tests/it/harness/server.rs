@@ -1,18 +1,21 @@
 //! A server and its directory.
 
 use std::path::Path;
+use std::process::Output;
 use std::sync::Arc;
 
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
+use tokio::process::Command;
 
 use super::{Client, binary, until_some};
-use crate::rig::{Process, ServerProcess, Settings};
+use crate::rig::{Process, ServerProcess, Settings, UNHURRIED};
 
 /// A directory with a configuration and a database, on which servers are started one after the other.
 #[derive(Clone)]
 pub(crate) struct Site {
     directory: Arc<TempDir>,
+    environment: Vec<(String, String)>,
 }
 
 /// A running server. End it with [`Server::finish`], [`Server::kill`] or [`Server::leave`]: one that is merely dropped fails the test.
@@ -27,10 +30,18 @@ impl Site {
     pub(crate) fn new(settings: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let bound = Settings::default().with("[server]\nbind = \"127.0.0.1:0\"\n").unwrap();
+        let bound = bound.with(UNHURRIED).unwrap();
         bound.with(settings).unwrap().write_into(directory.path()).unwrap();
         Self {
             directory: Arc::new(directory),
+            environment: Vec::new(),
         }
+    }
+
+    /// The same, with a variable in the environment of everything that is started here.
+    pub(crate) fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -39,7 +50,10 @@ impl Site {
 
     /// Starts a server here.
     pub(crate) async fn start(&self) -> Server {
-        let started = binary().start("callboard", self.path(), &[], &[]).await.unwrap();
+        let started = binary()
+            .start("callboard", self.path(), &self.environment, &[])
+            .await
+            .unwrap();
         let ServerProcess { process, url } = started;
         let server = Server {
             process: Some(process),
@@ -54,9 +68,23 @@ impl Site {
         server
     }
 
+    /// A command of the binary, to be run here.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        binary().command(self.path(), &self.environment, arguments)
+    }
+
+    /// Runs a command of the binary that ends by itself.
+    pub(crate) async fn run_to_end(&self, arguments: &[&str]) -> Output {
+        let running = binary().run_to_end(self.path(), &self.environment, arguments).await;
+        running.unwrap()
+    }
+
     /// Makes an API key and gives its secret.
     pub(crate) async fn create_key(&self, account: &str, tier: &str) -> String {
-        binary().create_key(self.path(), &[], account, tier).await.unwrap()
+        binary()
+            .create_key(self.path(), &self.environment, account, tier)
+            .await
+            .unwrap()
     }
 }
 

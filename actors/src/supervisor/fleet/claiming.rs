@@ -37,11 +37,14 @@ impl Supervisor {
     pub(in crate::supervisor) fn claim_from_fleet(&mut self, ctx: &mut Context<Self>) {
         let reserve_seqs = self.services.settings.durability.reservation();
         let Some(member) = &mut self.member else { return };
-        if member.claiming || member.unsure || !member.claimable || !member.is_held {
+        if member.claiming || member.settling || !member.claimable || !member.is_held {
             return;
         }
+        // Half of what is free: whoever comes while the store is asked must not find a Permit missing that nobody uses. A claim that gets
+        // all it asked for is followed by another.
+        let free = self.permits.limit().saturating_sub(self.permits.in_use());
         let permits: Vec<Permit> = std::iter::from_fn(|| self.permits.try_acquire())
-            .take(MOST_CLAIMED)
+            .take((free.div_ceil(2) as usize).min(MOST_CLAIMED))
             .collect();
         if permits.is_empty() {
             return;
@@ -129,6 +132,8 @@ impl Handler<ClaimsCame> for Supervisor {
                         self.tell_positions_in_fleet(account);
                     }
                 }
+                // Before the next claim: a doubt must not wait until nothing is left to claim.
+                self.settle(ctx);
                 self.claim_from_fleet(ctx);
             }
             Err(error) => {

@@ -82,7 +82,9 @@ impl Keeper {
                 return End::Lost;
             }
             let asked_at = Instant::now();
-            let asked = tokio::time::timeout(left, self.fleet.heartbeat(self.heartbeat()));
+            // Not all that is left: a connection that swallows one heartbeat must not cost the lease, another may do better.
+            let patience = (left / 2).max(self.settings.heartbeat).min(left);
+            let asked = tokio::time::timeout(patience, self.fleet.heartbeat(self.heartbeat()));
             pause = match asked.await {
                 Ok(Ok(beat)) if beat.held => {
                     Timestamp::set_by_store(beat.store_now, asked_at, Instant::now());
@@ -98,7 +100,10 @@ impl Keeper {
                     tracing::warn!(%error, "a heartbeat failed; trying again");
                     self.settings.heartbeat / 4
                 }
-                Err(_elapsed) => return End::Lost,
+                Err(_elapsed) => {
+                    tracing::warn!("a heartbeat got no answer; trying again");
+                    Duration::ZERO
+                }
             };
         }
     }

@@ -166,8 +166,6 @@ impl Handler<Settled> for Supervisor {
         member.settling = false;
         match settled.outcome {
             Ok(given_up) => {
-                // A lease that was lost meanwhile has taken the doubt with it.
-                member.unsure &= member.instance != settled.instance;
                 if given_up > 0 {
                     tracing::warn!(
                         runs = given_up,
@@ -176,7 +174,11 @@ impl Handler<Settled> for Supervisor {
                     member.signals.beat_now.notify_one();
                 }
             }
-            Err(error) => tracing::warn!(%error, "it is not known which runs this instance has; asking again"),
+            Err(error) => {
+                // A lease that was lost meanwhile has taken the doubt with it.
+                member.unsure |= member.instance == settled.instance;
+                tracing::warn!(%error, "it is not known which runs this instance has; asking again");
+            }
         }
         self.pump(ctx);
         self.check_let_go();
@@ -186,11 +188,13 @@ impl Handler<Settled> for Supervisor {
 
 impl Supervisor {
     /// Gives up what the store may have given this instance without its knowledge, once no answer is under way that could bring it.
-    fn settle(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn settle(&mut self, ctx: &mut Context<Self>) {
         let Some(member) = &mut self.member else { return };
         if !member.unsure || member.settling || member.claiming || member.taking_over || !member.is_held {
             return;
         }
+        // From here on, not from the answer on: what is known now and becomes doubtful before the answer is not given up by this.
+        member.unsure = false;
         member.settling = true;
         member.under_way += 1;
         let known = self.registry.keys().chain(&self.resolving).chain(&member.admitting);
@@ -233,7 +237,7 @@ impl Supervisor {
     fn take_over_lost(&mut self, beat: &Beat, ctx: &mut Context<Self>) {
         let is_draining = self.is_draining;
         let Some(member) = &mut self.member else { return };
-        if beat.lost_runs == 0 || member.taking_over || member.unsure || !member.is_held || is_draining {
+        if beat.lost_runs == 0 || member.taking_over || member.settling || !member.is_held || is_draining {
             return;
         }
         let share = beat.lost_runs.div_ceil(u64::from(beat.live_instances.max(1)));

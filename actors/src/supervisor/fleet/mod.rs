@@ -74,9 +74,9 @@ pub(super) struct Member {
     taking_over: bool,
     /// Runs whose admission has not been answered.
     admitting: HashSet<RunId>,
-    /// The store may have given this instance runs of which it has not heard: nothing more is claimed until they are given up.
+    /// The store may have given this instance runs of which it has not heard: they are to be given up.
     unsure: bool,
-    /// They are being given up.
+    /// They are being given up: nothing is claimed meanwhile. What becomes doubtful meanwhile is for the next time.
     settling: bool,
     /// Admissions, claims and take-overs whose answer has not come: their runs may be about to begin here.
     pub(super) under_way: u64,

@@ -7,7 +7,7 @@ use callboard_actors::testing::event_log_conformance::{
 };
 
 use super::server::OwnServer;
-use super::{Pair, shared, until};
+use super::{PATIENCE, Pair, shared, until};
 
 /// Written before, while and after Redis is gone; followed from elsewhere all the time.
 async fn everything_arrives_once(mut server: OwnServer, durability: Durability) {
@@ -74,6 +74,38 @@ async fn a_redis_that_comes_back_empty_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_redis_that_comes_back_empty_loses_nothing_that_was_only_shown() {
     everything_arrives_once(OwnServer::forgetful().await, Durability::Relaxed).await;
+}
+
+/// It answers, and takes nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_redis_that_is_full_is_one_that_is_away() {
+    let server = OwnServer::forgetful().await;
+    let pair = Pair::connected(&server.address()).await;
+    let first = shared(&pair.first);
+    let mut writer = ScriptedWriter::of_new_run(&first, &pair.store, Durability::Strict);
+    writer.write_deltas(1).await;
+    pair.first.flush().await;
+    assert_eq!(pair.first.reach(), Some(Reach::Everywhere));
+    let mut connection = server.connection().await;
+    let mut memory = async |bytes: &str| {
+        let mut set = redis::cmd("CONFIG");
+        set.arg("SET").arg("maxmemory").arg(bytes);
+        set.exec_async(&mut connection).await.expect("Redis takes the setting");
+    };
+    memory("1").await;
+    writer.write_deltas(1).await;
+    let reaches = async |expected| {
+        while pair.first.reach() != Some(expected) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, reaches(Reach::OnlyHere))
+        .await
+        .expect("it is noticed");
+    memory("0").await;
+    pair.first.flush().await;
+    assert_eq!(pair.first.reach(), Some(Reach::Everywhere));
+    writer.finish().await;
 }
 
 /// Runs that are written while Redis restarts again and again.
