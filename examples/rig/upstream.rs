@@ -1,0 +1,64 @@
+//! `callboard simulate-llm`: a provider in a process of its own, which remembers who called it.
+
+use anyhow::Context;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::binary::{Binary, ServerProcess};
+use super::client::{Client, until_some};
+
+/// A simulated provider over HTTP. It ends with this value.
+pub(crate) struct Upstream {
+    server: ServerProcess,
+    _directory: TempDir,
+}
+
+impl Upstream {
+    pub(crate) async fn start(binary: &Binary) -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let starting = binary.start("simulate-llm", directory.path(), &[], &["simulate-llm", "--port", "0"]);
+        Ok(Self {
+            server: starting.await?,
+            _directory: directory,
+        })
+    }
+
+    /// The configuration of servers whose default model asks this provider.
+    pub(crate) fn settings(&self) -> String {
+        let url = &self.server.url;
+        format!(
+            "[models.upstream]\nprovider = \"openai\"\nbase_url = \"{url}/v1\"\nupstream_model = \"simulated\"\n\
+             backoff_initial = \"10ms\"\nbackoff_maximum = \"1s\"\n[runs]\ndefault_model = \"upstream\"\n"
+        )
+    }
+
+    /// The calls so far, oldest first: `run`, `attempt`, `received_at_us`.
+    pub(crate) async fn calls(&self) -> anyhow::Result<Vec<Value>> {
+        let journal = self.client()?.get_raw("/journal").await?.success()?;
+        Ok(journal["calls"].as_array().context("a journal without calls")?.clone())
+    }
+
+    /// How many calls are being answered.
+    pub(crate) async fn open_calls(&self) -> anyhow::Result<u64> {
+        let stats = self.client()?.get_raw("/stats").await?.success()?;
+        stats["open"].as_u64().context("stats without open calls")
+    }
+
+    /// Waits until so many calls are being answered.
+    pub(crate) async fn until_open(&self, count: u64) -> anyhow::Result<()> {
+        let client = self.client()?;
+        until_some("the provider's open calls", || async {
+            let stats = client.get_raw("/stats").await.ok()?.success().ok()?;
+            (stats["open"].as_u64() == Some(count)).then_some(())
+        })
+        .await
+    }
+
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        self.server.process.kill().await
+    }
+
+    fn client(&self) -> anyhow::Result<Client> {
+        Client::new(&self.server.url, None)
+    }
+}
