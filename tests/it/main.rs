@@ -21,6 +21,7 @@ mod fleet_rolling;
 mod fleet_sharing;
 mod fleet_starting;
 mod fleet_tls;
+mod fleet_view;
 mod harness;
 mod history;
 mod idempotency;
