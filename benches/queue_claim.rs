@@ -81,6 +81,7 @@ impl Queue {
             reserved_seq: 0,
             items: Vec::new(),
             progress: None,
+            charges: Vec::new(),
             change: Some(StateChange {
                 to: RunState::Completed,
                 error: None,

@@ -54,6 +54,10 @@ pub enum RunErrorCode {
     ModelProtocol,
     /// The provider withheld the answer.
     ContentFilter,
+    /// The limits of the model's keys left no room for the call: its line was full, or it waited for as long as it may.
+    ModelCapacity,
+    /// A budget of the run or of its account is used up.
+    BudgetExceeded,
 }
 
 impl RunErrorCode {
@@ -70,6 +74,8 @@ impl RunErrorCode {
             Self::ModelTimeout => "model_timeout",
             Self::ModelProtocol => "model_protocol",
             Self::ContentFilter => "content_filter",
+            Self::ModelCapacity => "model_capacity",
+            Self::BudgetExceeded => "budget_exceeded",
         }
     }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::RunError;
 use crate::ids::{ItemId, RunId};
 use crate::item::{Item, Role, Usage};
+use crate::money::Money;
 use crate::run_state::RunState;
 use crate::spec::RunSpec;
 use crate::time::Timestamp;
@@ -83,13 +84,38 @@ pub enum EventBody {
         /// Milliseconds until then.
         delay_ms: u64,
     },
+    /// The next model call waits: the limits of the keys leave no room at the moment. Told once per wait, and again when the reason changes.
+    #[serde(rename = "model.waiting")]
+    ModelWaiting {
+        /// What there is too little of.
+        reason: ModelWaitingReason,
+        /// Milliseconds until its turn, as far as can be said now.
+        estimate_ms: u64,
+    },
+    /// The provider that was asked cannot answer now; the call goes to the next one of the model's route.
+    #[serde(rename = "model.rerouted")]
+    ModelRerouted {
+        /// The provider that is asked next.
+        provider: String,
+        /// What went wrong with the one before.
+        error: RunError,
+    },
     /// A model call has ended.
     #[serde(rename = "model.completed")]
     ModelCompleted {
         /// Which step of the run it was, from 1.
         step: u32,
+        /// The provider that answered, as `config.toml` names it.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        provider: String,
         /// What answered, as the provider names it.
         model: String,
+        /// True if nobody was asked: the same call was answered before, or at the same moment, for this account.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        cached: bool,
+        /// US dollars, by the prices in `config.toml`.
+        #[serde(default, skip_serializing_if = "Money::is_zero")]
+        cost_usd: Money,
         /// True if no real model was asked.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         simulated: bool,
@@ -215,6 +241,37 @@ pub enum QueuedReason {
 pub enum WaitingReason {
     /// A tool call that is not safe to repeat was cut off by a crash: a person must say what became of it.
     NeedsReview,
+    /// The account's budget is used up: it goes on after a top-up, or when the next period begins.
+    Budget,
+}
+
+/// Why a model call waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelWaitingReason {
+    /// Calls per minute of all keys are used up.
+    RequestsPerMinute,
+    /// Tokens per minute of all keys are used up.
+    TokensPerMinute,
+    /// All keys have as many calls under way as they may.
+    ConcurrentCalls,
+    /// The provider asked to be left alone for a while.
+    CoolingDown,
+    /// Calls of other runs are first in line.
+    Line,
+}
+
+impl ModelWaitingReason {
+    /// The name in JSON and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RequestsPerMinute => "requests_per_minute",
+            Self::TokensPerMinute => "tokens_per_minute",
+            Self::ConcurrentCalls => "concurrent_calls",
+            Self::CoolingDown => "cooling_down",
+            Self::Line => "line",
+        }
+    }
 }
 
 /// Why a model stopped.
@@ -251,6 +308,8 @@ impl EventBody {
             Self::RunRecovered { .. } => "run.recovered",
             Self::RunWaiting { .. } => "run.waiting",
             Self::ModelRetrying { .. } => "model.retrying",
+            Self::ModelWaiting { .. } => "model.waiting",
+            Self::ModelRerouted { .. } => "model.rerouted",
             Self::ModelCompleted { .. } => "model.completed",
             Self::ItemAdded { .. } => "item.added",
             Self::TextDelta { .. } => "text.delta",

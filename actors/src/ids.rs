@@ -103,6 +103,10 @@ typed_id!(
     ItemId, "item_"
 );
 typed_id!(
+    /// One model call that was made or is to be made, with its hold on a budget and its charge; or a top-up of one.
+    ModelCallId, "call_"
+);
+typed_id!(
     /// One API key (its name, not its secret).
     KeyId, "key_"
 );

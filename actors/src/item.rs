@@ -40,10 +40,13 @@ pub enum ItemContent {
         /// What, in order.
         content: Vec<ContentPart>,
     },
-    /// The model thought aloud; shown, never sent back.
+    /// The model thought aloud.
     Reasoning {
-        /// The thought.
+        /// The thought, as far as the provider shows it.
         text: String,
+        /// What the provider wants to see again; without it the thought is never sent back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seal: Option<ReasoningSeal>,
     },
     /// The model asks for a tool.
     ToolCall {
@@ -89,7 +92,55 @@ pub enum ContentPart {
     Text {
         /// UTF-8, any length the limits allow.
         text: String,
+        /// Where a provider that caches prompts when asked to should end what it caches; others ignore it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cache_control: Option<CacheControl>,
     },
+    /// A picture, for models that see.
+    Image {
+        /// `https://…`, fetched by the provider, or `data:image/…;base64,…`.
+        url: String,
+        /// How closely to look: `low`, `high` or `auto`, for providers that take such advice.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        detail: Option<ImageDetail>,
+        /// As for text.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cache_control: Option<CacheControl>,
+    },
+}
+
+/// How closely a model looks at a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ImageDetail {
+    /// Few tokens.
+    Low,
+    /// Many.
+    High,
+    /// The provider decides.
+    Auto,
+}
+
+/// A mark for a provider that caches prompts when asked to (Anthropic): the prompt up to here, as `cache_control` is written there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CacheControl {
+    /// `ephemeral`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// How long, as the provider writes it (`5m`, `1h`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<String>,
+}
+
+/// What a provider wants to see again, word for word, when the conversation goes on: a signature of a thought, or the thought encrypted.
+/// Nobody else can read it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReasoningSeal {
+    /// The dialect that wrote it and understands it.
+    pub dialect: String,
+    /// What it wrote.
+    pub data: serde_json::Value,
 }
 
 impl Item {
@@ -105,7 +156,7 @@ impl Item {
 
     /// A whole message of one text.
     pub fn message(role: Role, text: impl Into<String>) -> Self {
-        let content = vec![ContentPart::Text { text: text.into() }];
+        let content = vec![ContentPart::text(text)];
         Self::new(ItemStatus::Completed, ItemContent::Message { role, content })
     }
 
@@ -121,9 +172,23 @@ impl Item {
     }
 }
 
+impl ContentPart {
+    /// Plain text.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::Text {
+            text: text.into(),
+            cache_control: None,
+        }
+    }
+}
+
 /// The text of a message's parts, joined.
 pub fn text_of(content: &[ContentPart]) -> String {
-    content.iter().map(|ContentPart::Text { text }| text.as_str()).collect()
+    let texts = content.iter().filter_map(|part| match part {
+        ContentPart::Text { text, .. } => Some(text.as_str()),
+        ContentPart::Image { .. } => None,
+    });
+    texts.collect()
 }
 
 /// Tokens that model calls have cost.
@@ -133,11 +198,41 @@ pub struct Usage {
     pub input_tokens: u64,
     /// Tokens written by the model, reasoning included.
     pub output_tokens: u64,
+    /// Those of `input_tokens` that the provider had in its cache.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cached_input_tokens: u64,
+    /// Those of `output_tokens` that were thoughts.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reasoning_tokens: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl Usage {
+    /// What was read and what was written, nothing of it cached or thought.
+    pub const fn of(input_tokens: u64, output_tokens: u64) -> Self {
+        Self {
+            input_tokens,
+            output_tokens,
+            cached_input_tokens: 0,
+            reasoning_tokens: 0,
+        }
+    }
+
+    /// All tokens.
+    pub const fn total(&self) -> u64 {
+        self.input_tokens.saturating_add(self.output_tokens)
+    }
 }
 
 impl std::ops::AddAssign for Usage {
     fn add_assign(&mut self, other: Self) {
         self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
         self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
+        self.cached_input_tokens = self.cached_input_tokens.saturating_add(other.cached_input_tokens);
+        self.reasoning_tokens = self.reasoning_tokens.saturating_add(other.reasoning_tokens);
     }
 }

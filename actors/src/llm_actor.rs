@@ -182,7 +182,8 @@ async fn try_once(route: &ModelRoute, request: ModelRequest, reporter: &Reporter
     let first_piece_by = last_moment.min(began + timeouts.first_byte);
     let mut pieces = timeout_at(first_piece_by, route.model.call(request))
         .await
-        .map_err(|_| timed_out())??;
+        .map_err(|_| timed_out())??
+        .pieces;
     let mut next_piece_by = first_piece_by;
     loop {
         let piece = timeout_at(next_piece_by, pieces.next())

@@ -5,11 +5,16 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::money::Money;
+
 /// The settings of a run. Stored agents will be resolved into one of these when a run starts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunSpec {
     /// A model name of `config.toml`.
     pub model: String,
+    /// Models that are asked in turn if none of the providers of `model` can answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallback_models: Vec<String>,
     /// What the model is told before the conversation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instructions: Option<String>,
@@ -34,6 +39,12 @@ pub struct RunLimits {
     /// Output tokens over all model calls; `None` leaves it to the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_output_tokens: Option<u64>,
+    /// Tokens, read and written, over all model calls; `None` is no limit. Checked before each call: one call may go over it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_total_tokens: Option<u64>,
+    /// US dollars over all model calls, by the prices in `config.toml`; `None` is no limit. Checked as `max_total_tokens`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_cost_usd: Option<Money>,
     /// Seconds from the first start to the end, whatever happens in between.
     pub deadline_seconds: u64,
 }

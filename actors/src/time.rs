@@ -4,6 +4,8 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Microseconds since the Unix epoch.
@@ -46,6 +48,17 @@ impl Timestamp {
     /// Microseconds since 1970-01-01T00:00:00Z.
     pub const fn as_micros(self) -> i64 {
         self.0
+    }
+
+    /// The day in UTC (at the ends of time: the first or last one there is).
+    pub fn utc_day(self) -> Date {
+        let bound = if self.0 < 0 {
+            jiff::Timestamp::MIN
+        } else {
+            jiff::Timestamp::MAX
+        };
+        let time = jiff::Timestamp::from_microsecond(self.0).unwrap_or(bound);
+        time.to_zoned(TimeZone::UTC).date()
     }
 
     /// This point in time and `duration` more (at the end of time: the end of time).

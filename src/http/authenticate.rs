@@ -41,10 +41,12 @@ pub(super) async fn guard_from_browsers(
 
 async fn guard_if_keyless(request: &ServiceRequest) -> Result<(), ApiError> {
     let state = state_of(request)?;
-    if state.parts.authenticator.is_keyless().await? {
-        refuse_foreign_pages(request)?;
+    match state.parts.authenticator.is_keyless().await {
+        Ok(false) => Ok(()),
+        // Whoever looks for what is broken must see it while the store is gone.
+        Ok(true) => refuse_foreign_pages(request),
+        Err(unknown) => refuse_foreign_pages(request).map_err(|_| unknown.into()),
     }
-    Ok(())
 }
 
 async fn admit(request: &ServiceRequest) -> Result<Caller, ApiError> {

@@ -4,6 +4,7 @@ use callboard_actors::encoding::EncodedEvents;
 use callboard_actors::event::QueuedReason;
 use callboard_actors::ids::{AccountId, InstanceId, KeyId, RunId};
 use callboard_actors::item::{Item, Usage};
+use callboard_actors::money::Money;
 use callboard_actors::ports::StoreError;
 use callboard_actors::ports::store::{Creation, Idempotency, KeyRecord, QueuedRun, RunProgress, RunRecord};
 use callboard_actors::run_state::RunState;
@@ -86,10 +87,8 @@ pub(super) fn run_record(row: &impl Columns) -> Result<RunRecord, StoreError> {
         waiting: waiting.map(|text| from_json(text, "waiting")).transpose()?,
         progress: RunProgress {
             steps: small(row, "steps")?,
-            usage: Usage {
-                input_tokens: unsigned(row, "input_tokens")?,
-                output_tokens: unsigned(row, "output_tokens")?,
-            },
+            usage: Usage::of(unsigned(row, "input_tokens")?, unsigned(row, "output_tokens")?),
+            cost: Money::ZERO,
         },
         next_seq: unsigned(row, "next_seq")?,
         reserved_seq: unsigned(row, "reserved_seq")?,

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use callboard::llm::simulated::SimulatedModel;
 use callboard_actors::ports::model::InvalidOption;
 use callboard_actors::ports::store::{Admission, Creation, Idempotency, NewRun};
-use callboard_actors::ports::{Model, ModelError, ModelRequest, ModelStream, StoreError};
+use callboard_actors::ports::{Model, ModelAnswer, ModelError, ModelRequest, StoreError};
 use callboard_actors::run_state::RunState;
 use callboard_actors::supervisor::messages::StartRun;
 use futures::StreamExt;
@@ -66,15 +66,17 @@ impl Drop for TellsWhenDropped {
 
 #[async_trait]
 impl Model for ToldModel {
-    async fn call(&self, request: ModelRequest) -> Result<ModelStream, ModelError> {
+    async fn call(&self, request: ModelRequest) -> Result<ModelAnswer, ModelError> {
         let told = TellsWhenDropped(self.answered.clone());
         let answer = self.inner.call(request).await?;
-        Ok(answer
-            .map(move |piece| {
-                let _told = &told;
-                piece
-            })
-            .boxed())
+        let pieces = answer.pieces.map(move |piece| {
+            let _told = &told;
+            piece
+        });
+        Ok(ModelAnswer {
+            pieces: pieces.boxed(),
+            ..answer
+        })
     }
 
     fn check_options(&self, options: &Map<String, Value>) -> Result<(), InvalidOption> {

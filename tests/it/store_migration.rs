@@ -194,6 +194,7 @@ async fn park(site: &Site, run: &str) {
         reserved_seq: 0,
         items: Vec::new(),
         progress: None,
+        charges: Vec::new(),
         change: Some(StateChange {
             to: RunState::Waiting,
             error: None,

@@ -2,15 +2,21 @@
 //!
 //! All futures run on the shared I/O runtime, never on an arbiter. A panic in an adapter is caught by whoever called it.
 
+pub mod answer_cache;
+pub mod budgets;
 pub mod event_log;
 pub mod fleet;
 pub mod model;
+pub mod rate_limits;
 pub mod store;
 mod store_rules;
 pub mod tool;
 
+pub use answer_cache::AnswerCache;
+pub use budgets::Budgets;
 pub use event_log::{EventLog, EventLogError, EventStream, LogHead, Reach};
 pub use fleet::Fleet;
-pub use model::{Model, ModelDelta, ModelError, ModelErrorKind, ModelRequest, ModelStream};
+pub use model::{Model, ModelAnswer, ModelDelta, ModelError, ModelErrorKind, ModelRequest, ModelStream};
+pub use rate_limits::RateLimits;
 pub use store::{Store, StoreError};
 pub use tool::{RetryClass, Tool, ToolCall, ToolDefinition, ToolError};

@@ -1,7 +1,8 @@
 //! Port `Model`: one call to a language model, streamed.
 //!
 //! An adapter makes exactly one attempt: it neither retries nor times out (but for connecting); `LlmActor` does both for all of them.
-//! Dropping the stream aborts the call.
+//! Dropping the stream aborts the call. An adapter is one provider, one key and one model of it: which of several to ask is decided
+//! before, by [`crate::llm`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use serde_json::{Map, Value};
 use crate::error::RunErrorCode;
 use crate::event::FinishReason;
 use crate::ids::RunId;
-use crate::item::{Item, Usage};
+use crate::item::{Item, ReasoningSeal, Usage};
 use crate::ports::tool::ToolDefinition;
 
 /// What the model says, in order. After an `Err` or `Finished` nothing comes.
@@ -23,7 +24,7 @@ pub type ModelStream = BoxStream<'static, Result<ModelDelta, ModelError>>;
 #[async_trait]
 pub trait Model: Send + Sync + 'static {
     /// Sends the request; returns when the provider has begun to answer.
-    async fn call(&self, request: ModelRequest) -> Result<ModelStream, ModelError>;
+    async fn call(&self, request: ModelRequest) -> Result<ModelAnswer, ModelError>;
 
     /// Checks `model_options` of a run before it is admitted. `Err` has the offending key and a sentence.
     fn check_options(&self, options: &Map<String, Value>) -> Result<(), InvalidOption>;
@@ -32,6 +33,44 @@ pub trait Model: Send + Sync + 'static {
     fn is_simulated(&self) -> bool {
         false
     }
+}
+
+/// An answer that has begun.
+pub struct ModelAnswer {
+    /// What the provider says of the room that is left under its limits.
+    pub hints: LimitHints,
+    /// What it says.
+    pub pieces: ModelStream,
+}
+
+impl ModelAnswer {
+    /// From a provider that says nothing of its limits.
+    pub fn unlimited(pieces: ModelStream) -> Self {
+        Self {
+            hints: LimitHints::default(),
+            pieces,
+        }
+    }
+}
+
+/// What a provider's headers say of the limits of the key that was used, after this call was counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LimitHints {
+    /// Calls per minute.
+    pub requests: WindowHint,
+    /// Tokens per minute.
+    pub tokens: WindowHint,
+}
+
+/// What a provider says of one of its limits; whatever it does not say is `None`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WindowHint {
+    /// What the limit is.
+    pub limit: Option<u64>,
+    /// What is left of it at this moment.
+    pub remaining: Option<u64>,
+    /// When all of it will be back.
+    pub resets_in: Option<Duration>,
 }
 
 /// An option that a model does not take.
@@ -72,6 +111,8 @@ pub enum ModelDelta {
     Text(String),
     /// The thought grows.
     Reasoning(String),
+    /// The thought is whole and carries this. What is thought next is another thought.
+    ReasoningSealed(ReasoningSeal),
     /// A tool call begins.
     ToolCallStarted {
         /// Tells parallel calls of one answer apart.
@@ -109,6 +150,8 @@ pub struct ModelError {
     pub message: String,
     /// How long the provider wants us to wait.
     pub retry_after: Option<Duration>,
+    /// What it says of its limits.
+    pub hints: Box<LimitHints>,
 }
 
 /// What sort of failure a model call met.
@@ -131,6 +174,25 @@ impl ModelError {
             kind,
             message: message.into(),
             retry_after: None,
+            hints: Box::default(),
+        }
+    }
+
+    /// Whether the key was refused: every further call with it would be.
+    pub fn is_key_refused(&self) -> bool {
+        matches!(self.kind, ModelErrorKind::Status(401 | 403))
+    }
+
+    /// Whether the key has used up a limit. (Anthropic's 529 and other 5xx are the provider's trouble, not the key's.)
+    pub fn is_rate_limited(&self) -> bool {
+        matches!(self.kind, ModelErrorKind::Status(429))
+    }
+
+    /// Whether it tells of trouble at the provider that another one may not have: what opens a circuit.
+    pub fn is_upstream_trouble(&self) -> bool {
+        match self.kind {
+            ModelErrorKind::Connection | ModelErrorKind::Timeout | ModelErrorKind::Protocol => true,
+            ModelErrorKind::Status(status) => matches!(status, 408 | 500..=599),
         }
     }
 

@@ -24,6 +24,8 @@ use crate::error::RunError;
 use crate::event::{EventBody, QueuedReason, WaitingReason};
 use crate::ids::{AccountId, InstanceId, KeyId, RunId};
 use crate::item::{Item, Usage};
+use crate::money::Money;
+use crate::ports::budgets::Charge;
 use crate::run_state::RunState;
 use crate::spec::RunSpec;
 use crate::time::Timestamp;
@@ -231,6 +233,8 @@ pub struct RunCommit {
     pub items: Vec<Item>,
     /// What the run cost so far and how many model calls it made, if that changed.
     pub progress: Option<RunProgress>,
+    /// What model calls of this step used. Charges travel with events, so that a repeated commit is recognised.
+    pub charges: Vec<Charge>,
     /// Where it goes, if it goes.
     pub change: Option<StateChange>,
 }
@@ -242,6 +246,8 @@ pub struct RunProgress {
     pub steps: u32,
     /// Tokens of all of them.
     pub usage: Usage,
+    /// What they cost.
+    pub cost: Money,
 }
 
 /// A move of a run.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{EventBody, FinishReason, ItemSeed};
 use crate::ids::ItemId;
-use crate::item::{ContentPart, Item, ItemContent, ItemStatus, Role, Usage};
+use crate::item::{ContentPart, Item, ItemContent, ItemStatus, ReasoningSeal, Role, Usage};
 use crate::ports::ModelDelta;
 use crate::time::Timestamp;
 
@@ -30,6 +30,8 @@ pub(crate) struct GrowingItem {
     pub(crate) index: u32,
     pub(crate) seed: ItemSeed,
     pub(crate) text: String,
+    /// Of a thought that is whole: what is thought next is another one.
+    pub(crate) seal: Option<ReasoningSeal>,
     pub(crate) created_at: Timestamp,
 }
 
@@ -56,9 +58,12 @@ impl GrowingItem {
         let content = match self.seed {
             ItemSeed::Message { role } => ItemContent::Message {
                 role,
-                content: vec![ContentPart::Text { text: self.text }],
+                content: vec![ContentPart::text(self.text)],
             },
-            ItemSeed::Reasoning => ItemContent::Reasoning { text: self.text },
+            ItemSeed::Reasoning => ItemContent::Reasoning {
+                text: self.text,
+                seal: self.seal,
+            },
             ItemSeed::ToolCall { call_id, name } => ItemContent::ToolCall {
                 call_id,
                 name,
@@ -105,6 +110,12 @@ impl Answer {
                 let event = |item_id, delta| EventBody::ReasoningDelta { item_id, delta };
                 self.grow(place, delta, max_bytes, events, event)?;
             }
+            // A provider may seal a thought that it does not show at all.
+            ModelDelta::ReasoningSealed(seal) => {
+                self.count(seal.data.to_string().len(), max_bytes)?;
+                let place = self.growing(ItemSeed::Reasoning, max_bytes, next_index, events)?;
+                self.items[place].seal = Some(seal);
+            }
             ModelDelta::ToolCallStarted { index, call_id, name } => {
                 self.count(call_id.len() + name.len(), max_bytes)?;
                 let call_id = self.unique_call_id(&call_id);
@@ -139,7 +150,7 @@ impl Answer {
         events: &mut Vec<EventBody>,
     ) -> Result<usize, AnswerError> {
         match self.items.last() {
-            Some(last) if last.seed == seed => Ok(self.items.len() - 1),
+            Some(last) if last.seed == seed && last.seal.is_none() => Ok(self.items.len() - 1),
             _ => self.add(seed, max_bytes, next_index, events),
         }
     }
@@ -157,6 +168,7 @@ impl Answer {
             index: *next_index,
             seed: seed.clone(),
             text: String::new(),
+            seal: None,
             created_at: Timestamp::now(),
         };
         *next_index += 1;

@@ -99,6 +99,7 @@ impl History {
             index,
             seed,
             text: String::new(),
+            seal: None,
             created_at,
         });
     }
@@ -125,6 +126,7 @@ mod tests {
             index: 0,
             seed: seed.clone(),
             text: String::new(),
+            seal: None,
             created_at: Timestamp::now(),
         };
         let open = ItemId::new();

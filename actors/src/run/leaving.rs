@@ -119,6 +119,7 @@ impl RunActor {
                 progress: Some(self.progress),
                 leave,
                 notify: true,
+                ..Record::default()
             },
             ctx,
         );

@@ -10,6 +10,7 @@ use crate::error::{RunError, RunErrorCode};
 use crate::event::{EventBody, FinishReason, ItemSeed};
 use crate::item::{Item, ItemContent, ItemStatus};
 use crate::llm_actor::{CallModel, ModelProgress, ModelReport};
+use crate::money::Money;
 use crate::ports::{ModelDelta, ModelError, ModelRequest};
 use crate::run::answer::Finish;
 use crate::run::leaving::Leave;
@@ -117,7 +118,10 @@ impl RunActor {
         let route = self.services.models.get(&record.spec.model);
         events.push(EventBody::ModelCompleted {
             step: self.progress.steps,
+            provider: String::new(),
             model: finish.model,
+            cached: false,
+            cost_usd: Money::ZERO,
             simulated: route.is_some_and(|route| route.model.is_simulated()),
             usage: finish.usage,
             finish_reason: finish.reason,

@@ -21,6 +21,7 @@ use crate::ids::{AccountId, RunId};
 use crate::item::Item;
 use crate::ledger::SlotHold;
 use crate::ports::StoreError;
+use crate::ports::budgets::Charge;
 use crate::ports::store::{ClaimRun, NewRun, RunCommit, RunProgress, StateChange};
 use crate::run::RunActor;
 use crate::services::{Durability, RunServices};
@@ -56,6 +57,8 @@ pub(crate) struct Record {
     pub(crate) events: Vec<EventBody>,
     pub(crate) items: Vec<Item>,
     pub(crate) progress: Option<RunProgress>,
+    /// What model calls used.
+    pub(crate) charges: Vec<Charge>,
     /// The run leaves `running`; its Slot is given back with the commit, before anyone can see the event.
     pub(crate) leave: Option<(StateChange, Option<SlotHold>)>,
     /// Tell the run when it is durable.
@@ -130,6 +133,7 @@ pub(crate) struct StoreActor {
 struct Gathered {
     items: Vec<Item>,
     progress: Option<RunProgress>,
+    charges: Vec<Charge>,
     leave: Option<(StateChange, Option<SlotHold>)>,
     notices: u64,
     /// Something that may not be shown before it is committed.
@@ -241,6 +245,7 @@ impl StoreActor {
             reserved_seq: 0,
             items: gathered.items,
             progress: gathered.progress,
+            charges: gathered.charges,
             change: None,
         };
         let mut slot = None;
@@ -341,6 +346,7 @@ impl Handler<Record> for StoreActor {
         let gathered = &mut self.gathered;
         let deltas_only = record.items.is_empty()
             && record.progress.is_none()
+            && record.charges.is_empty()
             && record.leave.is_none()
             && !record.notify
             && record.events.iter().all(EventBody::is_delta);
@@ -349,6 +355,7 @@ impl Handler<Record> for StoreActor {
             self.encoder.push(event);
         }
         gathered.items.extend(record.items);
+        gathered.charges.extend(record.charges);
         gathered.progress = record.progress.or(gathered.progress);
         gathered.notices += u64::from(record.notify);
         if gathered.leave.is_none() {

@@ -276,6 +276,7 @@ async fn give_back(services: &RunServices, record: &RunRecord) -> Result<(), Sto
         reserved_seq: 0,
         items: cut_off,
         progress: None,
+        charges: Vec::new(),
         change: Some(change),
     };
     services.store.commit(commit).await?;

@@ -166,6 +166,7 @@ fn record(id: RunId, stored: &StoredRun) -> RunRecord {
         epoch: stored.epoch,
         spec: RunSpec {
             model: "none".into(),
+            fallback_models: Vec::new(),
             instructions: None,
             tools: Vec::new(),
             model_options: serde_json::Map::new(),
@@ -173,6 +174,8 @@ fn record(id: RunId, stored: &StoredRun) -> RunRecord {
             limits: RunLimits {
                 max_steps: 1,
                 max_output_tokens: None,
+                max_total_tokens: None,
+                max_cost_usd: None,
                 deadline_seconds: 1,
             },
         },

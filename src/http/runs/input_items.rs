@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use callboard_actors::item::{ContentPart, ItemContent, Role};
+use callboard_actors::item::{CacheControl, ContentPart, ImageDetail, ItemContent, Role};
 use serde_json::Value;
 
 use crate::http::error::{ApiError, ErrorCode};
@@ -17,7 +17,7 @@ pub(super) fn read_input(value: &Value, max_items: usize) -> Result<Vec<ItemCont
         Value::String(said) if said.trim().is_empty() => Err(empty_input()),
         Value::String(said) => Ok(vec![ItemContent::Message {
             role: Role::User,
-            content: vec![ContentPart::Text { text: said.clone() }],
+            content: vec![ContentPart::text(said)],
         }]),
         Value::Array(items) if items.is_empty() => Err(empty_input()),
         Value::Array(items) if items.len() > max_items => Err(invalid_value(
@@ -134,7 +134,7 @@ fn read_message(value: &Value, path: &str) -> Result<ItemContent, ApiError> {
 
 fn read_content(value: &Value, path: &str) -> Result<Vec<ContentPart>, ApiError> {
     let parts = match value {
-        Value::String(said) => vec![ContentPart::Text { text: said.clone() }],
+        Value::String(said) => vec![ContentPart::text(said)],
         Value::Array(parts) => parts
             .iter()
             .enumerate()
@@ -142,7 +142,8 @@ fn read_content(value: &Value, path: &str) -> Result<Vec<ContentPart>, ApiError>
             .collect::<Result<_, _>>()?,
         other => return Err(wrong_type(path, "a string or a list of parts", other)),
     };
-    if parts.iter().all(|ContentPart::Text { text }| text.is_empty()) {
+    let is_empty = |part: &ContentPart| matches!(part, ContentPart::Text { text, .. } if text.is_empty());
+    if parts.iter().all(is_empty) {
         return Err(invalid_value(
             path,
             &format!("`{path}` is empty; leave the message out"),
@@ -152,16 +153,89 @@ fn read_content(value: &Value, path: &str) -> Result<Vec<ContentPart>, ApiError>
 }
 
 fn read_part(value: &Value, path: &str) -> Result<ContentPart, ApiError> {
-    let fields = Fields::of(value, path, &["type", "text"])?;
-    if fields.required_text("type")? != "text" {
+    let all_fields = &["type", "text", "url", "detail", "cache_control"];
+    match Fields::of(value, path, all_fields)?.required_text("type")? {
+        "text" => {
+            let fields = Fields::of(value, path, &["type", "text", "cache_control"])?;
+            Ok(ContentPart::Text {
+                text: text(fields.required("text")?, &fields.path_of("text"))?.to_owned(),
+                cache_control: read_cache_control(&fields)?,
+            })
+        }
+        "image" => {
+            let fields = Fields::of(value, path, &["type", "url", "detail", "cache_control"])?;
+            Ok(ContentPart::Image {
+                url: read_image_url(&fields)?,
+                detail: read_detail(&fields)?,
+                cache_control: read_cache_control(&fields)?,
+            })
+        }
+        _ => Err(invalid_value(
+            &format!("{path}.type"),
+            "a part of a message is of type text or image",
+        )),
+    }
+}
+
+fn read_image_url(fields: &Fields<'_>) -> Result<String, ApiError> {
+    let url = fields.required_text("url")?;
+    let is_data = || {
+        let (kind, data) = url.strip_prefix("data:image/")?.split_once(";base64,")?;
+        let is_kind = !kind.is_empty()
+            && kind
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+        let is_base64 = !data.is_empty()
+            && data
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte));
+        Some(is_kind && is_base64)
+    };
+    let is_link = || reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+    if is_data().unwrap_or_else(is_link) {
+        return Ok(url.to_owned());
+    }
+    // It is not repeated: it may be long, and may have a secret in it.
+    Err(invalid_value(
+        &fields.path_of("url"),
+        "the `url` of an image begins with https://, http:// or data:image/…;base64,",
+    ))
+}
+
+fn read_detail(fields: &Fields<'_>) -> Result<Option<ImageDetail>, ApiError> {
+    match fields.optional_text("detail")? {
+        None => Ok(None),
+        Some("low") => Ok(Some(ImageDetail::Low)),
+        Some("high") => Ok(Some(ImageDetail::High)),
+        Some("auto") => Ok(Some(ImageDetail::Auto)),
+        Some(_) => Err(invalid_value(
+            &fields.path_of("detail"),
+            "the `detail` of an image is low, high or auto",
+        )),
+    }
+}
+
+fn read_cache_control(fields: &Fields<'_>) -> Result<Option<CacheControl>, ApiError> {
+    let Some(value) = fields.optional("cache_control") else {
+        return Ok(None);
+    };
+    let path = fields.path_of("cache_control");
+    let mark = Fields::of(value, &path, &["type", "ttl"])?;
+    if mark.required_text("type")? != "ephemeral" {
+        let message = "the `type` of `cache_control` is ephemeral";
+        return Err(invalid_value(&mark.path_of("type"), message));
+    }
+    let ttl = mark.optional_text("ttl")?;
+    if ttl.is_some_and(|ttl| !matches!(ttl, "5m" | "1h")) {
         return Err(invalid_value(
-            &fields.path_of("type"),
-            "a part of a message is of type text",
+            &mark.path_of("ttl"),
+            "the `ttl` of `cache_control` is 5m or 1h",
         ));
     }
-    Ok(ContentPart::Text {
-        text: text(fields.required("text")?, &fields.path_of("text"))?.to_owned(),
-    })
+    Ok(Some(CacheControl {
+        kind: "ephemeral".into(),
+        ttl: ttl.map(str::to_owned),
+    }))
 }
 
 fn read_name(fields: &Fields<'_>, name: &str) -> Result<String, ApiError> {

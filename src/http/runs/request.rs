@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use callboard_actors::event::MAX_SEQ;
 use callboard_actors::item::{ContentPart, ItemContent};
+use callboard_actors::money::Money;
 use callboard_actors::spec::{RunLimits, RunSpec};
 use callboard_actors::supervisor::messages::OnLimit;
 use serde::Serialize;
@@ -17,6 +19,7 @@ use crate::http::state::Catalog;
 const KNOWN_FIELDS: &[&str] = &[
     "input",
     "model",
+    "fallback_models",
     "instructions",
     "tools",
     "metadata",
@@ -27,12 +30,17 @@ const KNOWN_FIELDS: &[&str] = &[
     "agent",
 ];
 
+/// Models that a run may name beside its first.
+const MAX_FALLBACK_MODELS: usize = 8;
+
 /// What a client asked for, nothing filled in. Its serialised form decides whether two requests are the same.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct RunRequest {
     pub(super) input: Vec<ItemContent>,
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    fallback_models: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     instructions: Option<String>,
     tools: Vec<String>,
@@ -51,6 +59,10 @@ struct RequestedLimits {
     max_steps: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_output_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_total_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_cost_usd: Option<Money>,
     #[serde(skip_serializing_if = "Option::is_none")]
     deadline_seconds: Option<u64>,
 }
@@ -77,8 +89,9 @@ impl RunRequest {
         Ok(Self {
             input,
             model: fields.optional_text("model")?.map(str::to_owned),
+            fallback_models: read_names(&fields, "fallback_models", "model", MAX_FALLBACK_MODELS)?,
             instructions: instructions.map(str::to_owned),
-            tools: read_tools(&fields, bounds)?,
+            tools: read_names(&fields, "tools", "tool", bounds.max_tools)?,
             metadata: read_metadata(&fields, bounds)?,
             model_options: fields.optional_object("model_options")?.cloned().unwrap_or_default(),
             limits: read_limits(&fields, bounds)?,
@@ -99,16 +112,10 @@ impl RunRequest {
     /// Fills in what the client left open and checks names against what this server has.
     pub(super) fn resolve(&self, catalog: &Catalog, bounds: &RunRequestLimits) -> Result<RunSpec, ApiError> {
         let model_name = self.model.as_deref().unwrap_or(&bounds.default_model);
-        let Some(model) = catalog.model(model_name) else {
-            let known: Vec<&str> = catalog.model_names().collect();
-            return Err(unknown_name(
-                ErrorCode::UnknownModel,
-                "model",
-                "model",
-                model_name,
-                &known,
-            ));
-        };
+        self.check_model(catalog, model_name, "model")?;
+        for (index, fallback) in self.fallback_models.iter().enumerate() {
+            self.check_model(catalog, fallback, &format!("fallback_models[{index}]"))?;
+        }
         for (index, tool) in self.tools.iter().enumerate() {
             if !catalog.has_tool(tool) {
                 let known: Vec<&str> = catalog.tool_names().collect();
@@ -116,11 +123,6 @@ impl RunRequest {
                 return Err(unknown_name(ErrorCode::UnknownTool, "tool", &param, tool, &known));
             }
         }
-        model.check_options(&self.model_options).map_err(|invalid| {
-            let param = format!("model_options.{}", invalid.key);
-            let message = format!("the model `{model_name}` does not take `{param}`: {}", invalid.problem);
-            ApiError::new(ErrorCode::InvalidModelOption, message).with_param(param)
-        })?;
         let limits = RunLimits {
             max_steps: self
                 .limits
@@ -128,6 +130,8 @@ impl RunRequest {
                 .and_then(|steps| u32::try_from(steps).ok())
                 .unwrap_or(bounds.default_max_steps),
             max_output_tokens: self.limits.max_output_tokens.or(bounds.default_max_output_tokens),
+            max_total_tokens: self.limits.max_total_tokens,
+            max_cost_usd: self.limits.max_cost_usd,
             deadline_seconds: self
                 .limits
                 .deadline_seconds
@@ -135,11 +139,27 @@ impl RunRequest {
         };
         Ok(RunSpec {
             model: model_name.to_owned(),
+            fallback_models: self.fallback_models.clone(),
             instructions: self.instructions.clone(),
             tools: self.tools.clone(),
             model_options: self.model_options.clone(),
             metadata: self.metadata.clone(),
             limits,
+        })
+    }
+}
+
+impl RunRequest {
+    /// Whether there is such a model, and whether it takes the run's options.
+    fn check_model(&self, catalog: &Catalog, name: &str, param: &str) -> Result<(), ApiError> {
+        let Some(model) = catalog.model(name) else {
+            let known: Vec<&str> = catalog.model_names().collect();
+            return Err(unknown_name(ErrorCode::UnknownModel, "model", param, name, &known));
+        };
+        model.check_options(&self.model_options).map_err(|invalid| {
+            let param = format!("model_options.{}", invalid.key);
+            let message = format!("the model `{name}` does not take `{param}`: {}", invalid.problem);
+            ApiError::new(ErrorCode::InvalidModelOption, message).with_param(param)
         })
     }
 }
@@ -157,14 +177,21 @@ fn at_most(field: &str, bytes: usize, limit: usize) -> Result<(), ApiError> {
 /// Bytes of what an item says.
 fn text_bytes(content: &ItemContent) -> usize {
     match content {
-        ItemContent::Message { content, .. } => content.iter().map(|ContentPart::Text { text }| text.len()).sum(),
-        ItemContent::Reasoning { text } => text.len(),
+        ItemContent::Message { content, .. } => content.iter().map(part_bytes).sum(),
+        ItemContent::Reasoning { text, .. } => text.len(),
         ItemContent::ToolCall {
             call_id,
             name,
             arguments,
         } => call_id.len() + name.len() + arguments.len(),
         ItemContent::ToolResult { call_id, output, .. } => call_id.len() + output.len(),
+    }
+}
+
+fn part_bytes(part: &ContentPart) -> usize {
+    match part {
+        ContentPart::Text { text, .. } => text.len(),
+        ContentPart::Image { url, .. } => url.len(),
     }
 }
 
@@ -175,24 +202,25 @@ fn unknown_name(code: ErrorCode, what: &str, param: &str, name: &str, known: &[&
         .with_detail("available", known.to_vec())
 }
 
-fn read_tools(fields: &Fields<'_>, bounds: &RunRequestLimits) -> Result<Vec<String>, ApiError> {
-    let listed = fields.optional_list("tools")?.unwrap_or_default();
-    if listed.len() > bounds.max_tools {
+/// A list of names, each once.
+fn read_names(fields: &Fields<'_>, field: &str, what: &str, most: usize) -> Result<Vec<String>, ApiError> {
+    let listed = fields.optional_list(field)?.unwrap_or_default();
+    if listed.len() > most {
         return Err(invalid_value(
-            "tools",
-            &format!("a run may have at most {} tools", bounds.max_tools),
+            field,
+            &format!("`{field}` may name at most {most} {what}s"),
         ));
     }
-    let mut tools: Vec<String> = Vec::with_capacity(listed.len());
+    let mut names: Vec<String> = Vec::with_capacity(listed.len());
     for (index, value) in listed.iter().enumerate() {
-        let path = format!("tools[{index}]");
+        let path = format!("{field}[{index}]");
         let name = text(value, &path)?;
-        if tools.iter().any(|tool| tool == name) {
-            return Err(invalid_value(&path, &format!("the tool `{name}` is listed twice")));
+        if names.iter().any(|known| known == name) {
+            return Err(invalid_value(&path, &format!("the {what} `{name}` is listed twice")));
         }
-        tools.push(name.to_owned());
+        names.push(name.to_owned());
     }
-    Ok(tools)
+    Ok(names)
 }
 
 fn read_metadata(fields: &Fields<'_>, bounds: &RunRequestLimits) -> Result<BTreeMap<String, String>, ApiError> {
@@ -224,12 +252,38 @@ fn read_limits(fields: &Fields<'_>, bounds: &RunRequestLimits) -> Result<Request
     let Some(value) = fields.optional("limits") else {
         return Ok(RequestedLimits::default());
     };
-    let limits = Fields::of(value, "limits", &["max_steps", "max_output_tokens", "deadline_seconds"])?;
+    let known = [
+        "max_steps",
+        "max_output_tokens",
+        "max_total_tokens",
+        "max_cost_usd",
+        "deadline_seconds",
+    ];
+    let limits = Fields::of(value, "limits", &known)?;
     Ok(RequestedLimits {
         max_steps: limits.optional_count("max_steps", 1, bounds.max_steps_ceiling.into())?,
         max_output_tokens: limits.optional_count("max_output_tokens", 1, bounds.max_output_tokens_ceiling)?,
+        max_total_tokens: limits.optional_count("max_total_tokens", 1, MAX_SEQ)?,
+        max_cost_usd: read_cost(&limits)?,
         deadline_seconds: limits.optional_count("deadline_seconds", 1, bounds.deadline_ceiling.as_secs())?,
     })
+}
+
+fn read_cost(limits: &Fields<'_>) -> Result<Option<Money>, ApiError> {
+    let Some(value) = limits.optional("max_cost_usd") else {
+        return Ok(None);
+    };
+    let path = limits.path_of("max_cost_usd");
+    let dollars = value
+        .as_f64()
+        .ok_or_else(|| wrong_type(&path, "a number of US dollars", value))?;
+    match Money::from_dollars(dollars) {
+        Some(cost) if !cost.is_zero() => Ok(Some(cost)),
+        _ => Err(invalid_value(
+            &path,
+            &format!("`{path}` must be more than 0, and at most {}", Money::MAX.dollars()),
+        )),
+    }
 }
 
 fn read_on_limit(fields: &Fields<'_>) -> Result<OnLimit, ApiError> {

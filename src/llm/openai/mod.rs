@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use callboard_actors::ports::model::InvalidOption;
-use callboard_actors::ports::{Model, ModelDelta, ModelError, ModelErrorKind, ModelRequest, ModelStream};
+use callboard_actors::ports::{Model, ModelAnswer, ModelDelta, ModelError, ModelErrorKind, ModelRequest};
 use callboard_actors::time::Timestamp;
 use futures::stream::{self, StreamExt};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -107,7 +107,7 @@ impl OpenAiModel {
 
 #[async_trait]
 impl Model for OpenAiModel {
-    async fn call(&self, request: ModelRequest) -> Result<ModelStream, ModelError> {
+    async fn call(&self, request: ModelRequest) -> Result<ModelAnswer, ModelError> {
         let body = serde_json::to_vec(&wire::ChatRequest::new(&self.upstream_model, &request))
             .map_err(|_| protocol("the request could not be written"))?;
         let mut call = self
@@ -136,7 +136,7 @@ impl Model for OpenAiModel {
             fold: ChunkFold::default(),
             pieces: VecDeque::new(),
         };
-        Ok(stream::unfold(reading, Reading::next).boxed())
+        Ok(ModelAnswer::unlimited(stream::unfold(reading, Reading::next).boxed()))
     }
 
     fn check_options(&self, options: &Map<String, Value>) -> Result<(), InvalidOption> {

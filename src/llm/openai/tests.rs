@@ -38,10 +38,7 @@ fn unknown_fields_and_empty_choices_are_ignored() {
         "[DONE]",
         r#"{"choices":[{"delta":{"content":"after the end"}}]}"#,
     ];
-    let usage = Usage {
-        input_tokens: 3,
-        output_tokens: 4,
-    };
+    let usage = Usage::of(3, 4);
     let end = ModelDelta::Finished {
         reason: FinishReason::Stop,
         usage,

@@ -148,6 +148,8 @@ fn write_piece(text: &mut String, id: &str, piece: &ModelDelta, first: bool, inc
     let mut delta = match piece {
         ModelDelta::Text(content) => json!({"content": content}),
         ModelDelta::Reasoning(content) => json!({"reasoning_content": content}),
+        // This dialect has no such thing.
+        ModelDelta::ReasoningSealed(_) => return,
         ModelDelta::ToolCallStarted { index, call_id, name } => json!({"tool_calls": [
             {"index": index, "id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}
         ]}),
@@ -208,7 +210,7 @@ async fn whole(performance: Performance, _call: OpenCall) -> HttpResponse {
         for piece in pieces {
             match piece {
                 ModelDelta::Text(text) => content.push_str(&text),
-                ModelDelta::Reasoning(_) => {}
+                ModelDelta::Reasoning(_) | ModelDelta::ReasoningSealed(_) => {}
                 ModelDelta::ToolCallStarted { call_id, name, .. } => {
                     calls.push(json!({"id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}));
                 }

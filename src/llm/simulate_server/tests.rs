@@ -57,7 +57,7 @@ fn request(simulate: Value, attempt: u32) -> ModelRequest {
 
 async fn answer(model: &impl Model, simulate: Value, attempt: u32) -> Result<Vec<ModelDelta>, ModelError> {
     let stream = model.call(request(simulate, attempt)).await?;
-    stream.collect::<Vec<_>>().await.into_iter().collect()
+    stream.pieces.collect::<Vec<_>>().await.into_iter().collect()
 }
 
 fn text(pieces: &[ModelDelta]) -> String {

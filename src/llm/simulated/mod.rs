@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use callboard_actors::item::{Item, ItemContent, text_of};
 use callboard_actors::ports::model::InvalidOption;
-use callboard_actors::ports::{Model, ModelError, ModelErrorKind, ModelRequest, ModelStream};
+use callboard_actors::ports::{Model, ModelAnswer, ModelError, ModelErrorKind, ModelRequest, ModelStream};
 use futures::StreamExt;
 use futures::stream;
 use serde_json::{Map, Value};
@@ -33,7 +33,7 @@ impl SimulatedModel {
 
 #[async_trait]
 impl Model for SimulatedModel {
-    async fn call(&self, request: ModelRequest) -> Result<ModelStream, ModelError> {
+    async fn call(&self, request: ModelRequest) -> Result<ModelAnswer, ModelError> {
         let options = SimulateOptions::from_model_options(&request.options, &self.defaults)
             .map_err(|error| ModelError::new(ModelErrorKind::Status(400), error.to_string()))?;
         let performance = performance_of(&request, options);
@@ -58,7 +58,7 @@ impl Model for SimulatedModel {
             Act::Say(pieces) => stream::iter(pieces).map(Ok).boxed(),
             Act::Fail(kind) => fail(kind),
         });
-        Ok(pieces.boxed())
+        Ok(ModelAnswer::unlimited(pieces.boxed()))
     }
 
     fn check_options(&self, options: &Map<String, Value>) -> Result<(), InvalidOption> {

@@ -170,8 +170,8 @@ impl Performance {
     fn finished(&self, reason: FinishReason, output_tokens: u64) -> ModelDelta {
         let output_tokens = output_tokens + u64::from(self.options.reasoning_tokens);
         let usage = Usage {
-            input_tokens: self.input_tokens,
-            output_tokens,
+            reasoning_tokens: self.options.reasoning_tokens.into(),
+            ..Usage::of(self.input_tokens, output_tokens)
         };
         ModelDelta::Finished {
             reason,

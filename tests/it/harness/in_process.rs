@@ -224,6 +224,7 @@ pub(crate) fn start_of(simulate: serde_json::Value, tools: &[&str]) -> StartRun 
         tier: "one".into(),
         spec: RunSpec {
             model: "simulated".into(),
+            fallback_models: Vec::new(),
             instructions: None,
             tools: tools.iter().map(|tool| (*tool).to_owned()).collect(),
             model_options: serde_json::Map::from_iter([("simulate".to_owned(), simulate)]),
@@ -231,6 +232,8 @@ pub(crate) fn start_of(simulate: serde_json::Value, tools: &[&str]) -> StartRun 
             limits: RunLimits {
                 max_steps: 5,
                 max_output_tokens: None,
+                max_total_tokens: None,
+                max_cost_usd: None,
                 deadline_seconds: 600,
             },
         },

@@ -10,6 +10,7 @@ use super::fixtures::{
 use crate::encoding::EncodedEvents;
 use crate::event::EventBody;
 use crate::item::{Item, Role, Usage};
+use crate::money::Money;
 use crate::ports::fleet::{ClaimNext, FleetAdmission, MayWait};
 use crate::ports::store::{RunCommit, RunProgress, RunQuery, RunRecord};
 use crate::ports::{Store, StoreError};
@@ -237,10 +238,8 @@ pub async fn a_claimed_run_has_all_it_had(fresh: &FreshFleet) {
         items: vec![Item::message(Role::Assistant, "half way")],
         progress: Some(RunProgress {
             steps: 3,
-            usage: Usage {
-                input_tokens: 5,
-                output_tokens: 6,
-            },
+            usage: Usage::of(5, 6),
+            cost: Money::from_nanos(7),
         }),
         ..delta_commit(&run, 4)
     };

@@ -10,6 +10,7 @@ use crate::encoding::encode;
 use crate::event::EventBody;
 use crate::ids::RunId;
 use crate::item::{Item, Role, Usage};
+use crate::money::Money;
 use crate::ports::Store;
 use crate::ports::StoreError;
 use crate::ports::store::{NewRun, RunCommit, RunProgress, RunRecord};
@@ -23,9 +24,11 @@ pub async fn a_commit_writes_all_its_parts(store: Arc<dyn Store>) {
     let progress = RunProgress {
         steps: 2,
         usage: Usage {
-            input_tokens: 1 << 40,
-            output_tokens: 7,
+            cached_input_tokens: 5,
+            reasoning_tokens: 6,
+            ..Usage::of(1 << 40, 7)
         },
+        cost: Money::from_nanos(1 << 50),
     };
     let step = RunCommit {
         items: items[..2].to_vec(),
@@ -103,6 +106,7 @@ async fn assert_fenced(store: &Arc<dyn Store>, commit: RunCommit, why: &str) {
     everything.progress = Some(RunProgress {
         steps: 99,
         usage: Usage::default(),
+        cost: Money::ZERO,
     });
     let deltas_only = RunCommit {
         items: Vec::new(),

@@ -23,6 +23,7 @@ pub(in crate::testing) fn account(name: &str) -> AccountId {
 pub(in crate::testing) fn spec() -> RunSpec {
     RunSpec {
         model: "simulated".into(),
+        fallback_models: Vec::new(),
         instructions: Some("answer in \"one\" line\nand \\ no more: ü \u{1F980} \u{0}".into()),
         tools: vec!["clock".into()],
         model_options: [("temperature".to_owned(), 0.1.into())].into_iter().collect(),
@@ -30,6 +31,8 @@ pub(in crate::testing) fn spec() -> RunSpec {
         limits: RunLimits {
             max_steps: 8,
             max_output_tokens: Some(u64::from(u32::MAX) + 1),
+            max_total_tokens: None,
+            max_cost_usd: None,
             deadline_seconds: 600,
         },
     }
@@ -118,6 +121,7 @@ pub(in crate::testing) fn commit(record: &RunRecord) -> RunCommit {
         reserved_seq: 0,
         items: Vec::new(),
         progress: None,
+        charges: Vec::new(),
         change: None,
     }
 }

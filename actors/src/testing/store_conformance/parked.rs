@@ -10,6 +10,7 @@ use crate::error::RunError;
 use crate::event::{EventBody, LostEvents, QueuedReason, WaitingReason};
 use crate::ids::RunId;
 use crate::item::Usage;
+use crate::money::Money;
 use crate::ports::store::{Claim, ParkedOutcome, ParkedUpdate, RunCommit, RunProgress, RunRecord};
 use crate::ports::{Store, StoreError};
 use crate::run_state::RunState;
@@ -56,12 +57,13 @@ pub async fn an_update_is_numbered_by_the_store(store: Arc<dyn Store>) {
 /// The last event carries the error and what the run has cost so far.
 pub async fn an_ending_is_told_by_the_store(store: Arc<dyn Store>) {
     let run = running(&store, "acme").await;
-    let usage = Usage {
-        input_tokens: 5,
-        output_tokens: 6,
-    };
+    let usage = Usage::of(5, 6);
     let wait = RunCommit {
-        progress: Some(RunProgress { steps: 1, usage }),
+        progress: Some(RunProgress {
+            steps: 1,
+            usage,
+            cost: Money::ZERO,
+        }),
         ..move_commit(&run, RunState::Waiting)
     };
     store.commit(wait).await.expect("waits");

@@ -10,6 +10,7 @@ use crate::encoding::{EncodedEvents, encode};
 use crate::event::{EventBody, QueuedReason, WaitingReason};
 use crate::ids::InstanceId;
 use crate::item::{Item, Role, Usage};
+use crate::money::Money;
 use crate::ports::store::{Creation, NewRun, RunCommit, RunProgress, RunRecord};
 use crate::ports::{Store, StoreError};
 use crate::run_state::RunState;
@@ -20,10 +21,8 @@ fn step(run: &RunRecord, steps: u32) -> RunCommit {
         items: vec![Item::message(Role::Assistant, format!("answer {steps}"))],
         progress: Some(RunProgress {
             steps,
-            usage: Usage {
-                input_tokens: u64::from(steps),
-                output_tokens: 1,
-            },
+            usage: Usage::of(u64::from(steps), 1),
+            cost: Money::from_nanos(u64::from(steps)),
         }),
         reserved_seq: u64::from(steps) * 1000,
         ..delta_commit(run, 3)

@@ -26,6 +26,7 @@ pub(super) fn starting(limit: u32) -> NewRun {
         idempotency: None,
         spec: RunSpec {
             model: "fast".into(),
+            fallback_models: Vec::new(),
             instructions: None,
             tools: Vec::new(),
             model_options: serde_json::Map::new(),
@@ -33,6 +34,8 @@ pub(super) fn starting(limit: u32) -> NewRun {
             limits: RunLimits {
                 max_steps: 1,
                 max_output_tokens: None,
+                max_total_tokens: None,
+                max_cost_usd: None,
                 deadline_seconds: 60,
             },
         },
@@ -59,6 +62,7 @@ pub(super) fn ending(run: RunId) -> RunCommit {
         reserved_seq: 0,
         items: Vec::new(),
         progress: None,
+        charges: Vec::new(),
         change: Some(StateChange {
             to: RunState::Cancelled,
             error: None,

@@ -4,6 +4,7 @@ use callboard_actors::encoding::encode;
 use callboard_actors::event::EventBody;
 use callboard_actors::ids::{InstanceId, RunId};
 use callboard_actors::item::{Item, Role, Usage};
+use callboard_actors::money::Money;
 use callboard_actors::ports::Store;
 use callboard_actors::ports::store::{Admission, Creation, NewRun, RunCommit, RunProgress, StateChange};
 use callboard_actors::run_state::RunState;
@@ -15,6 +16,7 @@ use super::open;
 pub(super) fn new_run() -> NewRun {
     let spec = RunSpec {
         model: "simulated".into(),
+        fallback_models: Vec::new(),
         instructions: None,
         tools: Vec::new(),
         model_options: serde_json::Map::new(),
@@ -22,6 +24,8 @@ pub(super) fn new_run() -> NewRun {
         limits: RunLimits {
             max_steps: 8,
             max_output_tokens: None,
+            max_total_tokens: None,
+            max_cost_usd: None,
             deadline_seconds: 600,
         },
     };
@@ -51,6 +55,7 @@ fn commit(run: &NewRun, first_seq: u64, event: EventBody) -> RunCommit {
         reserved_seq: 0,
         items: Vec::new(),
         progress: None,
+        charges: Vec::new(),
         change: None,
     }
 }
@@ -67,7 +72,12 @@ pub(super) fn ending(run: &NewRun, first_seq: u64) -> RunCommit {
             Item::message(Role::Assistant, "hi"),
             Item::message(Role::Assistant, "there"),
         ],
-        progress: Some(RunProgress { steps: 1, usage }),
+        progress: Some(RunProgress {
+            steps: 1,
+            usage,
+            cost: Money::from_nanos(9),
+        }),
+        charges: Vec::new(),
         change: Some(StateChange {
             to: RunState::Completed,
             error: None,
