@@ -84,7 +84,7 @@ pub enum EventBody {
         /// Milliseconds until then.
         delay_ms: u64,
     },
-    /// The next model call waits: the limits of the keys leave no room at the moment. Told once per wait, and again when the reason changes.
+    /// The next model call waits: the limits of the keys leave no room at the moment. Told once per wait, unless that is short.
     #[serde(rename = "model.waiting")]
     ModelWaiting {
         /// What there is too little of.

@@ -13,7 +13,7 @@ pub mod event;
 pub mod ids;
 pub mod item;
 pub mod ledger;
-mod llm_actor;
+pub mod llm;
 pub mod money;
 pub mod permits;
 pub mod ports;

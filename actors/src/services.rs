@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ports::{EventLog, Model, Store, Tool};
-use crate::retry::RetryPolicy;
+use crate::llm::{AccountBudgets, AnswerSharing, ModelRoute};
+use crate::ports::{EventLog, Store, Tool};
 
 /// The ports, the I/O runtime and the settings, shared by all runs.
 #[derive(Clone)]
@@ -16,34 +16,16 @@ pub struct RunServices {
     pub log: Arc<dyn EventLog>,
     /// Models by the name that clients use.
     pub models: HashMap<String, Arc<ModelRoute>>,
+    /// What accounts may use; `None` if no tier has a budget.
+    pub account_budgets: Option<AccountBudgets>,
+    /// Answers that are given again; `None` if no route has any.
+    pub shared_answers: Option<AnswerSharing>,
     /// Tools by name.
     pub tools: BTreeMap<String, Arc<dyn Tool>>,
     /// The multi-thread runtime on which all I/O of the runs happens.
     pub io: tokio::runtime::Handle,
     /// Bounds.
     pub settings: RunSettings,
-}
-
-/// A model and how long to wait for it.
-#[derive(Clone)]
-pub struct ModelRoute {
-    /// The adapter.
-    pub model: Arc<dyn Model>,
-    /// How long each part of a call may take.
-    pub timeouts: ModelTimeouts,
-    /// When a failed call is made again.
-    pub retry: RetryPolicy,
-}
-
-/// How long each part of a model call may take. Connecting is bounded by the adapter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ModelTimeouts {
-    /// From the request to the first piece of the answer.
-    pub first_byte: Duration,
-    /// Between two pieces.
-    pub idle: Duration,
-    /// The whole call.
-    pub call: Duration,
 }
 
 /// Bounds of a run.

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use callboard_actors::llm::ModelRoute;
 use callboard_actors::ports::{EventLog, Model, Store, Tool};
-use callboard_actors::services::{ModelRoute, RunServices};
+use callboard_actors::services::RunServices;
 use tokio::runtime::Handle;
 
 use super::parts;
@@ -24,7 +25,7 @@ pub(super) fn run_services(
 ) -> anyhow::Result<RunServices> {
     let mut models = HashMap::new();
     for (name, model) in &config.models {
-        let route = model_route(model).with_context(|| format!("models.{name}"))?;
+        let route = model_route(name, model).with_context(|| format!("models.{name}"))?;
         models.insert(name.clone(), Arc::new(route));
     }
     let mut tools: BTreeMap<String, Arc<dyn Tool>> = BTreeMap::new();
@@ -42,13 +43,15 @@ pub(super) fn run_services(
         store,
         log,
         models,
+        account_budgets: None,
+        shared_answers: None,
         tools,
         io,
         settings: config.run_settings(),
     })
 }
 
-fn model_route(config: &ModelConfig) -> anyhow::Result<ModelRoute> {
+fn model_route(name: &str, config: &ModelConfig) -> anyhow::Result<ModelRoute> {
     let calls = &config.calls;
     let model: Arc<dyn Model> = match &config.provider {
         ProviderConfig::Simulated => Arc::new(SimulatedModel::default()),
@@ -70,18 +73,10 @@ fn model_route(config: &ModelConfig) -> anyhow::Result<ModelRoute> {
             Arc::new(OpenAiModel::new(options)?)
         }
     };
-    Ok(ModelRoute {
-        model,
-        timeouts: calls.timeouts(),
-        retry: calls.retry_policy(),
-    })
+    Ok(ModelRoute::to(name, model, calls.settings()))
 }
 
 pub(super) fn catalog(services: &RunServices) -> Catalog {
-    let models = services
-        .models
-        .iter()
-        .map(|(name, route)| (name.clone(), route.model.clone()))
-        .collect();
+    let models = services.models.clone().into_iter().collect();
     Catalog::new(models, services.tools.keys().cloned().collect())
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use callboard_actors::llm::{CallSettings, ModelTimeouts};
 use callboard_actors::retry::RetryPolicy;
-use callboard_actors::services::ModelTimeouts;
 use serde::Deserialize;
 
 use super::values;
@@ -57,6 +57,14 @@ pub struct ModelCallConfig {
     /// The longest wait.
     #[serde(deserialize_with = "values::duration")]
     pub backoff_maximum: Duration,
+    /// How long a call may wait for room under the limits of the keys.
+    #[serde(deserialize_with = "values::duration")]
+    pub longest_wait: Duration,
+    /// Output tokens that are reserved for an answer where the run sets no limit.
+    pub expected_output_tokens: u64,
+    /// How long an answer of temperature 0 is given again; `None` is never.
+    #[serde(deserialize_with = "values::duration_or_none")]
+    pub cache_for: Option<Duration>,
     /// Unused connections that are kept open.
     pub max_idle_connections: usize,
     /// Bytes of one event of the provider's stream.
@@ -65,8 +73,7 @@ pub struct ModelCallConfig {
 }
 
 impl ModelCallConfig {
-    /// How long each part of a call may take, connecting aside.
-    pub fn timeouts(&self) -> ModelTimeouts {
+    fn timeouts(&self) -> ModelTimeouts {
         ModelTimeouts {
             first_byte: self.first_byte_timeout,
             idle: self.idle_timeout,
@@ -74,8 +81,18 @@ impl ModelCallConfig {
         }
     }
 
-    /// When a failed call is made again.
-    pub fn retry_policy(&self) -> RetryPolicy {
+    /// How calls are made.
+    pub fn settings(&self) -> CallSettings {
+        CallSettings {
+            timeouts: self.timeouts(),
+            retry: self.retry_policy(),
+            longest_wait: self.longest_wait,
+            expected_output_tokens: self.expected_output_tokens,
+            cache_for: self.cache_for,
+        }
+    }
+
+    fn retry_policy(&self) -> RetryPolicy {
         RetryPolicy {
             max_attempts: self.max_attempts,
             initial_backoff: self.backoff_initial,
@@ -105,6 +122,11 @@ pub(super) struct ModelTable {
     backoff_initial: Option<Duration>,
     #[serde(deserialize_with = "values::optional_duration")]
     backoff_maximum: Option<Duration>,
+    #[serde(deserialize_with = "values::optional_duration")]
+    longest_wait: Option<Duration>,
+    expected_output_tokens: Option<u64>,
+    #[serde(deserialize_with = "values::optional_duration")]
+    cache_for: Option<Duration>,
     max_idle_connections: Option<usize>,
     #[serde(deserialize_with = "values::optional_memory_size")]
     max_event_size: Option<usize>,
@@ -129,6 +151,13 @@ impl ModelTable {
             max_attempts: self.max_attempts.unwrap_or(defaults.max_attempts),
             backoff_initial: self.backoff_initial.unwrap_or(defaults.backoff_initial),
             backoff_maximum: self.backoff_maximum.unwrap_or(defaults.backoff_maximum),
+            longest_wait: self.longest_wait.unwrap_or(defaults.longest_wait),
+            expected_output_tokens: self.expected_output_tokens.unwrap_or(defaults.expected_output_tokens),
+            cache_for: match self.cache_for {
+                Some(Duration::ZERO) => None,
+                Some(time) => Some(time),
+                None => defaults.cache_for,
+            },
             max_idle_connections: self.max_idle_connections.unwrap_or(defaults.max_idle_connections),
             max_event_size: self.max_event_size.unwrap_or(defaults.max_event_size),
         }

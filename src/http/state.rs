@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use callboard_actors::ids::RunId;
+use callboard_actors::llm::ModelRoute;
 use callboard_actors::ports::store::RunRecord;
-use callboard_actors::ports::{EventLog, Fleet, Model, Store, StoreError};
+use callboard_actors::ports::{EventLog, Fleet, Store, StoreError};
 use callboard_actors::supervisor::SupervisorHandle;
 use callboard_actors::supervisor::messages::{Snapshot, StartError, StartRun, Started};
 use tokio::sync::watch;
@@ -57,18 +58,18 @@ impl Runs for SupervisorHandle {
 /// The models and tools that a run may name.
 #[derive(Clone, Default)]
 pub struct Catalog {
-    models: BTreeMap<String, Arc<dyn Model>>,
+    models: BTreeMap<String, Arc<ModelRoute>>,
     tools: BTreeSet<String>,
 }
 
 impl Catalog {
     /// A catalog of these models, by name, and tool names.
-    pub fn new(models: BTreeMap<String, Arc<dyn Model>>, tools: BTreeSet<String>) -> Self {
+    pub fn new(models: BTreeMap<String, Arc<ModelRoute>>, tools: BTreeSet<String>) -> Self {
         Self { models, tools }
     }
 
     /// The model with this name.
-    pub fn model(&self, name: &str) -> Option<&Arc<dyn Model>> {
+    pub fn model(&self, name: &str) -> Option<&Arc<ModelRoute>> {
         self.models.get(name)
     }
 

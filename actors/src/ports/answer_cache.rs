@@ -23,6 +23,8 @@ pub struct CallFingerprint(pub [u8; 32]);
 pub struct CachedAnswer {
     /// Who answered.
     pub provider: Arc<str>,
+    /// Whether that was no real model.
+    pub is_simulated: bool,
     /// All pieces; the last is [`ModelDelta::Finished`].
     pub pieces: Vec<ModelDelta>,
     /// About how much memory it takes.

@@ -132,6 +132,11 @@ impl Answer {
         Ok(None)
     }
 
+    /// Bytes of everything the model has written so far.
+    pub(crate) fn text_bytes(&self) -> usize {
+        self.items.iter().map(|item| item.text.len()).sum()
+    }
+
     /// Ends the answer: every item is whole, or was cut off.
     pub(crate) fn end(&mut self, status: ItemStatus, events: &mut Vec<EventBody>) -> Vec<Item> {
         self.tool_calls.clear();

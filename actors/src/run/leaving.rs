@@ -5,7 +5,7 @@ use actix::prelude::*;
 use crate::error::{RunError, RunErrorCode};
 use crate::event::{EventBody, QueuedReason, WaitingReason};
 use crate::item::{Item, ItemStatus};
-use crate::llm_actor::AbortCall;
+use crate::llm::AbortCall;
 use crate::ports::store::StateChange;
 use crate::run::ticket::Outcome;
 use crate::run::{Phase, RunActor};
@@ -43,10 +43,14 @@ impl Leave {
     }
 
     pub(crate) const fn needs_review() -> Self {
+        Self::waiting(WaitingReason::NeedsReview)
+    }
+
+    pub(crate) const fn waiting(reason: WaitingReason) -> Self {
         Self {
             to: RunState::Waiting,
             error: None,
-            waiting: Some(WaitingReason::NeedsReview),
+            waiting: Some(reason),
         }
     }
 
@@ -88,6 +92,7 @@ impl RunActor {
             return;
         }
         self.abort_step();
+        self.charge_broken_call();
         items.extend(self.answer.end(ItemStatus::Incomplete, &mut events));
         events.extend(EventBody::ending(leave.to, leave.error.as_ref(), self.progress.usage));
         match (leave.to, leave.waiting) {

@@ -5,6 +5,7 @@
 //! runtime; all of them answer by message. It comes in by [`RunActor::begin`] and leaves `running` exactly once, by [`RunActor::leave`].
 
 pub(crate) mod answer;
+mod answering;
 pub(crate) mod history;
 mod leaving;
 mod opening;
@@ -19,8 +20,9 @@ use serde_json::{Map, Value};
 use tokio::task::JoinSet;
 
 use crate::item::Item;
-use crate::llm_actor::LlmActor;
+use crate::llm::{CallInProgress, LlmActor};
 use crate::ports::ToolDefinition;
+use crate::ports::budgets::Charge;
 use crate::ports::store::{RunProgress, RunRecord};
 use crate::run::answer::Answer;
 use crate::run::leaving::Leave;
@@ -84,6 +86,10 @@ pub(crate) struct RunActor {
     tool_definitions: Arc<[ToolDefinition]>,
     options: Arc<Map<String, Value>>,
     answer: Answer,
+    /// The call whose answer that is, once it has begun.
+    model_call: Option<Arc<CallInProgress>>,
+    /// What was used and is not recorded yet.
+    charges: Vec<Charge>,
     next_index: u32,
     progress: RunProgress,
     /// Tells reports of the step under way from those of steps that were aborted.
@@ -120,6 +126,8 @@ impl RunActor {
             tool_definitions: Arc::new([]),
             options: Arc::default(),
             answer: Answer::default(),
+            model_call: None,
+            charges: Vec::new(),
             next_index: 0,
             progress: RunProgress::default(),
             generation: 0,
@@ -135,7 +143,10 @@ impl RunActor {
     }
 
     /// Hands a record to the store actor. If it is gone the run cannot go on: the supervisor will fail it.
-    fn record(&mut self, record: Record, ctx: &mut Context<Self>) {
+    fn record(&mut self, mut record: Record, ctx: &mut Context<Self>) {
+        if !record.events.is_empty() {
+            record.charges.append(&mut self.charges);
+        }
         self.recorded += u64::from(record.notify);
         let sent = self.store.as_ref().is_some_and(|store| store.try_send(record).is_ok());
         if !sent {

@@ -8,7 +8,7 @@ use actix::prelude::*;
 use crate::encoding::EncodedEvents;
 use crate::event::EventBody;
 use crate::item::{Item, ItemStatus};
-use crate::llm_actor::LlmActor;
+use crate::llm::LlmActor;
 use crate::ports::store::{ClaimRun, Idempotency, NewRun, RunRecord};
 use crate::run::answer::end_item;
 use crate::run::history::{self, HistoryLoaded};

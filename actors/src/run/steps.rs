@@ -1,4 +1,4 @@
-//! The loop: what comes next, and what to make of the model's and the tools' answers.
+//! The loop: what comes next, and what to make of the tools' answers. ([`super::answering`]: of the model's.)
 
 use std::sync::Arc;
 
@@ -7,18 +7,17 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::error::{RunError, RunErrorCode};
-use crate::event::{EventBody, FinishReason, ItemSeed};
+use crate::event::{EventBody, ItemSeed};
 use crate::item::{Item, ItemContent, ItemStatus};
-use crate::llm_actor::{CallModel, ModelProgress, ModelReport};
-use crate::money::Money;
-use crate::ports::{ModelDelta, ModelError, ModelRequest};
-use crate::run::answer::Finish;
+use crate::llm::CallModel;
+use crate::ports::ModelRequest;
+use crate::ports::store::RunProgress;
 use crate::run::leaving::Leave;
 use crate::run::ticket::Outcome;
 use crate::run::tools::{ToolOutcome, ToolReport, WantedCall, make_call};
 use crate::run::{Phase, RunActor};
+use crate::spec::RunLimits;
 use crate::store_actor::Record;
-use crate::time::Timestamp;
 
 impl RunActor {
     /// Does what comes next, if everything recorded is durable.
@@ -48,13 +47,23 @@ impl RunActor {
         if self.progress.steps >= limits.max_steps {
             return self.leave(Leave::failed(step_limit()), ctx);
         }
-        let Some(route) = self.services.models.get(&record.spec.model).cloned() else {
+        if let Some(spent) = spent_limit(&limits, &self.progress) {
+            return self.leave(Leave::failed(spent), ctx);
+        }
+        let total_left = limits.max_total_tokens.map(|limit| limit - self.progress.usage.total());
+        let left = left.into_iter().chain(total_left).min();
+        // Models that are not configured any more are passed over.
+        let names = std::iter::once(&record.spec.model).chain(&record.spec.fallback_models);
+        let routes: Vec<_> = names
+            .filter_map(|name| self.services.models.get(name).cloned())
+            .collect();
+        if routes.is_empty() {
             let error = RunError::new(
                 RunErrorCode::ModelRejected,
                 "the run's model is not configured any more",
             );
             return self.leave(Leave::failed(error), ctx);
-        };
+        }
         self.generation += 1;
         self.phase = Phase::ModelCalled;
         let request = ModelRequest {
@@ -69,120 +78,15 @@ impl RunActor {
         };
         let call = CallModel {
             generation: self.generation,
-            route,
+            routes,
             request,
+            account: record.account.clone(),
+            tier: record.tier.clone(),
+            epoch: record.epoch,
         };
         if self.llm.as_ref().is_none_or(|llm| llm.try_send(call).is_err()) {
             tracing::error!(run_id = %self.ticket.run, "the run's model actor is gone");
             self.leave(Leave::failed(RunError::internal()), ctx);
-        }
-    }
-
-    fn take_in(&mut self, pieces: Vec<ModelDelta>, ctx: &mut Context<Self>) {
-        let mut events = Vec::new();
-        for piece in pieces {
-            self.note_first_text(&piece);
-            let max_bytes = self.services.settings.max_answer_bytes;
-            match self.answer.take_in(piece, max_bytes, &mut self.next_index, &mut events) {
-                Ok(None) => {}
-                Ok(Some(finish)) => return self.finish_answer(finish, events, ctx),
-                Err(error) => {
-                    let error = RunError::new(RunErrorCode::ModelProtocol, error.to_string());
-                    return self.leave_with(Leave::failed(error), events, Vec::new(), ctx);
-                }
-            }
-        }
-        self.record(
-            Record {
-                events,
-                ..Record::default()
-            },
-            ctx,
-        );
-    }
-
-    /// The model has said all it had to say in this step.
-    fn finish_answer(&mut self, finish: Finish, mut events: Vec<EventBody>, ctx: &mut Context<Self>) {
-        let Some(record) = &self.record else { return };
-        self.progress.steps += 1;
-        self.progress.usage += finish.usage;
-        metrics::counter!("callboard_tokens_total", "direction" => "input").increment(finish.usage.input_tokens);
-        metrics::counter!("callboard_tokens_total", "direction" => "output").increment(finish.usage.output_tokens);
-        let cut_off = matches!(finish.reason, FinishReason::Length | FinishReason::ContentFilter);
-        let status = if cut_off {
-            ItemStatus::Incomplete
-        } else {
-            ItemStatus::Completed
-        };
-        let items = self.answer.end(status, &mut events);
-        let route = self.services.models.get(&record.spec.model);
-        events.push(EventBody::ModelCompleted {
-            step: self.progress.steps,
-            provider: String::new(),
-            model: finish.model,
-            cached: false,
-            cost_usd: Money::ZERO,
-            simulated: route.is_some_and(|route| route.model.is_simulated()),
-            usage: finish.usage,
-            finish_reason: finish.reason,
-        });
-        let calls: Vec<WantedCall> = items.iter().filter_map(WantedCall::of).collect();
-        let leave = match finish.reason {
-            FinishReason::Length => Some(Leave::failed(output_limit())),
-            FinishReason::ContentFilter => {
-                let message = "the model's provider withheld the answer";
-                Some(Leave::failed(RunError::new(RunErrorCode::ContentFilter, message)))
-            }
-            FinishReason::Stop | FinishReason::ToolCalls if calls.is_empty() => Some(Leave::completed()),
-            // Its results could not be shown to the model any more.
-            _ if self.progress.steps >= record.spec.limits.max_steps => Some(Leave::failed(step_limit())),
-            FinishReason::Stop | FinishReason::ToolCalls => None,
-        };
-        if let Some(leave) = leave {
-            return self.leave_with(leave, events, items, ctx);
-        }
-        self.conversation.extend(items.iter().cloned().map(Arc::new));
-        self.phase = Phase::ToolsNext(calls);
-        let progress = Some(self.progress);
-        self.record(
-            Record {
-                events,
-                items,
-                progress,
-                notify: true,
-                ..Record::default()
-            },
-            ctx,
-        );
-    }
-
-    fn retry_model(&mut self, attempt: u32, error: &ModelError, delay_ms: u64, ctx: &mut Context<Self>) {
-        let mut events = Vec::new();
-        let items = self.answer.end(ItemStatus::Incomplete, &mut events);
-        let error = RunError::new(error.run_error_code(), error.message.clone());
-        events.push(EventBody::ModelRetrying {
-            attempt,
-            error,
-            delay_ms,
-        });
-        self.record(
-            Record {
-                events,
-                items,
-                ..Record::default()
-            },
-            ctx,
-        );
-    }
-
-    fn note_first_text(&mut self, piece: &ModelDelta) {
-        if self.first_text_seen || !matches!(piece, ModelDelta::Text(_)) {
-            return;
-        }
-        self.first_text_seen = true;
-        if let Some(record) = &self.record {
-            let waited = Timestamp::now().since(record.created_at);
-            metrics::histogram!("callboard_run_first_token_seconds").record(waited);
         }
     }
 
@@ -271,31 +175,6 @@ impl RunActor {
     }
 }
 
-impl Handler<ModelReport> for RunActor {
-    type Result = ();
-
-    fn handle(&mut self, report: ModelReport, ctx: &mut Self::Context) {
-        if report.generation != self.generation || !matches!(self.phase, Phase::ModelCalled) {
-            return;
-        }
-        match report.progress {
-            ModelProgress::Deltas(pieces) => self.take_in(pieces, ctx),
-            ModelProgress::Retrying { attempt, error, delay } => {
-                let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-                self.retry_model(attempt, &error, delay_ms, ctx);
-            }
-            ModelProgress::Failed(error) => {
-                tracing::info!(run_id = %self.ticket.run, %error, "the model call failed for good");
-                self.leave(Leave::failed(RunError::new(error.run_error_code(), error.message)), ctx);
-            }
-            ModelProgress::Panicked => {
-                tracing::error!(run_id = %self.ticket.run, "a model adapter panicked");
-                self.leave(Leave::failed(RunError::internal()), ctx);
-            }
-        }
-    }
-}
-
 impl Handler<ToolReport> for RunActor {
     type Result = ();
 
@@ -306,13 +185,28 @@ impl Handler<ToolReport> for RunActor {
     }
 }
 
-fn output_limit() -> RunError {
+pub(super) fn output_limit() -> RunError {
     RunError::new(
         RunErrorCode::OutputLimit,
         "the model reached the limit of output tokens",
     )
 }
 
-fn step_limit() -> RunError {
+pub(super) fn step_limit() -> RunError {
     RunError::new(RunErrorCode::StepLimit, "the run reached its limit of model calls")
+}
+
+/// The limit of the run itself that is used up, if one is.
+fn spent_limit(limits: &RunLimits, progress: &RunProgress) -> Option<RunError> {
+    let spent = if limits
+        .max_total_tokens
+        .is_some_and(|limit| progress.usage.total() >= limit)
+    {
+        "the run has used the tokens that limits.max_total_tokens allows"
+    } else if limits.max_cost_usd.is_some_and(|limit| progress.cost >= limit) {
+        "the run has cost what limits.max_cost_usd allows"
+    } else {
+        return None;
+    };
+    Some(RunError::new(RunErrorCode::BudgetExceeded, spent))
 }

@@ -47,11 +47,30 @@ pub(super) enum EventBody {
         error: RunError,
         delay_ms: u64,
     },
+    /// The next model call waits for room under the limits of the provider's keys, for about `estimate_ms`.
+    #[serde(rename = "model.waiting")]
+    ModelWaiting {
+        reason: ModelWaitingReason,
+        estimate_ms: u64,
+    },
+    /// A provider could not answer; the call goes to another one of the model's route.
+    #[serde(rename = "model.rerouted")]
+    ModelRerouted { provider: String, error: RunError },
     /// A model call has ended.
     #[serde(rename = "model.completed")]
     ModelCompleted {
         step: u32,
+        /// Who answered, as the server's configuration names it.
+        #[serde(default)]
+        provider: String,
+        /// What answered, as the provider names it.
         model: String,
+        /// True if the answer was there already, and nobody was asked; else not there.
+        #[serde(default)]
+        cached: bool,
+        /// US dollars by the server's prices; not there if nothing.
+        #[serde(default)]
+        cost_usd: f64,
         /// True if no real model was asked; else not there.
         #[serde(default)]
         simulated: bool,
@@ -95,6 +114,7 @@ pub(super) enum EventBody {
 #[derive(Deserialize, ToSchema)]
 pub(super) struct RunSpec {
     model: String,
+    fallback_models: Option<Vec<String>>,
     instructions: Option<String>,
     tools: Option<Vec<String>>,
     model_options: Option<Map<String, Value>>,
@@ -110,6 +130,17 @@ pub(super) enum QueuedReason {
     Capacity,
     HandedOver,
     Resumed,
+}
+
+/// What a model call has too little of while it waits.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ModelWaitingReason {
+    RequestsPerMinute,
+    TokensPerMinute,
+    ConcurrentCalls,
+    CoolingDown,
+    Line,
 }
 
 /// Seqs that may have been seen and will never be used again (durability `relaxed` only).

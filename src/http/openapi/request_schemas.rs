@@ -16,6 +16,8 @@ pub(super) struct RunRequest {
     input: RunInput,
     /// A model of this server; without it, the server's default model.
     model: Option<String>,
+    /// Models that are asked in turn if none of the providers of `model` can answer; at most 8.
+    fallback_models: Option<Vec<String>>,
     /// What the model is told before the conversation.
     instructions: Option<String>,
     /// Tools of this server that the model may call.
@@ -201,6 +203,12 @@ pub(super) struct RequestedLimits {
     /// Output tokens over all model calls.
     #[schema(minimum = 1)]
     max_output_tokens: Option<u64>,
+    /// Tokens, read and written, over all model calls; one call may go over it.
+    #[schema(minimum = 1)]
+    max_total_tokens: Option<u64>,
+    /// US dollars over all model calls, by the server's prices; one call may go over it.
+    #[schema(exclusive_minimum = 0.0)]
+    max_cost_usd: Option<f64>,
     /// Seconds from the first start to the end.
     #[schema(minimum = 1)]
     deadline_seconds: Option<u64>,

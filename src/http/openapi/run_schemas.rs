@@ -84,6 +84,8 @@ pub(super) enum RunState {
 #[serde(rename_all = "snake_case")]
 pub(super) enum WaitingReason {
     NeedsReview,
+    /// The account's budget is used up.
+    Budget,
 }
 
 /// When the run will be stopped.
@@ -92,6 +94,10 @@ pub(super) struct RunLimits {
     max_steps: u32,
     /// Not there if it is left to the model.
     max_output_tokens: Option<u64>,
+    /// Not there if there is no such limit.
+    max_total_tokens: Option<u64>,
+    /// Not there if there is no such limit.
+    max_cost_usd: Option<f64>,
     deadline_seconds: u64,
 }
 
@@ -117,6 +123,8 @@ pub(super) enum RunErrorCode {
     ModelTimeout,
     ModelProtocol,
     ContentFilter,
+    ModelCapacity,
+    BudgetExceeded,
 }
 
 /// Tokens that model calls have cost.
@@ -126,6 +134,12 @@ pub(super) struct Usage {
     input_tokens: u64,
     /// Tokens written by the model.
     output_tokens: u64,
+    /// Those of `input_tokens` that the provider had in its cache; not there if none.
+    #[serde(default)]
+    cached_input_tokens: u64,
+    /// Those of `output_tokens` that were thoughts; not there if none.
+    #[serde(default)]
+    reasoning_tokens: u64,
 }
 
 /// A durable step of a run.
@@ -155,7 +169,11 @@ pub(super) enum ItemContent {
     /// Somebody said something.
     Message { role: Role, content: Vec<ContentPart> },
     /// The model thought aloud.
-    Reasoning { text: String },
+    Reasoning {
+        text: String,
+        /// What the provider wants to see again; only it can read this.
+        seal: Option<ReasoningSeal>,
+    },
     /// The model asks for a tool; `arguments` is JSON text as it wrote it.
     ToolCall {
         call_id: String,
@@ -189,7 +207,42 @@ pub(super) enum Role {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum ContentPart {
     /// Text.
-    Text { text: String },
+    Text {
+        text: String,
+        cache_control: Option<CacheControl>,
+    },
+    /// A picture, for models that see.
+    Image {
+        /// `https://…`, or `data:image/…;base64,…`.
+        url: String,
+        detail: Option<ImageDetail>,
+        cache_control: Option<CacheControl>,
+    },
+}
+
+/// How closely a model looks at a picture.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ImageDetail {
+    Low,
+    High,
+    Auto,
+}
+
+/// Where a provider that caches prompts when asked to should end what it caches. Others ignore it.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct CacheControl {
+    /// `ephemeral`.
+    r#type: String,
+    /// `5m` or `1h`.
+    ttl: Option<String>,
+}
+
+/// What a provider wants to see again, word for word.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct ReasoningSeal {
+    dialect: String,
+    data: serde_json::Value,
 }
 
 /// A part of the list of runs.

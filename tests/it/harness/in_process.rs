@@ -13,11 +13,12 @@ use callboard_actors::error::RunError;
 use callboard_actors::ids::{AccountId, InstanceId, KeyId, RunId};
 use callboard_actors::item::{Item, Role};
 use callboard_actors::ledger::TierQuota;
+use callboard_actors::llm::{CallSettings, ModelRoute, ModelTimeouts};
 use callboard_actors::ports::event_log::Reach;
 use callboard_actors::ports::store::*;
 use callboard_actors::ports::{EventLog, EventLogError, EventStream, LogHead, Model, StoreError, Tool};
 use callboard_actors::retry::RetryPolicy;
-use callboard_actors::services::{Durability, ModelRoute, ModelTimeouts, RunServices, RunSettings};
+use callboard_actors::services::{Durability, RunServices, RunSettings};
 use callboard_actors::spec::{RunLimits, RunSpec};
 use callboard_actors::supervisor::messages::{OnLimit, StartRun};
 use callboard_actors::supervisor::{Beginning, SupervisorHandle, SupervisorSettings};
@@ -126,10 +127,10 @@ impl InProcess {
         SupervisorHandle::start_supervisor(self.services(model, tools), settings, beginning)
     }
 
-    fn services(&self, model: Arc<dyn Model>, tools: Vec<Arc<dyn Tool>>) -> RunServices {
+    /// The route `simulated` to this model.
+    pub(crate) fn route(&self, model: Arc<dyn Model>) -> Arc<ModelRoute> {
         let second = Duration::from_secs(1);
-        let route = ModelRoute {
-            model,
+        let calls = CallSettings {
             timeouts: ModelTimeouts {
                 first_byte: 60 * second,
                 idle: 60 * second,
@@ -140,11 +141,21 @@ impl InProcess {
                 initial_backoff: second,
                 maximum_backoff: second,
             },
+            longest_wait: 60 * second,
+            expected_output_tokens: 1000,
+            cache_for: None,
         };
+        Arc::new(ModelRoute::to("simulated", model, calls))
+    }
+
+    fn services(&self, model: Arc<dyn Model>, tools: Vec<Arc<dyn Tool>>) -> RunServices {
+        let second = Duration::from_secs(1);
         RunServices {
             store: self.store.clone(),
             log: self.log.clone(),
-            models: HashMap::from([("simulated".to_owned(), Arc::new(route))]),
+            models: HashMap::from([("simulated".to_owned(), self.route(model))]),
+            account_budgets: None,
+            shared_answers: None,
             tools: tools.into_iter().map(|tool| (tool.definition().name, tool)).collect(),
             io: self.io.handle().clone(),
             settings: RunSettings {

@@ -12,7 +12,7 @@ use callboard::http::{
     CapacityReport, Catalog, HttpOptions, HttpParts, HttpState, InstanceIdentity, Runs, listen, server,
 };
 use callboard::llm::simulated::SimulatedModel;
-use callboard_actors::ports::{Fleet, Model};
+use callboard_actors::ports::Fleet;
 use callboard_actors::time::Timestamp;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -38,7 +38,7 @@ impl Surface {
     ) -> Self {
         let io = behind.io.handle().clone();
         let (close_streams, streams_closed) = watch::channel(false);
-        let model: Arc<dyn Model> = Arc::new(SimulatedModel::default());
+        let simulated = behind.route(Arc::new(SimulatedModel::default()));
         let parts = HttpParts {
             runs,
             store: behind.store.clone(),
@@ -49,7 +49,10 @@ impl Surface {
                 version: "0.0.0".into(),
                 started_at: Timestamp::now(),
             },
-            catalog: Catalog::new(BTreeMap::from([("simulated".to_owned(), model)]), Default::default()),
+            catalog: Catalog::new(
+                BTreeMap::from([("simulated".to_owned(), simulated)]),
+                Default::default(),
+            ),
             authenticator: Authenticator::new(behind.store.clone(), io.clone(), LOCAL_TIER),
             rate_limiters: RateLimiters::new(std::iter::empty()),
             capacity: CapacityReport {

@@ -1,0 +1,166 @@
+//! Answers that are shared: a call of temperature 0 that was answered a moment ago for the same account, or is being answered at this
+//! moment, is not made again. Only on routes that say so (`cache_for`).
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use tokio::sync::watch;
+
+use super::actor::ModelProgress;
+use super::call::{CallFailure, CallInProgress, ModelCall};
+use crate::item::ItemContent;
+use crate::ports::answer_cache::{CachedAnswer, CallFingerprint};
+use crate::ports::{AnswerCache, ModelDelta};
+
+/// Where answers are kept, and which calls are under way.
+#[derive(Clone)]
+pub struct AnswerSharing {
+    /// Where answers are kept.
+    pub answers: Arc<dyn AnswerCache>,
+    /// Calls under way.
+    pub flights: Flights,
+}
+
+/// Calls under way whose answer others wait for.
+#[derive(Clone, Default)]
+pub struct Flights(Arc<Mutex<HashMap<CallFingerprint, watch::Receiver<()>>>>);
+
+enum Boarding {
+    /// Nobody makes this call: make it. What waits is told when this is dropped.
+    Pilot(Flight),
+    /// Somebody does: this changes when it is over.
+    Passenger(watch::Receiver<()>),
+}
+
+struct Flight {
+    flights: Flights,
+    fingerprint: CallFingerprint,
+    _landed: watch::Sender<()>,
+}
+
+impl Flights {
+    fn board(&self, fingerprint: CallFingerprint) -> Boarding {
+        match self.lock().entry(fingerprint) {
+            Entry::Occupied(flight) => Boarding::Passenger(flight.get().clone()),
+            Entry::Vacant(place) => {
+                let (landed, landing) = watch::channel(());
+                place.insert(landing);
+                Boarding::Pilot(Flight {
+                    flights: self.clone(),
+                    fingerprint,
+                    _landed: landed,
+                })
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<CallFingerprint, watch::Receiver<()>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.flights.lock().remove(&self.fingerprint);
+    }
+}
+
+/// Everything that makes a call what it is. Not the names and times of its items: they are new each time.
+#[derive(Serialize)]
+struct Fingerprinted<'a> {
+    account: &'a str,
+    models: Vec<&'a str>,
+    instructions: &'a Option<String>,
+    conversation: Vec<&'a ItemContent>,
+    tools: Vec<(&'a str, &'a str, &'a Value)>,
+    max_output_tokens: Option<u64>,
+    options: &'a Map<String, Value>,
+}
+
+/// What this call has in common with those that are answered the same; `None` if answers are not shared.
+pub(super) fn fingerprint(call: &ModelCall) -> Option<CallFingerprint> {
+    call.services.shared_answers.as_ref()?;
+    call.routes[0].calls.cache_for?;
+    let request = &call.request;
+    let is_exact = request.options.get("temperature").and_then(Value::as_f64) == Some(0.0);
+    if !is_exact {
+        return None;
+    }
+    let fingerprinted = Fingerprinted {
+        account: call.account.as_str(),
+        models: call.routes.iter().map(|route| &*route.name).collect(),
+        instructions: &request.instructions,
+        conversation: request.conversation.iter().map(|item| &item.content).collect(),
+        tools: request
+            .tools
+            .iter()
+            .map(|tool| (tool.name.as_str(), tool.description.as_str(), &tool.parameters))
+            .collect(),
+        max_output_tokens: request.max_output_tokens,
+        options: &request.options,
+    };
+    let bytes = serde_json::to_vec(&fingerprinted).ok()?;
+    Some(CallFingerprint(Sha256::digest(&bytes).into()))
+}
+
+/// Takes the answer that is there or comes, or makes the call and keeps its answer.
+pub(super) async fn fly(call: &mut ModelCall, fingerprint: CallFingerprint) -> Result<(), CallFailure> {
+    let (Some(sharing), Some(keep_for)) = (call.services.shared_answers.clone(), call.routes[0].calls.cache_for) else {
+        return call.ask().await.map(drop);
+    };
+    if let Some(answer) = sharing.answers.get(&fingerprint) {
+        return tell(call, &answer).await;
+    }
+    let _flight = match sharing.flights.board(fingerprint) {
+        Boarding::Pilot(flight) => flight,
+        Boarding::Passenger(mut landing) => {
+            // It never changes: it ends.
+            let _ = landing.changed().await;
+            return match sharing.answers.get(&fingerprint) {
+                Some(answer) => tell(call, &answer).await,
+                // The pilot failed, or the answer is too long to keep.
+                None => call.ask().await.map(drop),
+            };
+        }
+    };
+    call.kept = Some(Vec::new());
+    let target = call.ask().await?;
+    let pieces = call.kept.take().unwrap_or_default();
+    let bytes = pieces.iter().map(bytes_of).sum();
+    let answer = CachedAnswer {
+        provider: target.provider.name.clone(),
+        is_simulated: target.is_simulated(),
+        pieces,
+        bytes,
+    };
+    sharing.answers.put(fingerprint, Arc::new(answer), keep_for);
+    Ok(())
+}
+
+async fn tell(call: &ModelCall, answer: &CachedAnswer) -> Result<(), CallFailure> {
+    let told = CallInProgress::cached(&call.routes[0].name, &answer.provider, answer.is_simulated);
+    metrics::counter!("callboard_model_answers_shared_total").increment(1);
+    call.reporter
+        .report(ModelProgress::Deltas {
+            call: Arc::new(told),
+            pieces: answer.pieces.clone(),
+        })
+        .await;
+    Ok(())
+}
+
+/// About how much memory a piece takes.
+fn bytes_of(piece: &ModelDelta) -> usize {
+    let text = match piece {
+        ModelDelta::Text(text) | ModelDelta::Reasoning(text) => text.len(),
+        ModelDelta::ReasoningSealed(seal) => seal.data.to_string().len(),
+        ModelDelta::ToolCallStarted { call_id, name, .. } => call_id.len() + name.len(),
+        ModelDelta::ToolCallArguments { delta, .. } => delta.len(),
+        ModelDelta::Finished { model, .. } => model.len(),
+    };
+    text + size_of::<ModelDelta>()
+}

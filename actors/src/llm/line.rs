@@ -1,0 +1,300 @@
+//! Where model calls wait for room under the limits of their keys: bounded, fair between accounts, each with a deadline.
+//!
+//! One task, the pump, asks the limits for whoever is first; it lives as long as somebody waits. So a line costs its limits one question
+//! at a time, however many wait. Accounts take turns; calls of an account go in the order in which they came.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::grant::GrantHold;
+use crate::event::ModelWaitingReason;
+use crate::ids::AccountId;
+use crate::ports::RateLimits;
+use crate::ports::rate_limits::{Admission, Wanted};
+
+/// The longest time between two looks at the limits: another instance may have given back what it did not use.
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
+
+/// A wait that is shorter than this is not worth an event.
+const TELL_AFTER: Duration = Duration::from_millis(250);
+
+/// How much a new interval between two grants counts in their average.
+const PACE_WEIGHT: f64 = 0.1;
+
+/// A line of calls.
+pub struct CallLine {
+    limits: Arc<dyn RateLimits>,
+    /// Calls that may wait.
+    most_waiting: usize,
+    state: Mutex<State>,
+    /// Room may have come up.
+    pub(super) room: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    lines: HashMap<AccountId, VecDeque<Waiting>>,
+    /// Accounts that have somebody in line, each once, in the order of their turns.
+    turns: VecDeque<AccountId>,
+    waiting: usize,
+    next_number: u64,
+    /// Somebody asks the limits for whoever is first.
+    is_pumped: bool,
+    /// What the first one waits for, and until when as far as is known.
+    head: Option<(ModelWaitingReason, Instant)>,
+    last_grant: Option<Instant>,
+    /// Average seconds between two grants while somebody waits.
+    pace: f64,
+}
+
+struct Waiting {
+    number: u64,
+    wanted: Wanted,
+    reply: oneshot::Sender<Result<GrantHold, NoRoom>>,
+}
+
+/// Why there is no room for a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoRoom {
+    /// As many calls wait as may.
+    LineFull,
+    /// It has waited for as long as it may.
+    Deadline,
+    /// The provider takes none of the keys.
+    AllKeysRefused,
+}
+
+/// What a call that waits is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WaitNotice {
+    pub(crate) reason: ModelWaitingReason,
+    /// Until its turn, as far as can be said.
+    pub(crate) estimate: Duration,
+}
+
+/// What became of a call that does not want to wait.
+pub(super) enum RoomNow {
+    Granted(GrantHold),
+    /// Not before so long.
+    NotBefore(Duration),
+    AllKeysRefused,
+}
+
+impl CallLine {
+    /// An empty line in front of these limits.
+    pub fn new(limits: Arc<dyn RateLimits>, most_waiting: usize) -> Arc<Self> {
+        Arc::new(Self {
+            limits,
+            most_waiting,
+            state: Mutex::default(),
+            room: Notify::new(),
+        })
+    }
+
+    /// Calls that wait.
+    pub fn waiting(&self) -> usize {
+        self.lock().waiting
+    }
+
+    /// Takes room if there is some that nobody waits for.
+    pub(super) async fn room_now(self: &Arc<Self>, wanted: &Wanted) -> RoomNow {
+        if let Some(wait) = self.wait_of_a_newcomer() {
+            return RoomNow::NotBefore(wait);
+        }
+        match self.limits.admit(wanted).await {
+            Admission::Granted(grant) => RoomNow::Granted(GrantHold::new(self.clone(), self.limits.clone(), grant)),
+            Admission::NotYet { wait, reason } => {
+                self.lock().head = Some((reason, Instant::now() + wait));
+                RoomNow::NotBefore(wait)
+            }
+            Admission::AllKeysRefused => RoomNow::AllKeysRefused,
+        }
+    }
+
+    /// Waits for room. `tell` is called once, if the wait is worth it.
+    pub(super) async fn room<Telling>(
+        self: &Arc<Self>,
+        account: &AccountId,
+        wanted: Wanted,
+        deadline: Instant,
+        tell: impl FnOnce(WaitNotice) -> Telling,
+    ) -> Result<GrantHold, NoRoom>
+    where
+        Telling: Future<Output = ()>,
+    {
+        let mut place = self.stand_in_line(account, wanted)?;
+        let tell_at = deadline.min(Instant::now() + TELL_AFTER);
+        if let Ok(answer) = timeout_at(tell_at, &mut place.answer).await {
+            return answer.unwrap_or(Err(NoRoom::Deadline));
+        }
+        tell(place.notice()).await;
+        match timeout_at(deadline, &mut place.answer).await {
+            Ok(answer) => answer.unwrap_or(Err(NoRoom::Deadline)),
+            Err(_) => Err(NoRoom::Deadline),
+        }
+    }
+
+    fn stand_in_line(self: &Arc<Self>, account: &AccountId, wanted: Wanted) -> Result<Place, NoRoom> {
+        let (reply, answer) = oneshot::channel();
+        let mut state = self.lock();
+        if state.waiting >= self.most_waiting {
+            return Err(NoRoom::LineFull);
+        }
+        state.waiting += 1;
+        let number = state.next_number;
+        state.next_number += 1;
+        let line = state.lines.entry(account.clone()).or_default();
+        line.push_back(Waiting { number, wanted, reply });
+        if line.len() == 1 {
+            state.turns.push_back(account.clone());
+        }
+        if !std::mem::replace(&mut state.is_pumped, true) {
+            tokio::spawn(self.clone().pump());
+        }
+        Ok(Place {
+            line: self.clone(),
+            account: account.clone(),
+            number,
+            answer,
+        })
+    }
+
+    /// Asks for whoever is first until nobody waits.
+    async fn pump(self: Arc<Self>) {
+        while let Some(first) = self.next() {
+            self.serve(first).await;
+        }
+    }
+
+    /// The first call of the account whose turn it is, taken out of the line. Without one the pump ends.
+    fn next(&self) -> Option<Waiting> {
+        let mut state = self.lock();
+        while let Some(account) = state.turns.pop_front() {
+            let Some(line) = state.lines.get_mut(&account) else {
+                continue;
+            };
+            let first = line.pop_front();
+            if line.is_empty() {
+                state.lines.remove(&account);
+            } else {
+                state.turns.push_back(account);
+            }
+            if first.is_some() {
+                state.waiting -= 1;
+                return first;
+            }
+        }
+        state.is_pumped = false;
+        state.head = None;
+        state.last_grant = None;
+        None
+    }
+
+    async fn serve(self: &Arc<Self>, mut first: Waiting) {
+        loop {
+            if first.reply.is_closed() {
+                return;
+            }
+            let (wait, reason) = match self.limits.admit(&first.wanted).await {
+                Admission::Granted(grant) => {
+                    self.note_grant();
+                    let hold = GrantHold::new(self.clone(), self.limits.clone(), grant);
+                    // One that left at this moment gives it back by dropping it.
+                    let _ = first.reply.send(Ok(hold));
+                    return;
+                }
+                Admission::AllKeysRefused => {
+                    let _ = first.reply.send(Err(NoRoom::AllKeysRefused));
+                    return;
+                }
+                Admission::NotYet { wait, reason } => (wait, reason),
+            };
+            let until = Instant::now() + wait;
+            self.lock().head = Some((reason, until));
+            tokio::select! {
+                () = sleep_until(until.min(Instant::now() + LONGEST_LOOK)) => {}
+                () = self.room.notified() => {}
+                () = first.reply.closed() => return,
+            }
+        }
+    }
+
+    fn note_grant(&self) {
+        let mut state = self.lock();
+        let now = Instant::now();
+        if let Some(last) = state.last_grant.replace(now) {
+            let interval = now.duration_since(last).as_secs_f64();
+            state.pace += (interval - state.pace) * PACE_WEIGHT;
+        }
+    }
+
+    /// How long somebody who came now would wait; `None` if nobody is in line.
+    fn wait_of_a_newcomer(&self) -> Option<Duration> {
+        let state = self.lock();
+        state.is_pumped.then(|| state.wait_behind(state.waiting + 1))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn wait_behind(&self, ahead: usize) -> Duration {
+        let head = self.head.map_or(Duration::ZERO, |(_, until)| {
+            until.saturating_duration_since(Instant::now())
+        });
+        let others = Duration::try_from_secs_f64(self.pace * ahead as f64).unwrap_or_default();
+        head.saturating_add(others)
+    }
+
+    /// Calls whose turn comes before the one with this place in its account's line: as many of each account, about.
+    fn ahead_of(&self, account: &AccountId, number: u64) -> usize {
+        let place = self
+            .lines
+            .get(account)
+            .map_or(0, |line| line.partition_point(|waiting| waiting.number < number));
+        let others = self.lines.iter().filter(|(other, _)| *other != account);
+        place + others.map(|(_, line)| line.len().min(place + 1)).sum::<usize>()
+    }
+}
+
+/// A place in the line; dropping it leaves the line.
+struct Place {
+    line: Arc<CallLine>,
+    account: AccountId,
+    number: u64,
+    answer: oneshot::Receiver<Result<GrantHold, NoRoom>>,
+}
+
+impl Place {
+    fn notice(&self) -> WaitNotice {
+        let state = self.line.lock();
+        WaitNotice {
+            reason: state.head.map_or(ModelWaitingReason::Line, |(reason, _)| reason),
+            estimate: state.wait_behind(state.ahead_of(&self.account, self.number)),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.line.lock();
+        let Some(line) = state.lines.get_mut(&self.account) else {
+            return;
+        };
+        let Ok(place) = line.binary_search_by_key(&self.number, |waiting| waiting.number) else {
+            return;
+        };
+        line.remove(place);
+        if line.is_empty() {
+            state.lines.remove(&self.account);
+            state.turns.retain(|account| *account != self.account);
+        }
+        state.waiting -= 1;
+    }
+}

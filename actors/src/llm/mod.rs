@@ -1,0 +1,41 @@
+//! Model calls: which provider is asked, with which key, when, and who pays.
+//!
+//! A run asks its [`LlmActor`](actor::LlmActor) for one answer. On the I/O runtime a task then makes the call ([`call`]): it takes a hold on
+//! the account's budget, looks for room under the limits of a key ([`line`](CallLine), [`crate::ports::rate_limits`]), asks the provider
+//! ([`attempt`]), and goes to the next key, the next target of the route, or waits and begins again, as the error says. What the provider
+//! says goes to the run piece by piece.
+//!
+//! | what happens | what is done |
+//! |---|---|
+//! | no room on any key of any target | stand in line where the wait is shortest; `model.waiting` |
+//! | 429 | the key cools down; another key or target, or the line |
+//! | 401, 403 with a key | the key is set aside; another key |
+//! | overload, 5xx, time-out, broken connection | the next target (`model.rerouted`); when all have failed, all again after a while (`model.retrying`) |
+//! | any other status | the run fails: the request is wrong wherever it is sent |
+//! | the same provider fails again and again | its circuit opens: it is not asked for a while |
+
+mod actor;
+mod attempt;
+mod budget;
+mod call;
+pub mod circuit;
+pub mod estimate;
+pub mod flight;
+mod grant;
+pub mod line;
+pub mod price;
+pub mod route;
+mod unlimited;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use actor::{AbortCall, CallModel, LlmActor, ModelProgress, ModelReport};
+pub use budget::{AccountBudget, AccountBudgets, WhenExhausted};
+pub(crate) use call::{CallFailure, CallInProgress};
+pub use circuit::{Circuit, CircuitSettings, CircuitState};
+pub use flight::{AnswerSharing, Flights};
+pub use line::CallLine;
+pub use price::Price;
+pub use route::{CallSettings, Choice, ModelRoute, ModelTimeouts, Provider, Target};
+pub use unlimited::Unlimited;

@@ -1,0 +1,231 @@
+//! The line in front of limits that open when the test says so.
+
+use std::future::ready;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::grant::GrantHold;
+use super::line::{NoRoom, WaitNotice};
+use super::*;
+use crate::event::ModelWaitingReason;
+use crate::ids::AccountId;
+use crate::ports::RateLimits;
+use crate::ports::model::LimitHints;
+use crate::ports::rate_limits::{Admission, CallEnd, Grant, KeyLimits, KeyUsage, LimitedKey, LimitsReach, Wanted};
+use async_trait::async_trait;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// Grants as many calls as it was opened for; says who was granted and how calls ended.
+#[derive(Default)]
+struct Gate {
+    open: AtomicUsize,
+    ends: Mutex<Vec<CallEnd>>,
+}
+
+#[async_trait]
+impl RateLimits for Gate {
+    async fn admit(&self, wanted: &Wanted) -> Admission {
+        let opened = self
+            .open
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |open| open.checked_sub(1));
+        match opened {
+            Ok(_) => Admission::Granted(Grant {
+                id: Uuid::nil(),
+                key: 0,
+                key_name: "gate/1".into(),
+                provider: "gate".into(),
+                tokens: wanted.tokens,
+            }),
+            Err(_) => Admission::NotYet {
+                wait: Duration::from_secs(30),
+                reason: ModelWaitingReason::TokensPerMinute,
+            },
+        }
+    }
+
+    async fn answered(&self, _grant: &Grant, _hints: LimitHints) {}
+
+    async fn settle(&self, _grant: &Grant, end: CallEnd) {
+        self.ends.lock().expect("no panic").push(end);
+    }
+
+    async fn usage(&self, _keys: &[LimitedKey]) -> Vec<KeyUsage> {
+        Vec::new()
+    }
+
+    fn reach(&self) -> LimitsReach {
+        LimitsReach::Instance
+    }
+}
+
+/// A line in front of a gate, and the calls that were granted, in order.
+struct Site {
+    gate: Arc<Gate>,
+    line: Arc<CallLine>,
+    granted: mpsc::UnboundedReceiver<(&'static str, GrantHold)>,
+    grant: mpsc::UnboundedSender<(&'static str, GrantHold)>,
+}
+
+impl Site {
+    fn new(most_waiting: usize) -> Self {
+        let gate = Arc::new(Gate::default());
+        let (grant, granted) = mpsc::unbounded_channel();
+        Self {
+            line: CallLine::new(gate.clone(), most_waiting),
+            gate,
+            granted,
+            grant,
+        }
+    }
+
+    /// Waits in a task of its own until it stands in line.
+    async fn call(&self, name: &'static str, account: &str) -> tokio::task::JoinHandle<Result<(), NoRoom>> {
+        let (line, grant) = (self.line.clone(), self.grant.clone());
+        let account = account.parse::<AccountId>().expect("a good name");
+        let before = self.line.waiting();
+        let task = tokio::spawn(async move {
+            let hold = line.room(&account, wanted(), in_an_hour(), |_| ready(())).await?;
+            grant.send((name, hold)).map_err(|_| NoRoom::Deadline)
+        });
+        // The first one is taken out by the pump.
+        for _ in 0..10 {
+            if self.line.waiting() > before {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        task
+    }
+
+    fn open(&self, calls: usize) {
+        self.gate.open.fetch_add(calls, Ordering::SeqCst);
+        self.line.room.notify_one();
+    }
+
+    async fn next(&mut self) -> (&'static str, GrantHold) {
+        self.granted.recv().await.expect("the site has a sender")
+    }
+}
+
+fn wanted() -> Wanted {
+    let key = LimitedKey {
+        name: "gate/1".into(),
+        provider: "gate".into(),
+        limits: KeyLimits::default(),
+    };
+    Wanted {
+        keys: Arc::new([key]),
+        tokens: 10,
+        lease: Duration::from_secs(60),
+    }
+}
+
+fn in_an_hour() -> Instant {
+    Instant::now() + Duration::from_secs(3600)
+}
+
+#[tokio::test(start_paused = true)]
+async fn accounts_take_turns_and_keep_their_own_order() {
+    let mut site = Site::new(100);
+    for name in ["a1", "a2", "a3", "a4"] {
+        site.call(name, "a").await;
+    }
+    for (name, account) in [("b1", "b"), ("b2", "b"), ("c1", "c")] {
+        site.call(name, account).await;
+    }
+    site.open(7);
+    let mut order = Vec::new();
+    for _ in 0..7 {
+        order.push(site.next().await.0);
+    }
+    // The first was at the gate before the others came.
+    assert_eq!(order, ["a1", "a2", "b1", "c1", "a3", "b2", "a4"]);
+    assert_eq!(site.line.waiting(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_leaves_the_line_delays_nobody_and_takes_no_room_away() {
+    let mut site = Site::new(100);
+    let first = site.call("first", "a").await;
+    let second = site.call("second", "a").await;
+    site.call("third", "a").await;
+    site.call("other", "b").await;
+    second.abort();
+    first.abort();
+    let _ = first.await;
+    let _ = second.await;
+    site.open(2);
+    assert_eq!([site.next().await.0, site.next().await.0], ["third", "other"]);
+    assert_eq!(site.gate.open.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn room_that_nobody_takes_any_more_is_given_back() {
+    let mut site = Site::new(100);
+    site.call("one", "a").await;
+    site.open(1);
+    let (_, mut hold) = site.next().await;
+    drop(site.call("two", "a").await);
+    site.open(1);
+    let (_, not_sent) = site.next().await;
+    drop(not_sent);
+    hold.sent();
+    drop(hold);
+    while site.gate.ends.lock().expect("no panic").len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    let ends = site.gate.ends.lock().expect("no panic").clone();
+    assert_eq!(ends, [CallEnd::NotMade, CallEnd::Unknown]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_line_is_bounded_and_the_wait_has_an_end() {
+    let site = Site::new(2);
+    for name in ["at the gate", "one", "two"] {
+        site.call(name, "a").await;
+    }
+    let account = "b".parse::<AccountId>().expect("a good name");
+    let refused = site.line.room(&account, wanted(), in_an_hour(), |_| ready(())).await;
+    assert_eq!(refused.map(drop), Err(NoRoom::LineFull));
+
+    let site = Site::new(2);
+    let soon = Instant::now() + Duration::from_secs(5);
+    let waited = site.line.room(&account, wanted(), soon, |_| ready(())).await;
+    assert_eq!(waited.map(drop), Err(NoRoom::Deadline));
+    assert_eq!(Instant::now(), soon);
+    assert_eq!(site.line.waiting(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_wait_is_told_once_with_its_reason_and_a_short_one_not_at_all() {
+    let site = Site::new(10);
+    let told: Mutex<Vec<WaitNotice>> = Mutex::default();
+    let tell = |notice| {
+        told.lock().expect("no panic").push(notice);
+        ready(())
+    };
+    let account = "a".parse::<AccountId>().expect("a good name");
+    let (line, gate) = (site.line.clone(), site.gate.clone());
+    let opener = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        gate.open.store(1, Ordering::SeqCst);
+        line.room.notify_one();
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        gate.open.store(1, Ordering::SeqCst);
+        line.room.notify_one();
+    });
+    let short = site.line.room(&account, wanted(), in_an_hour(), tell).await;
+    assert!(short.is_ok());
+    assert_eq!(*told.lock().expect("no panic"), []);
+    let long = site.line.room(&account, wanted(), in_an_hour(), tell).await;
+    assert!(long.is_ok());
+    let told = told.lock().expect("no panic").clone();
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].reason, ModelWaitingReason::TokensPerMinute);
+    assert!(told[0].estimate > Duration::from_secs(29), "{told:?}");
+    opener.await.expect("no panic");
+}
