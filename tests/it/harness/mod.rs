@@ -1,5 +1,6 @@
 //! Starts the real server, speaks HTTP to it, kills it, starts it again: the rig of the examples, where whatever goes wrong fails the test.
 
+mod aimock;
 mod client;
 mod fleet;
 mod in_process;
@@ -9,6 +10,7 @@ mod server;
 mod surface;
 mod upstream;
 
+pub(crate) use aimock::{Aimock, Dialect, SECRET_KEY};
 pub(crate) use fleet::{DEFAULT_LEASE, TestFleet, story};
 pub(crate) use in_process::{InProcess, Script, start_of};
 pub(crate) use process::{binary, run_to_end};
