@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::actor::{CallModel, ModelProgress, Reporter};
-use super::attempt::Attempt;
+use super::attempt::{Attempt, usage_of};
 use super::budget::BudgetHold;
 use super::circuit::CircuitState;
 use super::estimate::likely_input_tokens;
@@ -132,6 +132,13 @@ pub(super) struct ModelCall {
     pub(super) kept: Option<Vec<ModelDelta>>,
 }
 
+/// A call that has been answered. The run does not have the last pieces yet: once it has, it may abort whatever is still to be done.
+pub(super) struct Answered {
+    pub(super) target: Arc<Target>,
+    call: Arc<CallInProgress>,
+    last_pieces: Vec<ModelDelta>,
+}
+
 /// A target that has room.
 struct Room {
     index: usize,
@@ -159,19 +166,31 @@ impl ModelCall {
     pub(super) async fn make(mut self) -> Result<(), CallFailure> {
         match flight::fingerprint(&self) {
             Some(fingerprint) => flight::fly(&mut self, fingerprint).await,
-            None => self.ask().await.map(drop),
+            None => self.ask_alone().await,
         }
     }
 
-    /// Asks the providers, again and again as far as that may help. Gives the one that has answered.
-    pub(super) async fn ask(&mut self) -> Result<Arc<Target>, CallFailure> {
+    pub(super) async fn ask_alone(&mut self) -> Result<(), CallFailure> {
+        let answered = self.ask().await?;
+        self.finish(answered).await;
+        Ok(())
+    }
+
+    /// Gives the run the last pieces of its answer.
+    pub(super) async fn finish(&self, answered: Answered) {
+        let (call, pieces) = (answered.call, answered.last_pieces);
+        self.reporter.report(ModelProgress::Deltas { call, pieces }).await;
+    }
+
+    /// Asks the providers, again and again as far as that may help.
+    pub(super) async fn ask(&mut self) -> Result<Answered, CallFailure> {
         let targets = self.targets();
         let mut attempts = Attempts::new(self.routes[0].calls.retry);
         self.request.attempt = 0;
         loop {
             attempts.begin();
             let error = match self.ask_each(&targets).await {
-                Ok(target) => return Ok(target),
+                Ok(answered) => return Ok(answered),
                 Err(CallFailure::Model(error)) => error,
                 Err(failure) => return Err(failure),
             };
@@ -198,7 +217,7 @@ impl ModelCall {
     }
 
     /// Asks one target after the other until one answers, or the error is not the target's.
-    async fn ask_each(&mut self, targets: &[Arc<Target>]) -> Result<Arc<Target>, CallFailure> {
+    async fn ask_each(&mut self, targets: &[Arc<Target>]) -> Result<Answered, CallFailure> {
         let mut failed = vec![false; targets.len()];
         let mut keys_left: usize = targets.iter().map(|target| target.keys.len()).sum();
         let mut hold = None;
@@ -208,8 +227,9 @@ impl ModelCall {
             }
             let Room { index, grant } = self.find_room(targets, &failed).await?;
             let target = &targets[index];
-            let Err(error) = self.ask_one(target, grant, &mut hold).await else {
-                return Ok(target.clone());
+            let error = match self.ask_one(target, grant, &mut hold).await {
+                Ok(answered) => return Ok(answered),
+                Err(error) => error,
             };
             if error.is_key_refused() && target.has_keys && keys_left > 1 {
                 keys_left -= 1;
@@ -237,7 +257,7 @@ impl ModelCall {
         target: &Arc<Target>,
         mut grant: GrantHold,
         hold: &mut Option<BudgetHold>,
-    ) -> Result<(), ModelError> {
+    ) -> Result<Answered, ModelError> {
         self.request.attempt += 1;
         let mut request = self.request.clone();
         if let Some(hold) = hold {
@@ -275,15 +295,20 @@ impl ModelCall {
             *hold = None;
         }
         match end {
-            Ok(usage) => {
+            Ok(last_pieces) => {
                 target.provider.circuit.succeeded();
+                let usage = usage_of(&last_pieces).unwrap_or_default();
                 let used = if usage == Usage::default() {
                     CallEnd::Unknown
                 } else {
                     CallEnd::Used { tokens: usage.total() }
                 };
                 grant.settle(used);
-                Ok(())
+                Ok(Answered {
+                    target: target.clone(),
+                    call,
+                    last_pieces,
+                })
             }
             Err(error) => {
                 self.note_failure(target, &error);
@@ -393,7 +418,7 @@ fn end_of(error: &ModelError, has_keys: bool, was_shown: bool) -> CallEnd {
     }
 }
 
-fn note_call(target: &Target, call: &CallInProgress, end: &Result<Usage, ModelError>) {
+fn note_call(target: &Target, call: &CallInProgress, end: &Result<Vec<ModelDelta>, ModelError>) {
     let outcome = match end {
         Ok(_) => "ok".to_owned(),
         Err(error) => match error.kind {

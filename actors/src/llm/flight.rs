@@ -110,7 +110,7 @@ pub(super) fn fingerprint(call: &ModelCall) -> Option<CallFingerprint> {
 /// Takes the answer that is there or comes, or makes the call and keeps its answer.
 pub(super) async fn fly(call: &mut ModelCall, fingerprint: CallFingerprint) -> Result<(), CallFailure> {
     let (Some(sharing), Some(keep_for)) = (call.services.shared_answers.clone(), call.routes[0].calls.cache_for) else {
-        return call.ask().await.map(drop);
+        return call.ask_alone().await;
     };
     if let Some(answer) = sharing.answers.get(&fingerprint) {
         return tell(call, &answer).await;
@@ -123,21 +123,22 @@ pub(super) async fn fly(call: &mut ModelCall, fingerprint: CallFingerprint) -> R
             return match sharing.answers.get(&fingerprint) {
                 Some(answer) => tell(call, &answer).await,
                 // The pilot failed, or the answer is too long to keep.
-                None => call.ask().await.map(drop),
+                None => call.ask_alone().await,
             };
         }
     };
     call.kept = Some(Vec::new());
-    let target = call.ask().await?;
+    let answered = call.ask().await?;
     let pieces = call.kept.take().unwrap_or_default();
     let bytes = pieces.iter().map(bytes_of).sum();
     let answer = CachedAnswer {
-        provider: target.provider.name.clone(),
-        is_simulated: target.is_simulated(),
+        provider: answered.target.provider.name.clone(),
+        is_simulated: answered.target.is_simulated(),
         pieces,
         bytes,
     };
     sharing.answers.put(fingerprint, Arc::new(answer), keep_for);
+    call.finish(answered).await;
     Ok(())
 }
 
