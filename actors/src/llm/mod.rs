@@ -26,7 +26,6 @@ pub mod line;
 pub mod price;
 mod progress;
 pub mod route;
-mod unlimited;
 
 #[cfg(test)]
 mod tests;
@@ -40,4 +39,3 @@ pub use line::{CallLine, WaitNotice};
 pub use price::Price;
 pub use progress::{CallFailure, CallInProgress, CallListener, CallWish, ModelProgress};
 pub use route::{CallSettings, Choice, ModelRoute, ModelTimeouts, Provider, Target};
-pub use unlimited::Unlimited;
