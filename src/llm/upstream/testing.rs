@@ -1,13 +1,30 @@
 //! What the tests of the dialects share.
 
-use callboard_actors::ids::RunId;
-use callboard_actors::item::Item;
-use callboard_actors::ports::ToolDefinition;
-use callboard_actors::ports::{ModelDelta, ModelError, ModelRequest};
-use serde_json::{Value, json};
 use std::sync::Arc;
 
-use super::{AnswerFold, Pieces};
+use callboard_actors::event::FinishReason;
+use callboard_actors::ids::RunId;
+use callboard_actors::item::{Item, Usage};
+use callboard_actors::ports::{ModelDelta, ModelError, ModelRequest, ToolDefinition};
+use serde_json::{Value, json};
+
+use super::{AnswerFold, Pieces, broke_off};
+
+/// A dialect in which every event is text, but for `end`.
+pub(in crate::llm) struct Echo;
+
+impl AnswerFold for Echo {
+    fn event(&mut self, data: &str, answer: &mut Pieces) {
+        match data {
+            "end" => answer.finish(FinishReason::Stop, Usage::default(), "echo".into()),
+            text => answer.text(text.to_owned()),
+        }
+    }
+
+    fn end(&mut self, answer: &mut Pieces) {
+        answer.fail(broke_off());
+    }
+}
 
 /// Everything a fold makes of these events and the end of the stream.
 pub(in crate::llm) fn folded(
