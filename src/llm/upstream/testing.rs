@@ -47,6 +47,30 @@ pub(in crate::llm) fn whole(fold: impl AnswerFold, events: &[impl AsRef<str>]) -
     pieces
 }
 
+/// Cuts these events off after every one of them and in the middle of every one, and checks that there is one end each time: an error, or
+/// after the event number `whole_after`, with which the answer is whole, nothing worse than the answer.
+pub(in crate::llm) fn cut_anywhere<Fold: AnswerFold + Default>(events: &[String], whole_after: usize) {
+    let ends = |pieces: &[Result<ModelDelta, ModelError>]| {
+        let is_end = |piece: &&Result<_, _>| matches!(piece, Err(_) | Ok(ModelDelta::Finished { .. }));
+        pieces.iter().filter(is_end).count()
+    };
+    for (place, event) in events.iter().enumerate() {
+        let before = folded(Fold::default(), &events[..place]);
+        assert_eq!(ends(&before), 1, "cut before {event}");
+        assert_eq!(
+            before.last().is_some_and(Result::is_ok),
+            place >= whole_after,
+            "{event}"
+        );
+        for length in (0..event.len()).filter(|length| event.is_char_boundary(*length)) {
+            let mut cut = events[..place].to_vec();
+            cut.push(event[..length].to_owned());
+            let pieces = folded(Fold::default(), &cut);
+            assert_eq!(ends(&pieces), 1, "{event} cut after {length} bytes");
+        }
+    }
+}
+
 /// A first call with this conversation and these options, and a tool named `now` if wanted.
 pub(in crate::llm) fn request(conversation: Vec<Item>, options: Value, with_tool: bool) -> ModelRequest {
     let tool = ToolDefinition {
