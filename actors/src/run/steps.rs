@@ -199,7 +199,7 @@ pub(super) fn step_limit() -> RunError {
 }
 
 /// The limit of the run itself that is used up, if one is.
-fn spent_limit(limits: &RunLimits, progress: &RunProgress) -> Option<RunError> {
+pub(super) fn spent_limit(limits: &RunLimits, progress: &RunProgress) -> Option<RunError> {
     let spent = if limits
         .max_total_tokens
         .is_some_and(|limit| progress.usage.total() >= limit)
