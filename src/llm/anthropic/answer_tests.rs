@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::SEAL_DIALECT;
 use super::answer::MessageFold;
-use crate::llm::upstream::testing::{folded, whole};
+use crate::llm::upstream::testing::{cut_anywhere, folded, whole};
 
 fn events(all: Value) -> Vec<String> {
     all.as_array().expect("a list").iter().map(Value::to_string).collect()
@@ -123,6 +123,23 @@ fn tool_calls_come_in_pieces_or_whole_or_without_arguments() {
     ];
     assert_eq!(said[..9], expected);
     assert_eq!(end_of(&said).0, FinishReason::ToolCalls);
+}
+
+#[test]
+fn an_answer_may_be_cut_anywhere() {
+    let events = events(json!([
+        {"type": "message_start", "message": {"model": "claude", "usage": {"input_tokens": 3}}},
+        begun(0, json!({"type": "thinking", "thinking": "", "signature": ""})),
+        grown(0, "thinking_delta", "thinking", "Hm"),
+        grown(0, "signature_delta", "signature", "ab"),
+        ended(0),
+        begun(1, json!({"type": "tool_use", "id": "a", "name": "now", "input": {}})),
+        grown(1, "input_json_delta", "partial_json", "{}"),
+        ended(1),
+        stopped("tool_use"),
+        {"type": "message_stop"},
+    ]));
+    cut_anywhere::<MessageFold>(&events, 9);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use callboard_actors::ports::{ModelDelta, ModelErrorKind};
 use serde_json::json;
 
 use super::*;
-use crate::llm::upstream::testing::{folded, request, whole};
+use crate::llm::upstream::testing::{cut_anywhere, folded, request, whole};
 
 fn finished(reason: FinishReason, usage: Usage, model: &str) -> ModelDelta {
     let model = model.into();
@@ -62,6 +62,18 @@ fn unknown_fields_and_what_is_empty_or_null_are_ignored() {
         whole(ChunkFold::default(), &events),
         [finished(FinishReason::Stop, Usage::of(3, 4), "")]
     );
+}
+
+#[test]
+fn an_answer_may_be_cut_anywhere() {
+    let call = json!({"index": 0, "id": "a", "function": {"name": "now", "arguments": "{}"}});
+    let events = [
+        chunk(json!({"reasoning_content": "Hm", "content": "Hi"})),
+        chunk(json!({"tool_calls": [call]})),
+        last_chunk("tool_calls"),
+        json!({"choices": [], "usage": {"prompt_tokens": 3}}).to_string(),
+    ];
+    cut_anywhere::<ChunkFold>(&events, 3);
 }
 
 #[test]

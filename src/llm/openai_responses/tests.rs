@@ -6,7 +6,7 @@ use callboard_actors::ports::{ModelDelta, ModelErrorKind};
 use serde_json::json;
 
 use super::*;
-use crate::llm::upstream::testing::{folded, request, whole};
+use crate::llm::upstream::testing::{cut_anywhere, folded, request, whole};
 
 fn events(all: Value) -> Vec<String> {
     all.as_array().expect("a list").iter().map(Value::to_string).collect()
@@ -54,6 +54,21 @@ fn text_comes_in_pieces_and_unknown_events_are_ignored() {
         ..Usage::of(30, 20)
     };
     assert_eq!((said.len(), last(&said)), (3, (FinishReason::Stop, usage)));
+}
+
+#[test]
+fn an_answer_may_be_cut_anywhere() {
+    let call = json!({"type": "function_call", "call_id": "c", "name": "now", "arguments": "{}"});
+    let thought = json!({"type": "reasoning", "summary": [], "encrypted_content": "gAAA"});
+    let events = events(json!([
+        {"type": "response.output_item.added", "output_index": 0, "item": {"type": "reasoning"}},
+        {"type": "response.output_item.done", "output_index": 0, "item": thought},
+        {"type": "response.output_text.delta", "output_index": 1, "delta": "Hi"},
+        {"type": "response.output_item.added", "output_index": 2, "item": call},
+        {"type": "response.function_call_arguments.delta", "output_index": 2, "delta": "{}"},
+        completed(),
+    ]));
+    cut_anywhere::<ResponseFold>(&events, events.len());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Reads a provider's stream of events, whatever its dialect.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use callboard_actors::event::FinishReason;
 use callboard_actors::item::Usage;
@@ -10,6 +11,9 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap};
 
 use super::failures::{connection, protocol};
 use super::sse::SseReader;
+
+/// The longest wait for the end of a stream whose answer is whole.
+const LAST_BYTES_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Makes pieces of an answer out of the events of a dialect.
 pub(in crate::llm) trait AnswerFold: Send + 'static {
@@ -25,6 +29,7 @@ pub(in crate::llm) trait AnswerFold: Send + 'static {
 pub(in crate::llm) struct Pieces {
     ready: VecDeque<Result<ModelDelta, ModelError>>,
     ended: bool,
+    whole: bool,
 }
 
 impl Pieces {
@@ -59,6 +64,7 @@ impl Pieces {
     /// The answer is whole.
     pub(in crate::llm) fn finish(&mut self, reason: FinishReason, usage: Usage, model: String) {
         self.say(ModelDelta::Finished { reason, usage, model });
+        self.whole |= !self.ended;
         self.ended = true;
     }
 
@@ -86,24 +92,22 @@ pub(super) fn pieces_of(response: reqwest::Response, max_event_size: usize, fold
     .boxed()
 }
 
+/// The body of a response.
+type ByteStream = stream::BoxStream<'static, reqwest::Result<bytes::Bytes>>;
+
 /// A response being read.
 pub(super) struct Reading<Fold> {
     /// What the provider says it sends. Some send events under another name, so it is believed only if there were none.
     is_event_stream: bool,
     has_heard: bool,
-    bytes: stream::BoxStream<'static, reqwest::Result<bytes::Bytes>>,
+    bytes: ByteStream,
     reader: SseReader,
     fold: Fold,
     pieces: Pieces,
 }
 
 impl<Fold: AnswerFold> Reading<Fold> {
-    pub(super) fn new(
-        is_event_stream: bool,
-        bytes: stream::BoxStream<'static, reqwest::Result<bytes::Bytes>>,
-        max_event_size: usize,
-        fold: Fold,
-    ) -> Self {
+    pub(super) fn new(is_event_stream: bool, bytes: ByteStream, max_event_size: usize, fold: Fold) -> Self {
         Self {
             is_event_stream,
             has_heard: false,
@@ -123,7 +127,12 @@ impl<Fold: AnswerFold> Reading<Fold> {
                 return None;
             }
             match self.bytes.next().await {
-                Some(Ok(bytes)) => self.feed(&bytes),
+                Some(Ok(bytes)) => {
+                    self.feed(&bytes);
+                    if self.pieces.whole {
+                        read_out(std::mem::replace(&mut self.bytes, stream::empty().boxed()));
+                    }
+                }
                 Some(Err(error)) => self.pieces.fail(connection(&error)),
                 None if !self.is_event_stream && !self.has_heard => self.pieces.fail(protocol(
                     "the model's provider answered with something that is no event stream",
@@ -144,6 +153,12 @@ impl<Fold: AnswerFold> Reading<Fold> {
             self.pieces.fail(protocol(problem));
         }
     }
+}
+
+/// Reads on where nothing more is said, so that the connection can be used for the next call. Nobody waits for it.
+fn read_out(mut bytes: ByteStream) {
+    let last_bytes = async move { while let Some(Ok(_)) = bytes.next().await {} };
+    tokio::spawn(tokio::time::timeout(LAST_BYTES_PATIENCE, last_bytes));
 }
 
 pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {

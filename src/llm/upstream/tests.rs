@@ -6,24 +6,12 @@ use callboard_actors::ports::{ModelDelta, ModelErrorKind};
 use futures::stream::{self, StreamExt};
 
 use super::reading::{Reading, is_event_stream};
+use super::testing::Echo;
 use super::*;
 
 /// The beginning of an event of more than 100 bytes.
 const TOO_LONG: &str =
     "data: 0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789";
-
-/// A dialect in which every event is text.
-struct Echo;
-
-impl AnswerFold for Echo {
-    fn event(&mut self, data: &str, answer: &mut Pieces) {
-        answer.text(data.to_owned());
-    }
-
-    fn end(&mut self, answer: &mut Pieces) {
-        answer.fail(broke_off());
-    }
-}
 
 #[tokio::test]
 async fn an_answer_that_is_no_event_stream_is_not_taken_for_one_that_broke_off() {

@@ -4,6 +4,7 @@ mod aimock;
 mod client;
 mod fleet;
 mod in_process;
+mod models;
 mod process;
 mod reader;
 mod server;
@@ -12,7 +13,8 @@ mod upstream;
 
 pub(crate) use aimock::{Aimock, Dialect, SECRET_KEY};
 pub(crate) use fleet::{DEFAULT_LEASE, TestFleet, story};
-pub(crate) use in_process::{InProcess, Script, start_of};
+pub(crate) use in_process::{InProcess, Script, start_of, start_on, started};
+pub(crate) use models::{Answer, ScriptedModel, USAGE, call_settings, route};
 pub(crate) use process::{binary, run_to_end};
 pub(crate) use reader::check_whole_log;
 pub(crate) use server::{Server, Site};
