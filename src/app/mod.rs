@@ -26,7 +26,7 @@ use crate::app::models::OpenModels;
 use crate::app::parts::{OpenEventLog, OpenStore};
 use crate::app::services::{catalog, run_services};
 use crate::app::settings::{
-    capacity_report, housekeeping_times, http_options, or_cpus, request_rates, supervisor_settings,
+    capacity_report, housekeeping_times, http_options, or_cpus, request_rates, supervisor_settings, tier_budgets,
 };
 use crate::auth::{Authenticator, RateLimiters};
 use crate::banner::Banner;
@@ -137,7 +137,7 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     let events = Arc::new(OpenEventLog::over(&store, config, &io)?);
     let limit = config.capacity_parameters().concurrent_runs(machine);
     let models = OpenModels::open(config, &parts::rate_limits())?;
-    let services = run_services(config, &models, extra, store.clone(), events.log.clone(), io.clone())?;
+    let services = run_services(config, &models, &opened, extra, events.log.clone(), io.clone())?;
     let catalog = catalog(&services);
     let asks_nobody = models.routes[&config.runs.default_model].is_simulated();
     let fleet = opened.fleet();
@@ -176,6 +176,8 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
         },
         catalog,
         model_directory: models.directory,
+        budgets: opened.budgets(),
+        tier_budgets: tier_budgets(config),
         authenticator,
         rate_limiters: RateLimiters::new(request_rates(config)),
         capacity: capacity_report(config, machine, &limit),

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use callboard_actors::llm::circuit::Circuit;
-use callboard_actors::llm::{CallLine, ModelRoute, Provider, Target, Unlimited};
+use callboard_actors::llm::{CallLine, ModelRoute, Provider, Target};
+use callboard_actors::local_limits::{LimitTimes, LocalRateLimits};
 use callboard_actors::ports::rate_limits::{KeyLimits, LimitedKey};
 use callboard_actors::ports::{Model, RateLimits};
 use secrecy::SecretString;
@@ -20,7 +21,7 @@ use crate::llm::openai::OpenAiModel;
 use crate::llm::openai_responses::OpenAiResponsesModel;
 use crate::llm::simulated::SimulatedModel;
 use crate::llm::upstream::{ProviderClient, UpstreamOptions};
-use crate::model_directory::{KeyGroup, ListedKey, ListedProvider, ModelDirectory, WatchedModel};
+use crate::model_directory::{KeyPool, ListedKey, ListedProvider, ModelDirectory, WatchedModel};
 
 /// Models and their providers, ready to be asked.
 pub(super) struct OpenModels {
@@ -40,6 +41,7 @@ impl OpenModels {
             config,
             keys: read_provider_keys(config)?,
             limits: limits.clone(),
+            own_limits: Arc::new(LocalRateLimits::new(LimitTimes::default())),
             providers: BTreeMap::new(),
             clients: HashMap::new(),
         };
@@ -62,6 +64,8 @@ struct Opening<'a> {
     config: &'a Config,
     keys: BTreeMap<String, Vec<ProviderKey>>,
     limits: Arc<dyn RateLimits>,
+    /// For what has no limits.
+    own_limits: Arc<dyn RateLimits>,
     providers: BTreeMap<&'a str, OpenProvider>,
     clients: HashMap<ClientKey<'a>, ProviderClient>,
 }
@@ -74,7 +78,7 @@ struct OpenProvider {
     provider: Arc<Provider>,
     dialect: &'static str,
     /// By model, if each has limits of its own.
-    groups: BTreeMap<Option<Arc<str>>, Arc<KeyGroup>>,
+    pools: BTreeMap<Option<Arc<str>>, Arc<KeyPool>>,
 }
 
 impl From<OpenProvider> for ListedProvider {
@@ -82,7 +86,7 @@ impl From<OpenProvider> for ListedProvider {
         Self {
             provider: open.provider,
             dialect: open.dialect,
-            groups: open.groups.into_values().collect(),
+            pools: open.pools.into_values().collect(),
         }
     }
 }
@@ -109,9 +113,9 @@ impl<'a> Opening<'a> {
         let config = self.config;
         let provider_config = config.providers.get(name).context("there is no such provider")?;
         let upstream_model: Arc<str> = target.upstream_model.as_str().into();
-        let group = self.group(name, provider_config, &upstream_model);
+        let pool = self.pool(name, provider_config, &upstream_model);
         let mut models = Vec::new();
-        for (place, listed) in group.listed.iter().enumerate() {
+        for (place, listed) in pool.listed.iter().enumerate() {
             let secret = self.keys[name].get(place).map(|key| key.secret.clone());
             let model = self.model(name, provider_config, target, calls, secret)?;
             models.push(Arc::new(WatchedModel::new(model, listed.calls.clone())) as Arc<dyn Model>);
@@ -119,37 +123,34 @@ impl<'a> Opening<'a> {
         Ok(Target {
             provider: self.providers[name].provider.clone(),
             upstream_model,
-            keys: group.keys.clone(),
+            keys: pool.keys.clone(),
             has_keys: !self.keys[name].is_empty(),
             models,
-            line: group.line.clone(),
+            line: pool.line.clone(),
             weight: target.weight,
             price: target.price.unwrap_or_default(),
         })
     }
 
     /// The keys that calls to this model choose from.
-    fn group(&mut self, name: &'a str, config: &ProviderConfig, upstream_model: &Arc<str>) -> Arc<KeyGroup> {
+    fn pool(&mut self, name: &'a str, config: &ProviderConfig, upstream_model: &Arc<str>) -> Arc<KeyPool> {
         let open = self.providers.entry(name).or_insert_with(|| OpenProvider {
             provider: Arc::new(Provider {
                 name: name.into(),
                 circuit: Circuit::new(config.limits.circuit()),
             }),
             dialect: dialect_name(config),
-            groups: BTreeMap::new(),
+            pools: BTreeMap::new(),
         });
         let model = match config.limits.limits_per {
             LimitsPer::Key => None,
             LimitsPer::Model => Some(upstream_model.clone()),
         };
-        let group = open.groups.entry(model.clone()).or_insert_with(|| {
+        let pool = open.pools.entry(model.clone()).or_insert_with(|| {
             let key_limits = config.limits.of_a_key();
             let asks_nobody = config.service == ProviderService::Simulated && key_limits == KeyLimits::default();
-            let limits: Arc<dyn RateLimits> = if asks_nobody {
-                Arc::new(Unlimited)
-            } else {
-                self.limits.clone()
-            };
+            // Nobody else counts these; nobody needs to be asked for them.
+            let limits = if asks_nobody { &self.own_limits } else { &self.limits };
             let mut listed: Vec<ListedKey> = self.keys[name].iter().map(listed_key).collect();
             if listed.is_empty() {
                 // For the limits that it has all the same.
@@ -160,15 +161,15 @@ impl<'a> Opening<'a> {
                 provider: name.into(),
                 limits: key_limits,
             };
-            Arc::new(KeyGroup {
+            Arc::new(KeyPool {
                 keys: (0..listed.len()).map(key).collect(),
                 model,
                 listed,
                 line: CallLine::new(limits.clone(), config.limits.max_waiting),
-                limits,
+                limits: limits.clone(),
             })
         });
-        group.clone()
+        pool.clone()
     }
 
     fn model(

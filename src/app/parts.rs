@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use callboard_actors::capacity::MachineSize;
 use callboard_actors::local_limits::{LimitTimes, LocalRateLimits};
-use callboard_actors::ports::{EventLog, Fleet, RateLimits, Store};
+use callboard_actors::ports::{Budgets, EventLog, Fleet, RateLimits, Store};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Handle;
 
@@ -53,6 +53,14 @@ impl OpenStore {
     }
 
     pub(super) fn store(&self) -> Arc<dyn Store> {
+        match self {
+            Self::Sqlite(store) => Arc::new(store.clone()),
+            Self::Postgres(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// What counts what accounts use.
+    pub(super) fn budgets(&self) -> Arc<dyn Budgets> {
         match self {
             Self::Sqlite(store) => Arc::new(store.clone()),
             Self::Postgres(store) => Arc::new(store.clone()),

@@ -18,7 +18,7 @@ use callboard_actors::ledger::TierQuota;
 use callboard_actors::llm::ModelRoute;
 use callboard_actors::ports::event_log::Reach;
 use callboard_actors::ports::store::*;
-use callboard_actors::ports::{EventLog, EventLogError, EventStream, LogHead, Model, StoreError, Tool};
+use callboard_actors::ports::{Budgets, EventLog, EventLogError, EventStream, LogHead, Model, StoreError, Tool};
 use callboard_actors::services::{Durability, RunServices, RunSettings};
 use callboard_actors::spec::{RunLimits, RunSpec};
 use callboard_actors::supervisor::messages::{OnLimit, StartRun};
@@ -74,6 +74,7 @@ pub(crate) struct InProcess {
     pub(crate) io: Runtime,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) log: Arc<dyn EventLog>,
+    pub(crate) budgets: Arc<dyn Budgets>,
     _directory: TempDir,
 }
 
@@ -99,6 +100,7 @@ impl InProcess {
         let handle = io.handle().clone();
         let opened = io.spawn(async move { SqliteStore::open(options, &handle).await });
         let inner = opened.await.expect("no panic").expect("it opens");
+        let budgets = Arc::new(inner.clone());
         let store: Arc<dyn Store> = Arc::new(ScriptedStore {
             inner,
             script: script.clone(),
@@ -109,6 +111,7 @@ impl InProcess {
             io,
             store,
             log,
+            budgets,
             _directory: directory,
         }
     }
@@ -389,7 +392,7 @@ impl Store for ScriptedStore {
     }
 
     fn usage(&self) -> StoreUsage {
-        self.inner.usage()
+        Store::usage(&self.inner)
     }
 }
 

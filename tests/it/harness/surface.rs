@@ -54,6 +54,8 @@ impl Surface {
                 Default::default(),
             ),
             model_directory: Default::default(),
+            budgets: behind.budgets.clone(),
+            tier_budgets: Default::default(),
             authenticator: Authenticator::new(behind.store.clone(), io.clone(), LOCAL_TIER),
             rate_limiters: RateLimiters::new(std::iter::empty()),
             capacity: CapacityReport {
