@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use callboard_actors::capacity::MachineSize;
-use callboard_actors::ports::{EventLog, Fleet, Store};
+use callboard_actors::ports::{Budgets, EventLog, Fleet, Store};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Handle;
 
@@ -52,6 +52,13 @@ impl OpenStore {
     }
 
     pub(super) fn store(&self) -> Arc<dyn Store> {
+        match self {
+            Self::Sqlite(store) => Arc::new(store.clone()),
+            Self::Postgres(store) => Arc::new(store.clone()),
+        }
+    }
+
+    pub(super) fn budgets(&self) -> Arc<dyn Budgets> {
         match self {
             Self::Sqlite(store) => Arc::new(store.clone()),
             Self::Postgres(store) => Arc::new(store.clone()),
