@@ -156,7 +156,7 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     .await?;
     let settings = supervisor_settings(config, &limit, machine.cpus as usize);
     let supervisor = SupervisorHandle::start_supervisor(services, settings, beginning);
-    let housekeeping = Housekeeping::start(&store, housekeeping_times(config), &io);
+    let housekeeping = Housekeeping::start(&store, opened.budgets(), housekeeping_times(config), &io);
     let authenticator = Authenticator::new(store.clone(), io.clone(), LOCAL_TIER);
     if let Some(fleet) = &fleet {
         io.spawn(forget_changed_keys(fleet.clone(), authenticator.clone()));

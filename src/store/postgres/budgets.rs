@@ -45,8 +45,8 @@ macro_rules! capped {
     };
 }
 
-const STANDING_IN_DAYS: &str = standing_in_days!(capped_sum);
-const STANDING_SINCE_EVER: &str = standing_since_ever!(capped_sum);
+pub(super) const STANDING_IN_DAYS: &str = standing_in_days!(capped_sum);
+pub(super) const STANDING_SINCE_EVER: &str = standing_since_ever!(capped_sum);
 const COUNT_TOP_UP: &str = count_top_up!(capped);
 const FOLD_INTO_DAYS: &str = fold_into_days!(capped_sum, capped);
 const FOLD_INTO_BUDGET: &str = fold_into_budget!(capped_sum, capped);
