@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod accounts;
+mod aimock;
 mod bad_input;
 mod broken_parts;
 mod cancelling;
@@ -28,6 +29,7 @@ mod idempotency;
 mod imports;
 mod leaving;
 mod log_under_fire;
+mod model_routes;
 mod openapi;
 mod queueing;
 mod quota;
@@ -37,6 +39,7 @@ mod recovery;
 mod rig;
 mod rig_parts;
 mod second_thoughts;
+mod shared_answers;
 mod slow_cancels;
 mod startup;
 mod steps;

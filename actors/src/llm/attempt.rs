@@ -5,9 +5,8 @@ use std::sync::Arc;
 use futures::{FutureExt, StreamExt};
 use tokio::time::{Instant, timeout_at};
 
-use super::actor::{ModelProgress, Reporter};
-use super::call::CallInProgress;
 use super::grant::GrantHold;
+use super::progress::{CallInProgress, CallListener, ModelProgress};
 use super::route::ModelTimeouts;
 use crate::item::Usage;
 use crate::ports::{Model, ModelDelta, ModelError, ModelErrorKind, ModelRequest};
@@ -17,14 +16,19 @@ pub(super) struct Attempt<'a> {
     pub(super) model: &'a Arc<dyn Model>,
     pub(super) timeouts: ModelTimeouts,
     pub(super) call: Arc<CallInProgress>,
-    pub(super) reporter: &'a Reporter,
+    pub(super) listener: &'a dyn CallListener,
     /// Where the answer is kept for others, if it is.
     pub(super) kept: Option<&'a mut Vec<ModelDelta>>,
 }
 
 impl Attempt<'_> {
-    /// What the answer used, or why there is none. Pieces that are there together go in one message.
-    pub(super) async fn make(mut self, request: ModelRequest, grant: &mut GrantHold) -> Result<Usage, ModelError> {
+    /// The last pieces of the whole answer, which are still to be passed on, or why there is none. Pieces that are there together go in one
+    /// message.
+    pub(super) async fn make(
+        mut self,
+        request: ModelRequest,
+        grant: &mut GrantHold,
+    ) -> Result<Vec<ModelDelta>, ModelError> {
         const MOST_PIECES_TOGETHER: usize = 256;
         let began = Instant::now();
         let last_moment = began + self.timeouts.call;
@@ -50,11 +54,14 @@ impl Attempt<'_> {
                     Some(None) => error = Some(broken_off()),
                 }
             }
-            let usage = usage_of(&together);
-            self.pass_on(together).await;
-            if let Some(usage) = usage {
-                return Ok(usage);
+            if let Some(kept) = &mut self.kept {
+                kept.extend_from_slice(&together);
             }
+            self.call.show();
+            if usage_of(&together).is_some() {
+                return Ok(together);
+            }
+            self.pass_on(together).await;
             if let Some(error) = error {
                 return Err(error);
             }
@@ -62,18 +69,14 @@ impl Attempt<'_> {
         }
     }
 
-    async fn pass_on(&mut self, pieces: Vec<ModelDelta>) {
-        self.call.show();
-        if let Some(kept) = &mut self.kept {
-            kept.extend_from_slice(&pieces);
-        }
+    async fn pass_on(&self, pieces: Vec<ModelDelta>) {
         let call = self.call.clone();
-        self.reporter.report(ModelProgress::Deltas { call, pieces }).await;
+        self.listener.hear(ModelProgress::Deltas { call, pieces }).await;
     }
 }
 
 /// What the answer used, if it is whole.
-fn usage_of(pieces: &[ModelDelta]) -> Option<Usage> {
+pub(super) fn usage_of(pieces: &[ModelDelta]) -> Option<Usage> {
     match pieces.last() {
         Some(ModelDelta::Finished { usage, .. }) => Some(*usage),
         _ => None,

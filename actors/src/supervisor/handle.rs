@@ -14,6 +14,7 @@ use crate::services::RunServices;
 use crate::supervisor::messages::{
     Admit, CancelRun, Drain, QueuePosition, Snapshot, StartError, StartRun, Started, TakeSnapshot,
 };
+use crate::supervisor::resuming::ResumeRun;
 use crate::supervisor::{Beginning, Supervisor, SupervisorSettings};
 
 /// A cheap handle on the supervisor. May be used from any thread and any runtime.
@@ -67,6 +68,17 @@ impl SupervisorHandle {
         let gone = || StoreError::Unavailable("the supervisor is gone".into());
         self.supervisor
             .send(CancelRun { run, reply })
+            .await
+            .map_err(|_| gone())?;
+        answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Gives a waiting run its place in the queue, first in its account's line. `false`: it does not wait (any more), or is just about to.
+    pub async fn resume(&self, run: RunId) -> Result<bool, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || StoreError::Unavailable("the supervisor is gone".into());
+        self.supervisor
+            .send(ResumeRun { run, reply })
             .await
             .map_err(|_| gone())?;
         answer.await.unwrap_or_else(|_| Err(gone()))

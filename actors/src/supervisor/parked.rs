@@ -63,7 +63,7 @@ pub(super) async fn cancel_parked(services: &RunServices, run: RunId) -> Result<
 }
 
 /// Changes a parked run and shows what that brought.
-async fn update(services: &RunServices, update: ParkedUpdate) -> Result<ParkedOutcome, StoreError> {
+pub(super) async fn update(services: &RunServices, update: ParkedUpdate) -> Result<ParkedOutcome, StoreError> {
     let run = update.run;
     let outcome = services.store.update_parked_run(update).await?;
     if let ParkedOutcome::Updated {

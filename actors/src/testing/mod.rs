@@ -4,4 +4,5 @@ pub mod budget_conformance;
 pub mod event_log_conformance;
 pub mod fleet_conformance;
 pub mod memory_store;
+pub mod rate_limits_conformance;
 pub mod store_conformance;

@@ -11,17 +11,18 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 
 use super::{SimulateServerOptions, start};
-use crate::llm::openai::{OpenAiModel, OpenAiOptions};
+use crate::llm::openai::OpenAiModel;
 use crate::llm::simulated::SimulatedModel;
 use crate::llm::simulated::options::SimulateOptions;
+use crate::llm::upstream::{ProviderClient, UpstreamOptions};
 
 fn model_at(address: std::net::SocketAddr) -> OpenAiModel {
-    let options = OpenAiOptions {
-        base_url: format!("http://{address}/v1"),
+    let base_url = format!("http://{address}/v1");
+    let options = UpstreamOptions {
+        client: ProviderClient::new(&base_url, Duration::from_secs(5), 8).expect("a URL"),
+        base_url,
         api_key: Some("sk-test".to_owned().into()),
         upstream_model: "simulated".into(),
-        connect_timeout: Duration::from_secs(5),
-        max_idle_connections: 8,
         max_event_size: 65_536,
     };
     OpenAiModel::new(options).expect("good options")

@@ -6,18 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use callboard::llm::simulated::SimulatedModel;
 use callboard::store::sqlite::{SqliteOptions, SqliteStore};
 use callboard::stream::memory::{MemoryEventLog, MemoryLogOptions};
 use callboard_actors::encoding::EncodedEvents;
 use callboard_actors::error::RunError;
+use callboard_actors::event::Event;
 use callboard_actors::ids::{AccountId, InstanceId, KeyId, RunId};
 use callboard_actors::item::{Item, Role};
 use callboard_actors::ledger::TierQuota;
-use callboard_actors::llm::{CallSettings, ModelRoute, ModelTimeouts};
+use callboard_actors::llm::ModelRoute;
 use callboard_actors::ports::event_log::Reach;
 use callboard_actors::ports::store::*;
 use callboard_actors::ports::{EventLog, EventLogError, EventStream, LogHead, Model, StoreError, Tool};
-use callboard_actors::retry::RetryPolicy;
 use callboard_actors::services::{Durability, RunServices, RunSettings};
 use callboard_actors::spec::{RunLimits, RunSpec};
 use callboard_actors::supervisor::messages::{OnLimit, StartRun};
@@ -76,7 +77,17 @@ pub(crate) struct InProcess {
     _directory: TempDir,
 }
 
+/// Does nothing.
+struct NoScript;
+
+impl Script for NoScript {}
+
 impl InProcess {
+    /// One whose parts do what they do.
+    pub(crate) async fn plain() -> Self {
+        Self::new(Arc::new(NoScript)).await
+    }
+
     pub(crate) async fn new(script: Arc<dyn Script>) -> Self {
         let io = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -104,19 +115,34 @@ impl InProcess {
 
     /// A supervisor of an instance of its own that takes up what there is, with one Permit and one Slot for each account.
     pub(crate) async fn supervisor(&self, model: Arc<dyn Model>, tools: Vec<Arc<dyn Tool>>) -> SupervisorHandle {
+        self.supervisor_with(self.services(model, tools), 1).await
+    }
+
+    /// The same with these routes, and so many Permits and Slots.
+    pub(crate) async fn supervisor_on(&self, routes: &[Arc<ModelRoute>], permits: u32) -> SupervisorHandle {
+        let named = routes.iter().map(|route| (route.name.to_string(), route.clone()));
+        let services = RunServices {
+            models: named.collect(),
+            ..self.services(Arc::new(SimulatedModel::default()), Vec::new())
+        };
+        self.supervisor_with(services, permits).await
+    }
+
+    /// The same on these services.
+    pub(crate) async fn supervisor_with(&self, services: RunServices, permits: u32) -> SupervisorHandle {
         let instance = InstanceId::new();
         let store = self.store.clone();
         let recovering = self.io.spawn(async move { store.recover(instance).await });
         let recovered = recovering.await.expect("no panic").expect("it recovers");
         let settings = SupervisorSettings {
-            permits: 1,
+            permits,
             queue_limit: 10,
             queue_deadline: None,
             position_interval: Duration::from_secs(5),
             tiers: BTreeMap::from([(
                 "one".to_owned(),
                 TierQuota {
-                    concurrent_runs: Some(1),
+                    concurrent_runs: Some(permits),
                     queued_runs: Some(10),
                 },
             )]),
@@ -124,31 +150,15 @@ impl InProcess {
             mailbox: 64,
         };
         let beginning = Beginning::Alone { instance, recovered };
-        SupervisorHandle::start_supervisor(self.services(model, tools), settings, beginning)
+        SupervisorHandle::start_supervisor(services, settings, beginning)
     }
 
     /// The route `simulated` to this model.
     pub(crate) fn route(&self, model: Arc<dyn Model>) -> Arc<ModelRoute> {
-        let second = Duration::from_secs(1);
-        let calls = CallSettings {
-            timeouts: ModelTimeouts {
-                first_byte: 60 * second,
-                idle: 60 * second,
-                call: 60 * second,
-            },
-            retry: RetryPolicy {
-                max_attempts: 1,
-                initial_backoff: second,
-                maximum_backoff: second,
-            },
-            longest_wait: 60 * second,
-            expected_output_tokens: 1000,
-            cache_for: None,
-        };
-        Arc::new(ModelRoute::to("simulated", model, calls))
+        Arc::new(ModelRoute::to("simulated", model, super::models::call_settings(1)))
     }
 
-    fn services(&self, model: Arc<dyn Model>, tools: Vec<Arc<dyn Tool>>) -> RunServices {
+    pub(crate) fn services(&self, model: Arc<dyn Model>, tools: Vec<Arc<dyn Tool>>) -> RunServices {
         let second = Duration::from_secs(1);
         RunServices {
             store: self.store.clone(),
@@ -193,6 +203,23 @@ impl InProcess {
             .expect("no panic")
     }
 
+    /// All events of a run that has ended.
+    pub(crate) async fn events(&self, run: RunId) -> Vec<Event> {
+        let log = self.log.clone();
+        let reading = async move {
+            let batches: Vec<_> = log.follow(run, None).collect().await;
+            let frames = batches
+                .iter()
+                .flat_map(|batch| batch.as_ref().expect("it reads").frames());
+            frames
+                .map(|frame| serde_json::from_str(frame.data).expect("an event"))
+                .collect()
+        };
+        super::patiently("the run to end", self.io.spawn(reading))
+            .await
+            .expect("no panic")
+    }
+
     /// Waits for an event of this kind and gives the run as it is then.
     pub(crate) async fn run_after(&self, run: RunId, kind: &'static str) -> RunRecord {
         let (log, store) = (self.log.clone(), self.store.clone());
@@ -226,6 +253,18 @@ impl InProcess {
         assert!(slots.values().all(|slots| *slots == 0), "no Slot is lost: {slots:?}");
         self.io.shutdown_background();
     }
+}
+
+/// A run on this model.
+pub(crate) fn start_on(model: &str) -> StartRun {
+    let mut start = start_of(serde_json::json!({}), &[]);
+    start.spec.model = model.into();
+    start
+}
+
+/// Starts it and gives its name.
+pub(crate) async fn started(supervisor: &SupervisorHandle, start: StartRun) -> RunId {
+    supervisor.start(start).await.expect("it starts").run.id
 }
 
 /// A run that does what `simulate` says, with these tools.

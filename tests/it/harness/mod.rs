@@ -1,16 +1,20 @@
 //! Starts the real server, speaks HTTP to it, kills it, starts it again: the rig of the examples, where whatever goes wrong fails the test.
 
+mod aimock;
 mod client;
 mod fleet;
 mod in_process;
+mod models;
 mod process;
 mod reader;
 mod server;
 mod surface;
 mod upstream;
 
+pub(crate) use aimock::{Aimock, Dialect, SECRET_KEY};
 pub(crate) use fleet::{DEFAULT_LEASE, TestFleet, story};
-pub(crate) use in_process::{InProcess, Script, start_of};
+pub(crate) use in_process::{InProcess, Script, start_of, start_on, started};
+pub(crate) use models::{Answer, ScriptedModel, USAGE, call_settings, route};
 pub(crate) use process::{binary, run_to_end};
 pub(crate) use reader::check_whole_log;
 pub(crate) use server::{Server, Site};
