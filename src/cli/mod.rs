@@ -9,6 +9,7 @@ pub mod keys;
 pub mod migrate_store;
 mod plan;
 mod text;
+pub mod usage;
 
 pub use text::error_chain;
 
@@ -21,6 +22,7 @@ use crate::config::{Config, ConfigErrors, LoadedConfig, Sources, load};
 pub use cluster::{ClusterArguments, ClusterError};
 pub use keys::{KeysCommand, KeysError};
 pub use migrate_store::{MigrateStoreArguments, MigrateStoreError};
+pub use usage::{UsageArguments, UsageError};
 
 /// Exit code for a wrong configuration; clap has the same for a wrong command line.
 pub const EXIT_WRONG_INPUT: u8 = 2;
@@ -50,6 +52,8 @@ enum Command {
     Keys(KeysCommand),
     /// Show the instances of a fleet, how busy each is, and what they come to together
     Cluster(ClusterArguments),
+    /// Show what accounts have used, by day and model
+    Usage(UsageArguments),
     /// Move everything from one store to another, and compare what both have
     MigrateStore(MigrateStoreArguments),
     /// Serve the simulated model as an OpenAI-compatible provider, for tests under load
@@ -90,6 +94,8 @@ pub enum Task {
     Keys(Box<Config>, KeysCommand),
     /// Show the instances that the configured store knows.
     Cluster(Box<Config>, ClusterArguments),
+    /// Show what the configured store says was used.
+    Usage(Box<Config>, UsageArguments),
     /// Move what is in the configured store.
     MigrateStore(Box<Config>, MigrateStoreArguments),
     /// Serve the simulated model.
@@ -115,6 +121,8 @@ pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
         cause
     } else if let Some(ClusterError::Output(cause)) = error.downcast_ref() {
         cause
+    } else if let Some(UsageError::Output(cause)) = error.downcast_ref() {
+        cause
     } else if let Some(MigrateStoreError::Output(cause)) = error.downcast_ref() {
         cause
     } else {
@@ -131,6 +139,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
             Some(KeysError::UnknownTier { .. } | KeysError::UnknownKey(_))
         )
         || matches!(error.downcast_ref(), Some(ClusterError::Alone))
+        || matches!(error.downcast_ref(), Some(UsageError::NoDays { .. }))
         || error.downcast_ref().is_some_and(MigrateStoreError::is_wrong_input);
     if is_wrong_input { EXIT_WRONG_INPUT } else { 1 }
 }
@@ -145,6 +154,7 @@ pub fn run(cli: Cli, output: &mut impl Write) -> Result<Task, CliError> {
         Command::Serve => Ok(Task::Serve(Box::new(load_config()?))),
         Command::Keys(command) => Ok(Task::Keys(Box::new(load_config()?.config), command)),
         Command::Cluster(arguments) => Ok(Task::Cluster(Box::new(load_config()?.config), arguments)),
+        Command::Usage(arguments) => Ok(Task::Usage(Box::new(load_config()?.config), arguments)),
         Command::MigrateStore(arguments) => Ok(Task::MigrateStore(Box::new(load_config()?.config), arguments)),
         Command::SimulateLlm(arguments) => Ok(Task::SimulateLlm(arguments)),
         Command::Plan(arguments) => {
