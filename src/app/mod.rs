@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use callboard_actors::capacity::{MachineSize, RunLimit};
 use callboard_actors::ports::fleet::{FleetOverview, Notice};
-use callboard_actors::ports::{Fleet, Store, Tool};
+use callboard_actors::ports::{Budgets, Fleet, Store, Tool};
 use callboard_actors::supervisor::SupervisorHandle;
 use callboard_actors::time::Timestamp;
 use futures::StreamExt;
@@ -69,16 +69,19 @@ pub fn serve_with_tools(config: &Config, machine: MachineSize, extra: Vec<Arc<dy
     served
 }
 
-/// Opens the store for a command that works beside a server or without one, and closes it again.
+/// Opens the store, and what accounts have used, for a command that works beside a server or without one, and closes it again.
 ///
 /// # Errors
 /// The store cannot be opened, or what `work` answers.
-pub async fn with_store<T, F>(config: &Config, work: impl FnOnce(Arc<dyn Store>) -> F) -> anyhow::Result<T>
+pub async fn with_store<T, F>(
+    config: &Config,
+    work: impl FnOnce(Arc<dyn Store>, Arc<dyn Budgets>) -> F,
+) -> anyhow::Result<T>
 where
     F: Future<Output = anyhow::Result<T>>,
 {
     let opened = OpenStore::for_command(config).await?;
-    let done = work(opened.store()).await;
+    let done = work(opened.store(), opened.budgets()).await;
     opened.close().await;
     done
 }
@@ -167,6 +170,7 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     let parts = HttpParts {
         runs: Arc::new(supervisor.clone()),
         store: store.clone(),
+        budgets: opened.budgets(),
         event_log: events.log.clone(),
         fleet,
         instance: InstanceIdentity {
@@ -176,7 +180,6 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
         },
         catalog,
         model_directory: models.directory,
-        budgets: opened.budgets(),
         tier_budgets: tier_budgets(config),
         authenticator,
         rate_limiters: RateLimiters::new(request_rates(config)),

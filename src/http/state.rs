@@ -101,6 +101,8 @@ pub struct HttpParts {
     pub runs: Arc<dyn Runs>,
     /// Where runs are read from.
     pub store: Arc<dyn Store>,
+    /// What accounts have used.
+    pub budgets: Arc<dyn Budgets>,
     /// Where events are read from.
     pub event_log: Arc<dyn EventLog>,
     /// The other instances; `None` on one that is alone.
@@ -111,8 +113,6 @@ pub struct HttpParts {
     pub catalog: Catalog,
     /// The providers of the models, and their keys.
     pub model_directory: ModelDirectory,
-    /// What accounts have used.
-    pub budgets: Arc<dyn Budgets>,
     /// What accounts may use, by tier; a tier that is not here has no budget.
     pub tier_budgets: HashMap<String, AccountBudget>,
     /// Who may call.

@@ -16,6 +16,8 @@ mod request_schemas;
 mod run_schemas;
 #[expect(dead_code, reason = "these types exist for their schemas only")]
 mod server_schemas;
+#[expect(dead_code, reason = "these types exist for their schemas only")]
+mod usage_schemas;
 
 use std::sync::LazyLock;
 
@@ -71,11 +73,11 @@ async fn get_document() -> Result<HttpResponse, ApiError> {
     model_schemas::Models,
     model_schemas::ModelKeys,
     model_schemas::Budget,
-    model_schemas::UsageOfDays,
     server_schemas::Capacity,
     server_schemas::Cluster,
     server_schemas::Health,
     server_schemas::ReadinessAnswer,
+    usage_schemas::AccountUsage,
 )))]
 struct Schemas;
 

@@ -1,9 +1,7 @@
-//! What the server says of models, keys, budgets and use, as the document describes it.
+//! What the server says of models, keys and budgets, as the document describes it.
 
 use serde::Deserialize;
 use utoipa::ToSchema;
-
-use super::run_schemas::Usage;
 
 /// The models that a run may name.
 #[derive(Deserialize, ToSchema)]
@@ -244,43 +242,5 @@ pub(super) struct BudgetAmount {
     cost_usd: f64,
     tokens: u64,
     calls: u64,
-    call_time_ms: u64,
-}
-
-/// What the account used.
-#[derive(Deserialize, ToSchema)]
-pub(super) struct UsageOfDays {
-    /// Always `usage`.
-    object: String,
-    /// The first day, UTC.
-    from: String,
-    /// The last day.
-    to: String,
-    /// By day, model and provider. Days without use are left out.
-    data: Vec<UsageRow>,
-    totals: UsedOfModels,
-}
-
-/// What was used of a model of a provider on a day.
-#[derive(Deserialize, ToSchema)]
-pub(super) struct UsageRow {
-    day: String,
-    /// The name that was asked for.
-    model: String,
-    /// Who answered.
-    provider: String,
-    calls: u64,
-    usage: Usage,
-    cost_usd: f64,
-    /// How long the calls took, one after the other.
-    call_time_ms: u64,
-}
-
-/// All of it together.
-#[derive(Deserialize, ToSchema)]
-pub(super) struct UsedOfModels {
-    calls: u64,
-    usage: Usage,
-    cost_usd: f64,
     call_time_ms: u64,
 }

@@ -8,7 +8,7 @@ use utoipa::openapi::tag::{Tag, TagBuilder};
 use utoipa::openapi::{Required, ResponseBuilder};
 
 use super::event_schemas::EventPage;
-use super::model_schemas::{Budget, ModelKeys, Models, UsageOfDays};
+use super::model_schemas::{Budget, ModelKeys, Models};
 use super::operation::{
     api_operation, count, error_response, header_of, json_of, json_response, open_operation, query_of, query_text,
     request_header, run_id, text,
@@ -16,10 +16,12 @@ use super::operation::{
 use super::request_schemas::RunRequest;
 use super::run_schemas::{ItemPage, Run, RunPage, RunState};
 use super::server_schemas::{Capacity, Cluster, Health, ReadinessAnswer};
+use super::usage_schemas::AccountUsage;
 use crate::http::error::ErrorCode;
 
 const RUNS: &str = "runs";
 const MODELS: &str = "models";
+const USAGE: &str = "usage";
 const SERVER: &str = "server";
 
 const LIMIT: &str = "Entries of the page; within `server.page_maximum`";
@@ -30,7 +32,8 @@ pub(super) fn tags() -> Vec<Tag> {
     let tag = |name: &str, description: &str| TagBuilder::new().name(name).description(Some(description)).build();
     vec![
         tag(RUNS, "Start runs, watch them, read them, end them"),
-        tag(MODELS, "Which models there are, and what they may use"),
+        tag(MODELS, "Which models there are, and how their providers are"),
+        tag(USAGE, "What accounts have used and may use"),
         tag(SERVER, "How the server is"),
     ]
 }
@@ -220,18 +223,23 @@ fn get_model_keys() -> OperationBuilder {
 
 fn get_budget() -> OperationBuilder {
     let summary = "Shows what the account's model calls may use, have used and have left";
-    api_operation("getBudget", MODELS, summary, &[]).response("200", json_response::<Budget>("The account's budget"))
+    api_operation("getBudget", USAGE, summary, &[]).response("200", json_response::<Budget>("The account's budget"))
 }
 
 fn get_usage() -> OperationBuilder {
-    let summary = "Shows what the account's model calls used, by day, model and provider";
-    api_operation("getUsage", MODELS, summary, &[])
+    let summary = "Shows what the account has used";
+    let groups = "`day`, `model`, `provider`, or some of them with commas between; `day,model` if nothing is said";
+    api_operation("getUsage", USAGE, summary, &[])
         .parameter(query_text(
             "from",
-            "The first day, such as `2026-01-31` (of UTC); 30 days up to `to` if left out",
+            "The first day, in UTC; the first of the month that `to` is in if nothing is said",
         ))
-        .parameter(query_text("to", "The last day; today if left out. At most 366 days"))
-        .response("200", json_response::<UsageOfDays>("What was used"))
+        .parameter(query_text(
+            "to",
+            "The last day, at most 365 days later; today if nothing is said",
+        ))
+        .parameter(query_text("group_by", groups))
+        .response("200", json_response::<AccountUsage>("Sums, and the sum of all"))
 }
 
 fn get_capacity() -> OperationBuilder {

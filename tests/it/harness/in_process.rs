@@ -73,8 +73,8 @@ struct ScriptedLog {
 pub(crate) struct InProcess {
     pub(crate) io: Runtime,
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) log: Arc<dyn EventLog>,
     pub(crate) budgets: Arc<dyn Budgets>,
+    pub(crate) log: Arc<dyn EventLog>,
     _directory: TempDir,
 }
 
@@ -110,8 +110,8 @@ impl InProcess {
         Self {
             io,
             store,
-            log,
             budgets,
+            log,
             _directory: directory,
         }
     }
