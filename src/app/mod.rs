@@ -34,6 +34,7 @@ use crate::blocking::BlockingPool;
 use crate::config::{Config, LOCAL_TIER, LogFormat};
 use crate::housekeeping::Housekeeping;
 use crate::http::{self, HttpParts, HttpState, InstanceIdentity};
+use crate::model_directory::KeyProbe;
 use crate::shutdown;
 use crate::store::migrate::StoreMigration;
 use crate::telemetry;
@@ -84,6 +85,14 @@ where
     let done = work(opened.store(), opened.budgets()).await;
     opened.close().await;
     done
+}
+
+/// A try of each key of the configured models, or of this one.
+///
+/// # Errors
+/// A key is missing or cannot be sent.
+pub fn key_probes(config: &Config, model: Option<&str>) -> anyhow::Result<Vec<KeyProbe>> {
+    Ok(OpenModels::open(config, &parts::rate_limits())?.probes(model))
 }
 
 /// The instances that share the configured store; `None` if it is one that serves a single server.
