@@ -41,6 +41,7 @@ impl OpenModels {
             config,
             keys: read_provider_keys(config)?,
             limits: limits.clone(),
+            own_limits: Arc::new(LocalRateLimits::new(LimitTimes::default())),
             providers: BTreeMap::new(),
             clients: HashMap::new(),
         };
@@ -63,6 +64,8 @@ struct Opening<'a> {
     config: &'a Config,
     keys: BTreeMap<String, Vec<ProviderKey>>,
     limits: Arc<dyn RateLimits>,
+    /// For what has no limits.
+    own_limits: Arc<dyn RateLimits>,
     providers: BTreeMap<&'a str, OpenProvider>,
     clients: HashMap<ClientKey<'a>, ProviderClient>,
 }
@@ -146,11 +149,8 @@ impl<'a> Opening<'a> {
         let group = open.groups.entry(model.clone()).or_insert_with(|| {
             let key_limits = config.limits.of_a_key();
             let asks_nobody = config.service == ProviderService::Simulated && key_limits == KeyLimits::default();
-            let limits: Arc<dyn RateLimits> = if asks_nobody {
-                Arc::new(LocalRateLimits::new(LimitTimes::default()))
-            } else {
-                self.limits.clone()
-            };
+            // Nobody else counts these; nobody needs to be asked for them.
+            let limits = if asks_nobody { &self.own_limits } else { &self.limits };
             let mut listed: Vec<ListedKey> = self.keys[name].iter().map(listed_key).collect();
             if listed.is_empty() {
                 // For the limits that it has all the same.
@@ -166,7 +166,7 @@ impl<'a> Opening<'a> {
                 model,
                 listed,
                 line: CallLine::new(limits.clone(), config.limits.max_waiting),
-                limits,
+                limits: limits.clone(),
             })
         });
         group.clone()

@@ -13,10 +13,11 @@ use tokio::runtime::Handle;
 
 use crate::config::{Config, Synchronous};
 use crate::limits::redis::{RedisLimitsOptions, RedisRateLimits};
+use crate::redis_client::RedisAddress;
 use crate::store::postgres::{PostgresOptions, PostgresStore};
 use crate::store::sqlite::{self, SqliteOptions, SqliteStore};
 use crate::stream::memory::{MemoryEventLog, MemoryLogOptions};
-use crate::stream::redis::{RedisAddress, RedisEventLog, RedisLogOptions};
+use crate::stream::redis::{RedisEventLog, RedisLogOptions};
 
 /// Connections of a command that works beside servers.
 const CONNECTIONS_OF_A_COMMAND: u32 = 4;
