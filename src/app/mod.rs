@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use callboard_actors::capacity::{MachineSize, RunLimit};
 use callboard_actors::ports::fleet::{FleetOverview, Notice};
-use callboard_actors::ports::{Fleet, Store, Tool};
+use callboard_actors::ports::{Budgets, Fleet, Store, Tool};
 use callboard_actors::supervisor::SupervisorHandle;
 use callboard_actors::time::Timestamp;
 use futures::StreamExt;
@@ -80,6 +80,20 @@ where
 {
     let opened = OpenStore::for_command(config).await?;
     let done = work(opened.store()).await;
+    opened.close().await;
+    done
+}
+
+/// What accounts have used, as the configured store has it, for a command that works beside a server or without one.
+///
+/// # Errors
+/// The store cannot be opened, or what `work` answers.
+pub async fn with_budgets<T, F>(config: &Config, work: impl FnOnce(Arc<dyn Budgets>) -> F) -> anyhow::Result<T>
+where
+    F: Future<Output = anyhow::Result<T>>,
+{
+    let opened = OpenStore::for_command(config).await?;
+    let done = work(opened.budgets()).await;
     opened.close().await;
     done
 }
@@ -170,6 +184,7 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     let parts = HttpParts {
         runs: Arc::new(supervisor.clone()),
         store: store.clone(),
+        budgets: opened.budgets(),
         event_log: events.log.clone(),
         fleet,
         instance: InstanceIdentity {

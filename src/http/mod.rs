@@ -19,6 +19,7 @@ mod request_id;
 mod runs;
 mod server;
 mod state;
+mod usage;
 
 pub use crate::cluster_view::InstanceIdentity;
 pub use capacity::CapacityReport;

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use callboard_actors::ids::RunId;
 use callboard_actors::llm::ModelRoute;
 use callboard_actors::ports::store::RunRecord;
-use callboard_actors::ports::{EventLog, Fleet, Store, StoreError};
+use callboard_actors::ports::{Budgets, EventLog, Fleet, Store, StoreError};
 use callboard_actors::supervisor::SupervisorHandle;
 use callboard_actors::supervisor::messages::{Snapshot, StartError, StartRun, Started};
 use tokio::sync::watch;
@@ -96,6 +96,8 @@ pub struct HttpParts {
     pub runs: Arc<dyn Runs>,
     /// Where runs are read from.
     pub store: Arc<dyn Store>,
+    /// What accounts have used.
+    pub budgets: Arc<dyn Budgets>,
     /// Where events are read from.
     pub event_log: Arc<dyn EventLog>,
     /// The other instances; `None` on one that is alone.

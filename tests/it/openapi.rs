@@ -213,6 +213,7 @@ async fn real_answers_fit_the_document() {
         ("/api/v1/runs?limit=2", 200, "RunPage"),
         ("/api/v1/capacity", 200, "Capacity"),
         ("/api/v1/cluster", 200, "Cluster"),
+        ("/api/v1/usage?group_by=day,model,provider", 200, "AccountUsage"),
         ("/healthz", 200, "Health"),
         ("/readyz", 200, "ReadinessAnswer"),
         ("/api/v1/runs?limit=x", 400, "ErrorAnswer"),

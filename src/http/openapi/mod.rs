@@ -14,6 +14,8 @@ mod request_schemas;
 mod run_schemas;
 #[expect(dead_code, reason = "these types exist for their schemas only")]
 mod server_schemas;
+#[expect(dead_code, reason = "these types exist for their schemas only")]
+mod usage_schemas;
 
 use std::sync::LazyLock;
 
@@ -70,6 +72,7 @@ async fn get_document() -> Result<HttpResponse, ApiError> {
     server_schemas::Cluster,
     server_schemas::Health,
     server_schemas::ReadinessAnswer,
+    usage_schemas::AccountUsage,
 )))]
 struct Schemas;
 

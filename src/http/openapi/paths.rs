@@ -15,9 +15,11 @@ use super::operation::{
 use super::request_schemas::RunRequest;
 use super::run_schemas::{ItemPage, Run, RunPage, RunState};
 use super::server_schemas::{Capacity, Cluster, Health, ReadinessAnswer};
+use super::usage_schemas::AccountUsage;
 use crate::http::error::ErrorCode;
 
 const RUNS: &str = "runs";
+const USAGE: &str = "usage";
 const SERVER: &str = "server";
 
 const LIMIT: &str = "Entries of the page; within `server.page_maximum`";
@@ -28,6 +30,7 @@ pub(super) fn tags() -> Vec<Tag> {
     let tag = |name: &str, description: &str| TagBuilder::new().name(name).description(Some(description)).build();
     vec![
         tag(RUNS, "Start runs, watch them, read them, end them"),
+        tag(USAGE, "What accounts have used"),
         tag(SERVER, "How the server is"),
     ]
 }
@@ -46,6 +49,7 @@ pub(super) fn paths() -> Paths {
             "/api/v1/runs/{id}/cancel",
             PathItem::new(HttpMethod::Post, cancel_run().build()),
         )
+        .path("/api/v1/usage", get(get_usage()))
         .path("/api/v1/capacity", get(get_capacity()))
         .path("/api/v1/cluster", get(get_cluster()))
         .path("/healthz", get(healthz()))
@@ -198,6 +202,22 @@ fn cancel_run() -> OperationBuilder {
             "200",
             json_response::<Run>("The run, ended. One that had ended before is shown as it is"),
         )
+}
+
+fn get_usage() -> OperationBuilder {
+    let summary = "Shows what the account has used";
+    let groups = "`day`, `model`, `provider`, or some of them with commas between; `day,model` if nothing is said";
+    api_operation("getUsage", USAGE, summary, &[])
+        .parameter(query_text(
+            "from",
+            "The first day, in UTC; the first of the month that `to` is in if nothing is said",
+        ))
+        .parameter(query_text(
+            "to",
+            "The last day, at most 365 days later; today if nothing is said",
+        ))
+        .parameter(query_text("group_by", groups))
+        .response("200", json_response::<AccountUsage>("Sums, and the sum of all"))
 }
 
 fn get_capacity() -> OperationBuilder {

@@ -67,7 +67,7 @@ async fn pages(days: u32) -> Vec<u64> {
     let store = super::open(&url).await;
     let mut connection = PgConnection::connect(&url).await.expect("connects");
     fill(&mut connection, days).await;
-    let of_account = "'acme', '\\x00', 0";
+    let of_account = "'acme', '\\x00'";
     let mut pages = Vec::new();
     for (statement, arguments) in [
         (STANDING_IN_DAYS, format!("{of_account}, {}, {days}", days - 30)),
