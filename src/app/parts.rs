@@ -62,6 +62,7 @@ impl OpenStore {
         }
     }
 
+    /// What counts what accounts use.
     pub(super) fn budgets(&self) -> Arc<dyn Budgets> {
         match self {
             Self::Sqlite(store) => Arc::new(store.clone()),
@@ -200,10 +201,6 @@ impl OpenEventLog {
 
 /// Rate limits of the providers' keys: counted in this process, or in Redis if the configuration names one. `instances` is how many instances
 /// live, which the caller keeps current: while Redis is away each keeps to its share.
-#[expect(
-    dead_code,
-    reason = "the services that call models by routes are the ones to open it"
-)]
 pub(super) fn open_rate_limits(
     config: &Config,
     instances: Arc<AtomicU32>,

@@ -5,6 +5,8 @@
 
 #[expect(dead_code, reason = "these types exist for their schemas only")]
 mod event_schemas;
+#[expect(dead_code, reason = "these types exist for their schemas only")]
+mod model_schemas;
 mod operation;
 mod page;
 mod paths;
@@ -68,6 +70,9 @@ async fn get_document() -> Result<HttpResponse, ApiError> {
     run_schemas::ErrorAnswer,
     run_schemas::ErrorCodeName,
     event_schemas::EventPage,
+    model_schemas::Models,
+    model_schemas::ModelKeys,
+    model_schemas::Budget,
     server_schemas::Capacity,
     server_schemas::Cluster,
     server_schemas::Health,

@@ -8,6 +8,7 @@ use utoipa::openapi::tag::{Tag, TagBuilder};
 use utoipa::openapi::{Required, ResponseBuilder};
 
 use super::event_schemas::EventPage;
+use super::model_schemas::{Budget, ModelKeys, Models};
 use super::operation::{
     api_operation, count, error_response, header_of, json_of, json_response, open_operation, query_of, query_text,
     request_header, run_id, text,
@@ -20,6 +21,7 @@ use crate::http::error::ErrorCode;
 
 const RUNS: &str = "runs";
 const USAGE: &str = "usage";
+const MODELS: &str = "models";
 const SERVER: &str = "server";
 
 const LIMIT: &str = "Entries of the page; within `server.page_maximum`";
@@ -31,6 +33,7 @@ pub(super) fn tags() -> Vec<Tag> {
     vec![
         tag(RUNS, "Start runs, watch them, read them, end them"),
         tag(USAGE, "What accounts have used"),
+        tag(MODELS, "Which models there are, and what they may use"),
         tag(SERVER, "How the server is"),
     ]
 }
@@ -49,6 +52,9 @@ pub(super) fn paths() -> Paths {
             "/api/v1/runs/{id}/cancel",
             PathItem::new(HttpMethod::Post, cancel_run().build()),
         )
+        .path("/api/v1/models", get(get_models()))
+        .path("/api/v1/models/keys", get(get_model_keys()))
+        .path("/api/v1/budget", get(get_budget()))
         .path("/api/v1/usage", get(get_usage()))
         .path("/api/v1/capacity", get(get_capacity()))
         .path("/api/v1/cluster", get(get_cluster()))
@@ -218,6 +224,22 @@ fn get_usage() -> OperationBuilder {
         ))
         .parameter(query_text("group_by", groups))
         .response("200", json_response::<AccountUsage>("Sums, and the sum of all"))
+}
+
+fn get_models() -> OperationBuilder {
+    let summary = "Lists the models that a run may name, and who answers them";
+    api_operation("listModels", MODELS, summary, &[]).response("200", json_response::<Models>("All models"))
+}
+
+fn get_model_keys() -> OperationBuilder {
+    let summary =
+        "Shows how things stand with the providers' keys: what they allow, what is used of it, which are set aside";
+    api_operation("getModelKeys", MODELS, summary, &[]).response("200", json_response::<ModelKeys>("All keys"))
+}
+
+fn get_budget() -> OperationBuilder {
+    let summary = "Shows what the account's model calls may use, have used and have left";
+    api_operation("getBudget", MODELS, summary, &[]).response("200", json_response::<Budget>("The account's budget"))
 }
 
 fn get_capacity() -> OperationBuilder {

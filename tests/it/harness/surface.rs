@@ -55,6 +55,7 @@ impl Surface {
                 Default::default(),
             ),
             model_directory: Default::default(),
+            tier_budgets: Default::default(),
             authenticator: Authenticator::new(behind.store.clone(), io.clone(), LOCAL_TIER),
             rate_limiters: RateLimiters::new(std::iter::empty()),
             capacity: CapacityReport {
