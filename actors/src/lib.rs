@@ -14,6 +14,7 @@ pub mod ids;
 pub mod item;
 pub mod ledger;
 pub mod llm;
+pub mod local_limits;
 pub mod money;
 pub mod permits;
 pub mod ports;

@@ -12,8 +12,9 @@ use tokio::runtime::Handle;
 use super::parts;
 use crate::config::{Config, ModelConfig, ProviderConfig};
 use crate::http::Catalog;
-use crate::llm::openai::{OpenAiModel, OpenAiOptions};
+use crate::llm::openai::OpenAiModel;
 use crate::llm::simulated::SimulatedModel;
+use crate::llm::upstream::{ProviderClient, UpstreamOptions};
 
 pub(super) fn run_services(
     config: &Config,
@@ -58,17 +59,19 @@ fn model_route(name: &str, config: &ModelConfig) -> anyhow::Result<ModelRoute> {
             base_url,
             api_key_env,
             upstream_model,
-        } => Arc::new(OpenAiModel::new(OpenAiOptions {
-            base_url: base_url.to_string(),
-            api_key: api_key_env
-                .as_deref()
-                .map(|name| parts::secret_from_env("api_key_env", name))
-                .transpose()?,
-            upstream_model: upstream_model.clone(),
-            connect_timeout: calls.connect_timeout,
-            max_idle_connections: calls.max_idle_connections,
-            max_event_size: calls.max_event_size,
-        })?),
+        } => {
+            let options = UpstreamOptions {
+                client: ProviderClient::new(base_url.as_str(), calls.connect_timeout, calls.max_idle_connections)?,
+                base_url: base_url.to_string(),
+                api_key: api_key_env
+                    .as_deref()
+                    .map(|name| parts::secret_from_env("api_key_env", name))
+                    .transpose()?,
+                upstream_model: upstream_model.clone(),
+                max_event_size: calls.max_event_size,
+            };
+            Arc::new(OpenAiModel::new(options)?)
+        }
     };
     Ok(ModelRoute::to(name, model, calls.settings()))
 }

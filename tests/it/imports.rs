@@ -109,6 +109,14 @@ fn adapters_know_the_ports_and_not_each_other() {
             "supervisor",
         ],
     );
+    for dialect in ["openai", "openai_responses", "anthropic"] {
+        let folder = format!("src/llm/{dialect}");
+        refuse(
+            &folder,
+            &["llm::openai", "llm::anthropic", "llm::simulate", "super::super"],
+        );
+    }
+    refuse("src/llm/upstream", &["llm::openai", "llm::anthropic", "llm::simulate"]);
     refuse(
         "src/tools",
         &[
@@ -155,6 +163,8 @@ fn only_the_composition_root_puts_adapters_together() {
             "MemoryEventLog",
             "RedisEventLog",
             "OpenAiModel",
+            "OpenAiResponsesModel",
+            "AnthropicModel",
             "SimulatedModel",
         ] {
             let named = lines.iter().any(|line| line.contains(concrete));

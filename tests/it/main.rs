@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod accounts;
+mod aimock;
 mod bad_input;
 mod broken_parts;
 mod cancelling;

@@ -4,16 +4,13 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix::prelude::*;
+use async_trait::async_trait;
 use futures::FutureExt;
 
-use super::call::{CallFailure, CallInProgress, ModelCall};
-use super::line::WaitNotice;
-use super::route::ModelRoute;
-use crate::ids::AccountId;
-use crate::ports::{ModelDelta, ModelError, ModelRequest};
+use super::call::make_call;
+use super::progress::{CallListener, CallWish, ModelProgress};
 use crate::run::RunActor;
 use crate::services::RunServices;
 use crate::store_actor::Backlog;
@@ -24,13 +21,7 @@ use crate::store_actor::Backlog;
 pub(crate) struct CallModel {
     /// Comes back with every report, so that reports of an aborted call can be told apart.
     pub(crate) generation: u64,
-    /// What the run asked for, and what it takes instead; at least one.
-    pub(crate) routes: Vec<Arc<ModelRoute>>,
-    pub(crate) request: ModelRequest,
-    /// Who pays.
-    pub(crate) account: AccountId,
-    pub(crate) tier: String,
-    pub(crate) epoch: u64,
+    pub(crate) wish: CallWish,
 }
 
 /// Abort the call under way.
@@ -44,29 +35,6 @@ pub(crate) struct AbortCall;
 pub(crate) struct ModelReport {
     pub(crate) generation: u64,
     pub(crate) progress: ModelProgress,
-}
-
-#[derive(Debug)]
-pub(crate) enum ModelProgress {
-    /// There is no room at the moment.
-    Waiting(WaitNotice),
-    /// Pieces of the answer that came together, in order.
-    Deltas {
-        call: Arc<CallInProgress>,
-        pieces: Vec<ModelDelta>,
-    },
-    /// The try broke off; what it had said so far is void. Another provider is asked next.
-    Rerouted { provider: Arc<str>, error: ModelError },
-    /// The try broke off; what it had said so far is void. The next one, number `attempt`, comes after `delay`.
-    Retrying {
-        attempt: u32,
-        error: ModelError,
-        delay: Duration,
-    },
-    /// There is no answer and will be none.
-    Failed(CallFailure),
-    /// The adapter panicked.
-    Panicked,
 }
 
 pub(crate) struct LlmActor {
@@ -112,20 +80,20 @@ impl Handler<CallModel> for LlmActor {
 
     fn handle(&mut self, call: CallModel, _ctx: &mut Self::Context) {
         self.abort();
-        let reporter = Arc::new(Reporter {
+        let reporter: Arc<dyn CallListener> = Arc::new(Reporter {
             generation: call.generation,
             owner: self.owner.clone(),
             backlog: self.backlog.clone(),
             max_unwritten_bytes: self.services.settings.max_unwritten_bytes,
         });
-        let model_call = ModelCall::new(call, self.services.clone(), reporter.clone());
+        let making = make_call(self.services.clone(), call.wish, reporter.clone());
         let task = self.services.io.spawn(async move {
-            let last_word = match AssertUnwindSafe(model_call.make()).catch_unwind().await {
+            let last_word = match AssertUnwindSafe(making).catch_unwind().await {
                 Ok(Ok(())) => return,
                 Ok(Err(failure)) => ModelProgress::Failed(failure),
                 Err(_panic) => ModelProgress::Panicked,
             };
-            reporter.report(last_word).await;
+            reporter.hear(last_word).await;
         });
         self.call = Some(task.abort_handle());
     }
@@ -140,16 +108,17 @@ impl Handler<AbortCall> for LlmActor {
 }
 
 /// The way back to the run, for the task that makes the call.
-pub(super) struct Reporter {
+struct Reporter {
     generation: u64,
     owner: Addr<RunActor>,
     backlog: Arc<Backlog>,
     max_unwritten_bytes: usize,
 }
 
-impl Reporter {
+#[async_trait]
+impl CallListener for Reporter {
     /// Tells the run, and returns when there is room for more. A run that is gone hears nothing; its call is aborted with it.
-    pub(super) async fn report(&self, progress: ModelProgress) {
+    async fn hear(&self, progress: ModelProgress) {
         let _ = self
             .owner
             .send(ModelReport {

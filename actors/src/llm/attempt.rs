@@ -5,9 +5,8 @@ use std::sync::Arc;
 use futures::{FutureExt, StreamExt};
 use tokio::time::{Instant, timeout_at};
 
-use super::actor::{ModelProgress, Reporter};
-use super::call::CallInProgress;
 use super::grant::GrantHold;
+use super::progress::{CallInProgress, CallListener, ModelProgress};
 use super::route::ModelTimeouts;
 use crate::item::Usage;
 use crate::ports::{Model, ModelDelta, ModelError, ModelErrorKind, ModelRequest};
@@ -17,7 +16,7 @@ pub(super) struct Attempt<'a> {
     pub(super) model: &'a Arc<dyn Model>,
     pub(super) timeouts: ModelTimeouts,
     pub(super) call: Arc<CallInProgress>,
-    pub(super) reporter: &'a Reporter,
+    pub(super) listener: &'a dyn CallListener,
     /// Where the answer is kept for others, if it is.
     pub(super) kept: Option<&'a mut Vec<ModelDelta>>,
 }
@@ -72,7 +71,7 @@ impl Attempt<'_> {
 
     async fn pass_on(&self, pieces: Vec<ModelDelta>) {
         let call = self.call.clone();
-        self.reporter.report(ModelProgress::Deltas { call, pieces }).await;
+        self.listener.hear(ModelProgress::Deltas { call, pieces }).await;
     }
 }
 

@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use super::call::{CallFailure, CallInProgress, ModelCall};
+use super::call::ModelCall;
 use super::estimate::most_input_tokens;
 use super::price::Price;
+use super::progress::{CallFailure, CallInProgress};
 use super::route::Target;
 use crate::event::WaitingReason;
 use crate::ids::ModelCallId;
@@ -68,21 +69,25 @@ impl BudgetHold {
         let Some(budgets) = &call.services.account_budgets else {
             return Ok(None);
         };
-        let Some(budget) = budgets.by_tier.get(&call.tier) else {
+        let Some(budget) = budgets.by_tier.get(&call.wish.tier) else {
             return Ok(None);
         };
-        let input = most_input_tokens(&call.request);
-        let wanted_output = call.request.max_output_tokens.unwrap_or(call.expected_output_tokens());
+        let input = most_input_tokens(&call.wish.request);
+        let wanted_output = call
+            .wish
+            .request
+            .max_output_tokens
+            .unwrap_or(call.expected_output_tokens());
         let dearest = Dearest(targets);
-        let give_up = Instant::now() + call.routes[0].calls.longest_wait;
+        let give_up = Instant::now() + call.wish.routes[0].calls.longest_wait;
         let mut output = wanted_output;
         loop {
             let id = ModelCallId::new();
             let hold = NewHold {
                 id,
-                run: call.request.run_id,
-                epoch: call.epoch,
-                account: call.account.clone(),
+                run: call.wish.request.run_id,
+                epoch: call.wish.epoch,
+                account: call.wish.account.clone(),
                 limits: budget.limits,
                 amount: dearest.amount(input, output),
                 at: Timestamp::now(),

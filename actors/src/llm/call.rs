@@ -1,12 +1,10 @@
 //! One model call of a run, from the wish to the whole answer: the loop over targets and tries. The table in [`super`] says what is done when.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::actor::{CallModel, ModelProgress, Reporter};
 use super::attempt::{Attempt, usage_of};
 use super::budget::BudgetHold;
 use super::circuit::CircuitState;
@@ -14,117 +12,33 @@ use super::estimate::likely_input_tokens;
 use super::flight;
 use super::grant::GrantHold;
 use super::line::{NoRoom, RoomNow};
-use super::price::Price;
-use super::route::{ModelRoute, Target};
-use crate::event::WaitingReason;
-use crate::ids::{AccountId, ModelCallId};
+use super::progress::{CallFailure, CallInProgress, CallListener, CallWish, ModelProgress};
+use super::route::Target;
 use crate::item::Usage;
-use crate::money::Money;
-use crate::ports::budgets::{BudgetKind, Charge};
 use crate::ports::rate_limits::{CallEnd, Wanted};
-use crate::ports::{ModelDelta, ModelError, ModelErrorKind, ModelRequest};
+use crate::ports::{ModelDelta, ModelError, ModelErrorKind};
 use crate::retry::Attempts;
 use crate::services::RunServices;
-use crate::time::Timestamp;
 
-/// Why a run gets no answer.
-#[derive(Debug)]
-pub(crate) enum CallFailure {
-    /// A provider said so, or none could be reached.
-    Model(ModelError),
-    /// The limits of the keys leave no room; a sentence says more.
-    Capacity(&'static str),
-    /// The account's budget is used up: of this.
-    Budget {
-        kind: BudgetKind,
-        /// What the run is to do about it, if not to fail.
-        wait: Option<WaitingReason>,
-    },
-}
-
-/// A try whose answer has begun: what the run needs to know of it to tell of it and to pay for it.
-#[derive(Debug)]
-pub(crate) struct CallInProgress {
-    id: ModelCallId,
-    model: Arc<str>,
-    pub(crate) provider: Arc<str>,
-    price: Price,
-    likely_input_tokens: u64,
-    began: Instant,
-    pub(crate) is_simulated: bool,
-    /// Nobody was asked: the answer was there.
-    pub(crate) is_cached: bool,
-    /// The answer may be no longer because the budget buys no more.
-    pub(crate) is_capped_by_budget: bool,
-    is_shown: AtomicBool,
-}
-
-impl CallInProgress {
-    /// An answer that is there already.
-    pub(super) fn cached(model: &Arc<str>, provider: &Arc<str>, is_simulated: bool) -> Self {
-        Self {
-            id: ModelCallId::new(),
-            model: model.clone(),
-            provider: provider.clone(),
-            price: Price::default(),
-            likely_input_tokens: 0,
-            began: Instant::now(),
-            is_simulated,
-            is_cached: true,
-            is_capped_by_budget: false,
-            is_shown: AtomicBool::new(false),
-        }
-    }
-
-    /// From here on it has to be paid for.
-    pub(super) fn show(&self) {
-        self.is_shown.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn is_shown(&self) -> bool {
-        self.is_shown.load(Ordering::Relaxed)
-    }
-
-    /// What a whole answer used; what a broken one used can only be estimated, and is by [`CallInProgress::charge_broken`].
-    pub(crate) fn cost(&self, usage: &Usage) -> Money {
-        self.price.of(usage)
-    }
-
-    /// The bill of a whole answer; of one that does not say what it used, an estimate. `None` if nobody was asked.
-    pub(crate) fn charge(&self, usage: &Usage, answer_bytes: usize) -> Option<Charge> {
-        if *usage == Usage::default() {
-            return self.charge_broken(answer_bytes);
-        }
-        self.bill(*usage)
-    }
-
-    /// The bill of an answer that broke off after so many bytes: providers charge for what they have read and written.
-    pub(crate) fn charge_broken(&self, answer_bytes: usize) -> Option<Charge> {
-        self.bill(Usage::of(self.likely_input_tokens, (answer_bytes as u64).div_ceil(4)))
-    }
-
-    fn bill(&self, usage: Usage) -> Option<Charge> {
-        (!self.is_cached).then(|| Charge {
-            id: self.id,
-            model: self.model.to_string(),
-            provider: self.provider.to_string(),
-            usage,
-            cost: self.price.of(&usage),
-            call_time: self.began.elapsed(),
-            at: Timestamp::now(),
-        })
-    }
+/// Gets one answer for a run: makes the call, as often and wherever that may help, or takes an answer that is shared. The listener hears of
+/// everything but the failure that this ends with. Dropping the future aborts the call and gives back whatever it held. Runs on the I/O
+/// runtime.
+///
+/// # Panics
+/// If there is no route, or an adapter panics.
+pub fn make_call(
+    services: Arc<RunServices>,
+    wish: CallWish,
+    listener: Arc<dyn CallListener>,
+) -> impl Future<Output = Result<(), CallFailure>> + Send {
+    ModelCall::new(services, wish, listener).make()
 }
 
 /// A call to be made.
 pub(super) struct ModelCall {
     pub(super) services: Arc<RunServices>,
-    pub(super) reporter: Arc<Reporter>,
-    pub(super) routes: Vec<Arc<ModelRoute>>,
-    pub(super) request: ModelRequest,
-    pub(super) account: AccountId,
-    pub(super) tier: String,
-    pub(super) epoch: u64,
+    pub(super) listener: Arc<dyn CallListener>,
+    pub(super) wish: CallWish,
     /// When it gives up waiting for room.
     room_by: Instant,
     likely_input_tokens: u64,
@@ -146,24 +60,19 @@ struct Room {
 }
 
 impl ModelCall {
-    pub(super) fn new(call: CallModel, services: Arc<RunServices>, reporter: Arc<Reporter>) -> Self {
-        let longest_wait = call.routes[0].calls.longest_wait;
+    fn new(services: Arc<RunServices>, wish: CallWish, listener: Arc<dyn CallListener>) -> Self {
         Self {
             services,
-            reporter,
-            likely_input_tokens: likely_input_tokens(&call.request),
-            routes: call.routes,
-            request: call.request,
-            account: call.account,
-            tier: call.tier,
-            epoch: call.epoch,
-            room_by: Instant::now() + longest_wait,
+            listener,
+            likely_input_tokens: likely_input_tokens(&wish.request),
+            room_by: Instant::now() + wish.routes[0].calls.longest_wait,
+            wish,
             kept: None,
         }
     }
 
     /// Makes it, or takes the answer that somebody else got.
-    pub(super) async fn make(mut self) -> Result<(), CallFailure> {
+    async fn make(mut self) -> Result<(), CallFailure> {
         match flight::fingerprint(&self) {
             Some(fingerprint) => flight::fly(&mut self, fingerprint).await,
             None => self.ask_alone().await,
@@ -179,14 +88,14 @@ impl ModelCall {
     /// Gives the run the last pieces of its answer.
     pub(super) async fn finish(&self, answered: Answered) {
         let (call, pieces) = (answered.call, answered.last_pieces);
-        self.reporter.report(ModelProgress::Deltas { call, pieces }).await;
+        self.listener.hear(ModelProgress::Deltas { call, pieces }).await;
     }
 
     /// Asks the providers, again and again as far as that may help.
     pub(super) async fn ask(&mut self) -> Result<Answered, CallFailure> {
         let targets = self.targets();
-        let mut attempts = Attempts::new(self.routes[0].calls.retry);
-        self.request.attempt = 0;
+        let mut attempts = Attempts::new(self.wish.routes[0].calls.retry);
+        self.wish.request.attempt = 0;
         loop {
             attempts.begin();
             let error = match self.ask_each(&targets).await {
@@ -208,10 +117,10 @@ impl ModelCall {
                 return Err(CallFailure::Model(error));
             };
             let delay = if rate_limited { Duration::ZERO } else { delay };
-            tracing::debug!(run_id = %self.request.run_id, attempt = self.request.attempt, %error, ?delay, "model call will be made again");
-            let attempt = self.request.attempt + 1;
+            tracing::debug!(run_id = %self.wish.request.run_id, attempt = self.wish.request.attempt, %error, ?delay, "model call will be made again");
+            let attempt = self.wish.request.attempt + 1;
             let retrying = ModelProgress::Retrying { attempt, error, delay };
-            self.reporter.report(retrying).await;
+            self.listener.hear(retrying).await;
             tokio::time::sleep(delay).await;
         }
     }
@@ -247,7 +156,7 @@ impl ModelCall {
                 return Err(CallFailure::Model(error));
             };
             let provider = targets[next].provider.name.clone();
-            self.reporter.report(ModelProgress::Rerouted { provider, error }).await;
+            self.listener.hear(ModelProgress::Rerouted { provider, error }).await;
         }
     }
 
@@ -258,23 +167,18 @@ impl ModelCall {
         mut grant: GrantHold,
         hold: &mut Option<BudgetHold>,
     ) -> Result<Answered, ModelError> {
-        self.request.attempt += 1;
-        let mut request = self.request.clone();
+        self.wish.request.attempt += 1;
+        let mut request = self.wish.request.clone();
         if let Some(hold) = hold {
             request.max_output_tokens = Some(hold.output_tokens());
         }
-        let call = Arc::new(CallInProgress {
-            id: hold.as_ref().map_or_else(ModelCallId::new, BudgetHold::id),
-            model: self.routes[0].name.clone(),
-            provider: target.provider.name.clone(),
-            price: target.price,
-            likely_input_tokens: self.likely_input_tokens,
-            began: Instant::now(),
-            is_simulated: target.is_simulated(),
-            is_cached: false,
-            is_capped_by_budget: hold.as_ref().is_some_and(BudgetHold::is_cap),
-            is_shown: AtomicBool::new(false),
-        });
+        let call = CallInProgress::begin(
+            &self.wish.routes[0].name,
+            target,
+            self.likely_input_tokens,
+            hold.as_ref(),
+        );
+        let call = Arc::new(call);
         if let Some(hold) = hold {
             hold.is_for(&call);
         }
@@ -283,9 +187,9 @@ impl ModelCall {
         }
         let attempt = Attempt {
             model: &target.models[grant.key()],
-            timeouts: self.routes[0].calls.timeouts,
+            timeouts: self.wish.routes[0].calls.timeouts,
             call: call.clone(),
-            reporter: &self.reporter,
+            listener: &*self.listener,
             kept: self.kept.as_mut(),
         };
         let end = attempt.make(request, &mut grant).await;
@@ -333,7 +237,7 @@ impl ModelCall {
 
     /// All targets of all routes, in the order in which to ask them.
     fn targets(&self) -> Vec<Arc<Target>> {
-        let ordered = self.routes.iter().map(|route| route.order(rand::random::<f64>));
+        let ordered = self.wish.routes.iter().map(|route| route.order(rand::random::<f64>));
         ordered.flatten().collect()
     }
 
@@ -367,10 +271,10 @@ impl ModelCall {
         };
         let target = &targets[index];
         let began = Instant::now();
-        let tell = |notice| self.reporter.report(ModelProgress::Waiting(notice));
+        let tell = |notice| self.listener.hear(ModelProgress::Waiting(notice));
         let room = target
             .line
-            .room(&self.account, self.wanted(target), self.room_by, tell)
+            .room(&self.wish.account, self.wanted(target), self.room_by, tell)
             .await;
         metrics::histogram!("callboard_model_wait_seconds", "provider" => target.provider.name.to_string())
             .record(began.elapsed());
@@ -387,16 +291,16 @@ impl ModelCall {
     }
 
     fn wanted(&self, target: &Target) -> Wanted {
-        let output = self.request.max_output_tokens.unwrap_or(u64::MAX);
+        let output = self.wish.request.max_output_tokens.unwrap_or(u64::MAX);
         Wanted {
             keys: target.keys.clone(),
             tokens: self.likely_input_tokens + output.min(self.expected_output_tokens()),
-            lease: self.routes[0].calls.timeouts.call,
+            lease: self.wish.routes[0].calls.timeouts.call,
         }
     }
 
     pub(super) fn expected_output_tokens(&self) -> u64 {
-        self.routes[0].calls.expected_output_tokens
+        self.wish.routes[0].calls.expected_output_tokens
     }
 }
 
@@ -430,7 +334,7 @@ fn note_call(target: &Target, call: &CallInProgress, end: &Result<Vec<ModelDelta
     };
     let provider = target.provider.name.to_string();
     metrics::counter!("callboard_model_calls_total", "provider" => provider.clone(), "outcome" => outcome).increment(1);
-    metrics::histogram!("callboard_model_call_seconds", "provider" => provider).record(call.began.elapsed());
+    metrics::histogram!("callboard_model_call_seconds", "provider" => provider).record(call.elapsed());
 }
 
 fn keys_refused() -> ModelError {

@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
-use super::actor::ModelProgress;
-use super::call::{CallFailure, CallInProgress, ModelCall};
+use super::call::ModelCall;
+use super::progress::{CallFailure, CallInProgress, ModelProgress};
 use crate::item::ItemContent;
 use crate::ports::answer_cache::{CachedAnswer, CallFingerprint};
 use crate::ports::{AnswerCache, ModelDelta};
@@ -84,15 +84,15 @@ struct Fingerprinted<'a> {
 /// What this call has in common with those that are answered the same; `None` if answers are not shared.
 pub(super) fn fingerprint(call: &ModelCall) -> Option<CallFingerprint> {
     call.services.shared_answers.as_ref()?;
-    call.routes[0].calls.cache_for?;
-    let request = &call.request;
+    call.wish.routes[0].calls.cache_for?;
+    let request = &call.wish.request;
     let is_exact = request.options.get("temperature").and_then(Value::as_f64) == Some(0.0);
     if !is_exact {
         return None;
     }
     let fingerprinted = Fingerprinted {
-        account: call.account.as_str(),
-        models: call.routes.iter().map(|route| &*route.name).collect(),
+        account: call.wish.account.as_str(),
+        models: call.wish.routes.iter().map(|route| &*route.name).collect(),
         instructions: &request.instructions,
         conversation: request.conversation.iter().map(|item| &item.content).collect(),
         tools: request
@@ -109,7 +109,10 @@ pub(super) fn fingerprint(call: &ModelCall) -> Option<CallFingerprint> {
 
 /// Takes the answer that is there or comes, or makes the call and keeps its answer.
 pub(super) async fn fly(call: &mut ModelCall, fingerprint: CallFingerprint) -> Result<(), CallFailure> {
-    let (Some(sharing), Some(keep_for)) = (call.services.shared_answers.clone(), call.routes[0].calls.cache_for) else {
+    let (Some(sharing), Some(keep_for)) = (
+        call.services.shared_answers.clone(),
+        call.wish.routes[0].calls.cache_for,
+    ) else {
         return call.ask_alone().await;
     };
     if let Some(answer) = sharing.answers.get(&fingerprint) {
@@ -143,10 +146,10 @@ pub(super) async fn fly(call: &mut ModelCall, fingerprint: CallFingerprint) -> R
 }
 
 async fn tell(call: &ModelCall, answer: &CachedAnswer) -> Result<(), CallFailure> {
-    let told = CallInProgress::cached(&call.routes[0].name, &answer.provider, answer.is_simulated);
+    let told = CallInProgress::cached(&call.wish.routes[0].name, &answer.provider, answer.is_simulated);
     metrics::counter!("callboard_model_answers_shared_total").increment(1);
-    call.reporter
-        .report(ModelProgress::Deltas {
+    call.listener
+        .hear(ModelProgress::Deltas {
             call: Arc::new(told),
             pieces: answer.pieces.clone(),
         })

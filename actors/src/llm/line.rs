@@ -70,10 +70,11 @@ pub(super) enum NoRoom {
 
 /// What a call that waits is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct WaitNotice {
-    pub(crate) reason: ModelWaitingReason,
+pub struct WaitNotice {
+    /// What there is too little of.
+    pub reason: ModelWaitingReason,
     /// Until its turn, as far as can be said.
-    pub(crate) estimate: Duration,
+    pub estimate: Duration,
 }
 
 /// What became of a call that does not want to wait.

@@ -24,18 +24,18 @@ pub mod flight;
 mod grant;
 pub mod line;
 pub mod price;
+mod progress;
 pub mod route;
-mod unlimited;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use actor::{AbortCall, CallModel, LlmActor, ModelProgress, ModelReport};
+pub(crate) use actor::{AbortCall, CallModel, LlmActor, ModelReport};
 pub use budget::{AccountBudget, AccountBudgets, WhenExhausted};
-pub(crate) use call::{CallFailure, CallInProgress};
+pub use call::make_call;
 pub use circuit::{Circuit, CircuitSettings, CircuitState};
 pub use flight::{AnswerSharing, Flights};
-pub use line::CallLine;
+pub use line::{CallLine, WaitNotice};
 pub use price::Price;
+pub use progress::{CallFailure, CallInProgress, CallListener, CallWish, ModelProgress};
 pub use route::{CallSettings, Choice, ModelRoute, ModelTimeouts, Provider, Target};
-pub use unlimited::Unlimited;

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::circuit::Circuit;
+use super::circuit::{Circuit, CircuitSettings};
 use super::line::CallLine;
 use super::price::Price;
+use crate::local_limits::{LimitTimes, LocalRateLimits};
 use crate::ports::Model;
 use crate::ports::model::InvalidOption;
-use crate::ports::rate_limits::LimitedKey;
+use crate::ports::rate_limits::{KeyLimits, LimitedKey};
 use crate::retry::RetryPolicy;
 
 /// A name that runs may ask for.
@@ -128,5 +129,41 @@ impl Target {
     /// Whether no real model is asked.
     pub fn is_simulated(&self) -> bool {
         self.models.first().is_some_and(|model| model.is_simulated())
+    }
+}
+
+impl ModelRoute {
+    /// A route to one model, without limits, a circuit breaker or a price.
+    pub fn to(name: &str, model: Arc<dyn Model>, calls: CallSettings) -> Self {
+        let name: Arc<str> = name.into();
+        let key = LimitedKey {
+            name: name.clone(),
+            provider: name.clone(),
+            limits: KeyLimits::default(),
+        };
+        let circuit = CircuitSettings {
+            failures: 0,
+            rest: Duration::ZERO,
+            longest_rest: Duration::ZERO,
+        };
+        let target = Target {
+            provider: Arc::new(Provider {
+                name: name.clone(),
+                circuit: Circuit::new(circuit),
+            }),
+            upstream_model: name.clone(),
+            keys: Arc::new([key]),
+            has_keys: false,
+            models: vec![model],
+            line: CallLine::new(Arc::new(LocalRateLimits::new(LimitTimes::default())), 0),
+            weight: 1,
+            price: Price::default(),
+        };
+        Self {
+            name,
+            targets: vec![Arc::new(target)],
+            choice: Choice::Ordered,
+            calls,
+        }
     }
 }

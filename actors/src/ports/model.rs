@@ -159,7 +159,7 @@ pub struct ModelError {
 pub enum ModelErrorKind {
     /// No connection, or it broke before the answer was whole.
     Connection,
-    /// The provider answered with this HTTP status.
+    /// The provider answered with this HTTP status, or with an error that amounts to it.
     Status(u16),
     /// Connecting, the first byte, the next byte or the whole call took too long.
     Timeout,
@@ -178,9 +178,9 @@ impl ModelError {
         }
     }
 
-    /// Whether the key was refused: every further call with it would be.
+    /// Whether the key was refused: every further call with it would be. 402 is a key that nobody has paid for.
     pub fn is_key_refused(&self) -> bool {
-        matches!(self.kind, ModelErrorKind::Status(401 | 403))
+        matches!(self.kind, ModelErrorKind::Status(401..=403))
     }
 
     /// Whether the key has used up a limit. (Anthropic's 529 and other 5xx are the provider's trouble, not the key's.)

@@ -13,7 +13,7 @@ use crate::ports::budgets::Charge;
 use crate::ports::{ModelDelta, ModelError};
 use crate::run::answer::Finish;
 use crate::run::leaving::Leave;
-use crate::run::steps::{output_limit, step_limit};
+use crate::run::steps::{output_limit, spent_limit, step_limit};
 use crate::run::tools::WantedCall;
 use crate::run::{Phase, RunActor};
 use crate::store_actor::Record;
@@ -48,7 +48,7 @@ impl RunActor {
         let (Some(record), Some(call)) = (&self.record, self.model_call.take()) else {
             return;
         };
-        let max_steps = record.spec.limits.max_steps;
+        let limits = record.spec.limits;
         let usage = if call.is_cached { Usage::default() } else { finish.usage };
         self.charge(call.charge(&usage, self.answer.text_bytes()));
         self.progress.steps += 1;
@@ -75,14 +75,17 @@ impl RunActor {
         let calls: Vec<WantedCall> = items.iter().filter_map(WantedCall::of).collect();
         let leave = match finish.reason {
             FinishReason::Length if call.is_capped_by_budget => Some(Leave::failed(account_budget_spent())),
-            FinishReason::Length => Some(Leave::failed(output_limit())),
+            FinishReason::Length => {
+                let spent = spent_limit(&limits, &self.progress);
+                Some(Leave::failed(spent.unwrap_or_else(output_limit)))
+            }
             FinishReason::ContentFilter => {
                 let message = "the model's provider withheld the answer";
                 Some(Leave::failed(RunError::new(RunErrorCode::ContentFilter, message)))
             }
             FinishReason::Stop | FinishReason::ToolCalls if calls.is_empty() => Some(Leave::completed()),
             // Its results could not be shown to the model any more.
-            _ if self.progress.steps >= max_steps => Some(Leave::failed(step_limit())),
+            _ if self.progress.steps >= limits.max_steps => Some(Leave::failed(step_limit())),
             FinishReason::Stop | FinishReason::ToolCalls => None,
         };
         if let Some(leave) = leave {

@@ -68,8 +68,11 @@ impl RunActor {
                 });
                 self.ready = true;
                 self.conversation = new_run.input.iter().cloned().map(Arc::new).collect();
-                // What might turn out to be a run that exists must not call the model twice.
-                let early = new_run.idempotency.is_none();
+                // What might turn out to be a run that exists must not call the model twice, and a hold on a budget is its run's: it
+                // counts once the run is there.
+                let budgets = self.services.account_budgets.as_ref();
+                let has_budget = budgets.is_some_and(|budgets| budgets.by_tier.contains_key(&new_run.tier));
+                let early = new_run.idempotency.is_none() && !has_budget;
                 self.adopt(new_run.record(), ctx);
                 (Opening::Create(new_run), early)
             }

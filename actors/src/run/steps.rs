@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use crate::error::{RunError, RunErrorCode};
 use crate::event::{EventBody, ItemSeed};
 use crate::item::{Item, ItemContent, ItemStatus};
-use crate::llm::CallModel;
+use crate::llm::{CallModel, CallWish};
 use crate::ports::ModelRequest;
 use crate::ports::store::RunProgress;
 use crate::run::leaving::Leave;
@@ -78,11 +78,13 @@ impl RunActor {
         };
         let call = CallModel {
             generation: self.generation,
-            routes,
-            request,
-            account: record.account.clone(),
-            tier: record.tier.clone(),
-            epoch: record.epoch,
+            wish: CallWish {
+                routes,
+                request,
+                account: record.account.clone(),
+                tier: record.tier.clone(),
+                epoch: record.epoch,
+            },
         };
         if self.llm.as_ref().is_none_or(|llm| llm.try_send(call).is_err()) {
             tracing::error!(run_id = %self.ticket.run, "the run's model actor is gone");
@@ -197,7 +199,7 @@ pub(super) fn step_limit() -> RunError {
 }
 
 /// The limit of the run itself that is used up, if one is.
-fn spent_limit(limits: &RunLimits, progress: &RunProgress) -> Option<RunError> {
+pub(super) fn spent_limit(limits: &RunLimits, progress: &RunProgress) -> Option<RunError> {
     let spent = if limits
         .max_total_tokens
         .is_some_and(|limit| progress.usage.total() >= limit)

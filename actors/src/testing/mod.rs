@@ -3,4 +3,5 @@
 pub mod event_log_conformance;
 pub mod fleet_conformance;
 pub mod memory_store;
+pub mod rate_limits_conformance;
 pub mod store_conformance;

@@ -1,12 +1,13 @@
 //! Makes pieces of an answer out of the chunks of a `/chat/completions` stream.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 
 use callboard_actors::event::FinishReason;
 use callboard_actors::item::Usage;
-use callboard_actors::ports::{ModelDelta, ModelError, ModelErrorKind};
+use callboard_actors::ports::ModelDelta;
 
-use super::wire::{Chunk, ToolCallDelta};
+use super::wire::{Chunk, ChunkUsage, Content, Delta, ToolCallDelta};
+use crate::llm::upstream::{AnswerFold, Pieces, broke_off, foreign_event, protocol, reported};
 
 /// An answer as far as it has come.
 #[derive(Debug, Default)]
@@ -14,95 +15,53 @@ pub(super) struct ChunkFold {
     model: Option<String>,
     usage: Usage,
     reason: Option<FinishReason>,
-    tool_calls: BTreeSet<u32>,
-    has_heard: bool,
-    ended: bool,
+    /// The call that each index of the provider stands for now.
+    tool_calls: BTreeMap<u32, OpenToolCall>,
+    tool_calls_begun: u32,
+}
+
+#[derive(Debug)]
+struct OpenToolCall {
+    index: u32,
+    id: Option<String>,
+}
+
+impl AnswerFold for ChunkFold {
+    fn event(&mut self, data: &str, answer: &mut Pieces) {
+        if data == "[DONE]" {
+            return self.end(answer);
+        }
+        match serde_json::from_str::<Chunk>(data) {
+            Ok(chunk) => self.chunk(chunk, answer),
+            Err(_) => answer.fail(foreign_event(data)),
+        }
+    }
+
+    /// An answer that had a finish reason is whole, with or without `[DONE]`.
+    fn end(&mut self, answer: &mut Pieces) {
+        match self.reason {
+            Some(reason) => answer.finish(reason, self.usage, self.model.take().unwrap_or_default()),
+            None => answer.fail(broke_off()),
+        }
+    }
 }
 
 impl ChunkFold {
-    /// Takes one event in. After the end nothing more is said.
-    pub(super) fn event(&mut self, data: &str, pieces: &mut VecDeque<Result<ModelDelta, ModelError>>) {
-        self.has_heard = true;
-        if self.ended {
-            return;
-        }
-        if data == "[DONE]" {
-            self.end(pieces);
-            return;
-        }
-        match serde_json::from_str::<Chunk>(data) {
-            Ok(chunk) => self.chunk(chunk, pieces),
-            Err(_) => self.fail(
-                protocol("the model's provider sent an event that is not of its protocol"),
-                pieces,
-            ),
-        }
-    }
-
-    /// The stream is over: fine if the answer had ended, with or without `[DONE]`.
-    pub(super) fn end(&mut self, pieces: &mut VecDeque<Result<ModelDelta, ModelError>>) {
-        if self.ended {
-            return;
-        }
-        let Some(reason) = self.reason else {
-            let error = ModelError::new(ModelErrorKind::Connection, "the model's answer broke off");
-            return self.fail(error, pieces);
-        };
-        self.ended = true;
-        let model = self.model.take().unwrap_or_default();
-        pieces.push_back(Ok(ModelDelta::Finished {
-            reason,
-            usage: self.usage,
-            model,
-        }));
-    }
-
-    pub(super) fn fail(&mut self, error: ModelError, pieces: &mut VecDeque<Result<ModelDelta, ModelError>>) {
-        if !self.ended {
-            self.ended = true;
-            pieces.push_back(Err(error));
-        }
-    }
-
-    /// Whether there was any event at all.
-    pub(super) fn has_heard(&self) -> bool {
-        self.has_heard
-    }
-
-    pub(super) fn has_ended(&self) -> bool {
-        self.ended
-    }
-
-    fn chunk(&mut self, chunk: Chunk, pieces: &mut VecDeque<Result<ModelDelta, ModelError>>) {
-        if chunk.error.is_some() {
-            // An error in the stream has no status of its own; providers send it when they are overloaded.
-            let message = "the model's provider reported an error in its answer";
-            return self.fail(ModelError::new(ModelErrorKind::Status(500), message), pieces);
+    fn chunk(&mut self, chunk: Chunk, answer: &mut Pieces) {
+        if let Some(error) = chunk.error {
+            return answer.fail(reported(&error));
         }
         if self.model.is_none() {
             self.model = chunk.model;
         }
         if let Some(usage) = chunk.usage {
-            self.usage.input_tokens = usage.prompt_tokens.unwrap_or(self.usage.input_tokens);
-            self.usage.output_tokens = usage.completion_tokens.unwrap_or(self.usage.output_tokens);
+            self.count(&usage);
         }
         // Only the first choice: more than one is never asked for.
-        let Some(choice) = chunk.choices.into_iter().next() else {
+        let Some(choice) = chunk.choices.into_iter().flatten().next() else {
             return;
         };
-        let said = |text: Option<String>| text.filter(|text| !text.is_empty());
-        if let Some(text) = said(choice.delta.reasoning_content) {
-            pieces.push_back(Ok(ModelDelta::Reasoning(text)));
-        }
-        for text in [choice.delta.content, choice.delta.refusal]
-            .into_iter()
-            .filter_map(said)
-        {
-            pieces.push_back(Ok(ModelDelta::Text(text)));
-        }
-        for call in choice.delta.tool_calls.unwrap_or_default() {
-            self.tool_call(call, pieces);
-        }
+        self.delta(choice.delta.unwrap_or_default(), answer);
         if let Some(reason) = choice.finish_reason {
             self.reason = Some(match reason.as_str() {
                 "tool_calls" | "function_call" => FinishReason::ToolCalls,
@@ -113,28 +72,80 @@ impl ChunkFold {
         }
     }
 
-    fn tool_call(&mut self, call: ToolCallDelta, pieces: &mut VecDeque<Result<ModelDelta, ModelError>>) {
+    fn count(&mut self, said: &ChunkUsage) {
+        let usage = &mut self.usage;
+        usage.input_tokens = said.prompt_tokens.unwrap_or(usage.input_tokens);
+        usage.output_tokens = said.completion_tokens.unwrap_or(usage.output_tokens);
+        let cached = said.prompt_tokens_details.as_ref().and_then(|all| all.cached_tokens);
+        usage.cached_input_tokens = cached.unwrap_or(usage.cached_input_tokens);
+        let thought = said.completion_tokens_details.as_ref();
+        let thought = thought.and_then(|all| all.reasoning_tokens);
+        usage.reasoning_tokens = thought.unwrap_or(usage.reasoning_tokens);
+    }
+
+    fn delta(&mut self, delta: Delta, answer: &mut Pieces) {
+        // Some servers say the same under both names.
+        if let Some(text) = delta.reasoning_content.or(delta.reasoning) {
+            answer.reasoning(text);
+        }
+        match delta.content {
+            Some(Content::Text(text)) => answer.text(text),
+            Some(Content::Parts(parts)) => {
+                for part in parts {
+                    for thought in part.thinking.into_iter().flatten() {
+                        answer.reasoning(thought.text.unwrap_or_default());
+                    }
+                    answer.text(part.text.unwrap_or_default());
+                }
+            }
+            None => {}
+        }
+        answer.text(delta.refusal.unwrap_or_default());
+        for call in delta.tool_calls.unwrap_or_default() {
+            self.tool_call(call, answer);
+        }
+    }
+
+    fn tool_call(&mut self, call: ToolCallDelta, answer: &mut Pieces) {
         let (name, arguments) = call
             .function
             .map_or((None, None), |function| (function.name, function.arguments));
-        let index = call.index;
-        if self.tool_calls.insert(index) {
-            let Some(name) = name else {
-                return self.fail(
-                    protocol("the model's provider began a tool call without a name"),
-                    pieces,
-                );
-            };
-            // Some servers leave the id out: any name that is unique within the answer will do.
-            let call_id = call.id.unwrap_or_else(|| format!("call_{index}"));
-            pieces.push_back(Ok(ModelDelta::ToolCallStarted { index, call_id, name }));
-        }
-        if let Some(delta) = arguments.filter(|delta| !delta.is_empty()) {
-            pieces.push_back(Ok(ModelDelta::ToolCallArguments { index, delta }));
+        let id = call.id.filter(|id| !id.is_empty());
+        let place = call.index.unwrap_or_else(|| self.place_without_index(id.as_deref()));
+        let open = self.tool_calls.get(&place);
+        // Some servers give all parallel calls the same index: one with a name and another id is another call.
+        let is_another = open.is_some_and(|open| name.is_some() && id.is_some() && open.id != id);
+        let index = match open {
+            Some(open) if !is_another => open.index,
+            _ => {
+                let Some(name) = name else {
+                    return answer.fail(protocol("the model's provider began a tool call without a name"));
+                };
+                let index = self.tool_calls_begun;
+                self.tool_calls_begun += 1;
+                // Some leave the id out: any name that is unique within the answer will do.
+                let call_id = id.clone().unwrap_or_else(|| format!("call_{index}"));
+                self.tool_calls.insert(place, OpenToolCall { index, id });
+                answer.say(ModelDelta::ToolCallStarted { index, call_id, name });
+                index
+            }
+        };
+        answer.arguments(index, arguments.unwrap_or_default());
+    }
+
+    /// Where a call without an index belongs: to the call of its id, or behind them all if the id is new, or to the last one.
+    fn place_without_index(&self, id: Option<&str>) -> u32 {
+        let next = self
+            .tool_calls
+            .keys()
+            .next_back()
+            .map_or(0, |last| last.saturating_add(1));
+        match id {
+            Some(id) => {
+                let known = self.tool_calls.iter().find(|(_, open)| open.id.as_deref() == Some(id));
+                known.map_or(next, |(place, _)| *place)
+            }
+            None => next.saturating_sub(1),
         }
     }
-}
-
-pub(super) fn protocol(message: &str) -> ModelError {
-    ModelError::new(ModelErrorKind::Protocol, message)
 }

@@ -1,131 +1,271 @@
-//! What the adapter makes of providers that behave oddly.
-
-use std::collections::VecDeque;
+//! What the adapter asks for, and what it makes of providers that behave oddly.
 
 use callboard_actors::event::FinishReason;
-use callboard_actors::item::Usage;
+use callboard_actors::item::{ContentPart, ImageDetail, Item, ItemContent, ItemStatus, Role, Usage};
+use callboard_actors::ports::{ModelDelta, ModelErrorKind};
+use serde_json::json;
 
 use super::*;
+use crate::llm::upstream::testing::{cut_anywhere, folded, request, whole};
 
-fn fold(events: &[&str]) -> Vec<Result<ModelDelta, ModelError>> {
-    let (mut fold, mut pieces) = (ChunkFold::default(), VecDeque::new());
-    for event in events {
-        fold.event(event, &mut pieces);
+fn finished(reason: FinishReason, usage: Usage, model: &str) -> ModelDelta {
+    let model = model.into();
+    ModelDelta::Finished { reason, usage, model }
+}
+
+fn started(index: u32, call_id: &str, name: &str) -> ModelDelta {
+    ModelDelta::ToolCallStarted {
+        index,
+        call_id: call_id.into(),
+        name: name.into(),
     }
-    fold.end(&mut pieces);
-    pieces.into()
+}
+
+fn arguments(index: u32, delta: &str) -> ModelDelta {
+    let delta = delta.into();
+    ModelDelta::ToolCallArguments { index, delta }
+}
+
+/// The chunk of a delta.
+fn chunk(delta: Value) -> String {
+    json!({"choices": [{"delta": delta}]}).to_string()
+}
+
+fn last_chunk(reason: &str) -> String {
+    json!({"choices": [{"delta": {}, "finish_reason": reason}]}).to_string()
 }
 
 #[test]
 fn a_stream_may_lack_done_and_usage_but_not_a_finish_reason() {
-    let whole = fold(&[r#"{"choices":[{"delta":{"content":"Hi"},"finish_reason":"stop"}],"model":"m"}"#]);
-    let end = ModelDelta::Finished {
-        reason: FinishReason::Stop,
-        usage: Usage::default(),
-        model: "m".into(),
-    };
-    assert_eq!(whole, [Ok(ModelDelta::Text("Hi".into())), Ok(end)]);
-    let cut = fold(&[r#"{"choices":[{"delta":{"content":"Hi"}}]}"#]);
+    let said = whole(
+        ChunkFold::default(),
+        &[r#"{"choices":[{"delta":{"content":"Hi"},"finish_reason":"stop"}],"model":"m"}"#],
+    );
+    let end = finished(FinishReason::Stop, Usage::default(), "m");
+    assert_eq!(said, [ModelDelta::Text("Hi".into()), end]);
+    let cut = folded(ChunkFold::default(), &[chunk(json!({"content": "Hi"}))]);
     assert_eq!(cut[1].as_ref().expect_err("cut").kind, ModelErrorKind::Connection);
 }
 
 #[test]
-fn unknown_fields_and_empty_choices_are_ignored() {
+fn unknown_fields_and_what_is_empty_or_null_are_ignored() {
     let events = [
         r#"{"choices":[],"prompt_filter_results":[1]}"#,
-        r#"{"choices":[{"delta":{"role":"assistant","content":null,"x":1},"finish_reason":"weird"}]}"#,
+        r#"{"choices":null,"usage":null}"#,
+        r#"{"choices":[{"delta":null}]}"#,
+        r#"{"choices":[{"delta":{"role":"assistant","content":null,"tool_calls":null,"x":1},"finish_reason":"weird"}]}"#,
         r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4,"details":{}}}"#,
         "[DONE]",
         r#"{"choices":[{"delta":{"content":"after the end"}}]}"#,
     ];
-    let usage = Usage::of(3, 4);
-    let end = ModelDelta::Finished {
-        reason: FinishReason::Stop,
-        usage,
-        model: String::new(),
+    assert_eq!(
+        whole(ChunkFold::default(), &events),
+        [finished(FinishReason::Stop, Usage::of(3, 4), "")]
+    );
+}
+
+#[test]
+fn an_answer_may_be_cut_anywhere() {
+    let call = json!({"index": 0, "id": "a", "function": {"name": "now", "arguments": "{}"}});
+    let events = [
+        chunk(json!({"reasoning_content": "Hm", "content": "Hi"})),
+        chunk(json!({"tool_calls": [call]})),
+        last_chunk("tool_calls"),
+        json!({"choices": [], "usage": {"prompt_tokens": 3}}).to_string(),
+    ];
+    cut_anywhere::<ChunkFold>(&events, 3);
+}
+
+#[test]
+fn usage_has_its_details() {
+    let usage = json!({"choices": [], "usage": {"prompt_tokens": 30, "completion_tokens": 20,
+        "prompt_tokens_details": {"cached_tokens": 10, "audio_tokens": 0}, "completion_tokens_details": {"reasoning_tokens": 5}}});
+    let said = whole(ChunkFold::default(), &[last_chunk("length"), usage.to_string()]);
+    let usage = Usage {
+        cached_input_tokens: 10,
+        reasoning_tokens: 5,
+        ..Usage::of(30, 20)
     };
-    assert_eq!(fold(&events), [Ok(end)]);
+    assert_eq!(said, [finished(FinishReason::Length, usage, "")]);
+}
+
+#[test]
+fn reasoning_is_heard_once_under_either_name_and_in_parts() {
+    let events = [
+        chunk(json!({"reasoning": "a", "reasoning_content": "a"})),
+        chunk(json!({"reasoning": "b"})),
+        chunk(
+            json!({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "c"}]}, {"type": "text", "text": "d"}]}),
+        ),
+        last_chunk("stop"),
+    ];
+    let said = whole(ChunkFold::default(), &events);
+    let reasoning = |text: &str| ModelDelta::Reasoning(text.into());
+    assert_eq!(said[..3], [reasoning("a"), reasoning("b"), reasoning("c")]);
+    assert_eq!(said[3], ModelDelta::Text("d".into()));
+}
+
+#[test]
+fn parallel_tool_calls_are_told_apart() {
+    let call = |call: Value| chunk(json!({"tool_calls": [call]}));
+    let interleaved = [
+        call(json!({"index": 0, "id": "a", "function": {"name": "now", "arguments": ""}})),
+        call(json!({"index": 1, "id": "b", "function": {"name": "echo"}})),
+        call(json!({"index": 0, "function": {"arguments": "{}"}})),
+        call(json!({"index": 1, "id": "b", "function": {"arguments": "{\"x\":"}})),
+        call(json!({"index": 1, "function": {"name": null, "arguments": "1}"}})),
+        last_chunk("tool_calls"),
+    ];
+    let expected = [
+        started(0, "a", "now"),
+        started(1, "b", "echo"),
+        arguments(0, "{}"),
+        arguments(1, "{\"x\":"),
+        arguments(1, "1}"),
+        finished(FinishReason::ToolCalls, Usage::default(), ""),
+    ];
+    assert_eq!(whole(ChunkFold::default(), &interleaved), expected);
+}
+
+#[test]
+fn parallel_tool_calls_under_one_index_or_none_are_told_apart_by_their_ids() {
+    for index in [json!(0), Value::Null] {
+        let call = |id: &str, name: Value, more: &str| {
+            chunk(json!({"tool_calls": [{"index": index, "id": id, "function": {"name": name, "arguments": more}}]}))
+        };
+        let events = [
+            call("a", json!("now"), "{"),
+            call("", Value::Null, "}"),
+            call("b", json!("echo"), "{}"),
+            last_chunk("stop"),
+        ];
+        let expected = [
+            started(0, "a", "now"),
+            arguments(0, "{"),
+            arguments(0, "}"),
+            started(1, "b", "echo"),
+            arguments(1, "{}"),
+        ];
+        assert_eq!(whole(ChunkFold::default(), &events)[..5], expected, "{index}");
+    }
 }
 
 #[test]
 fn errors_in_the_stream_and_garbage_end_it_without_being_quoted() {
     for (event, kind) in [
         (r#"{"error":{"message":"secret sk-123"}}"#, ModelErrorKind::Status(500)),
+        (
+            r#"{"error":{"code":429,"message":"sk-123"},"choices":[]}"#,
+            ModelErrorKind::Status(429),
+        ),
         ("<html>sk-123</html>", ModelErrorKind::Protocol),
+        (r#"{"choices":"sk-123"}"#, ModelErrorKind::Protocol),
         (
             r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"sk-123"}}]}}]}"#,
             ModelErrorKind::Protocol,
         ),
     ] {
-        let pieces = fold(&[event]);
+        let pieces = folded(ChunkFold::default(), &[event]);
         let error = pieces[0].as_ref().expect_err("an error");
-        assert_eq!((pieces.len(), error.kind), (1, kind));
+        assert_eq!((pieces.len(), error.kind), (1, kind), "{event}");
         assert!(!error.message.contains("sk-123"));
     }
 }
 
-#[tokio::test]
-async fn an_answer_that_is_no_event_stream_is_not_taken_for_one_that_broke_off() {
-    let first_piece = async |kind: &'static str, body: &'static str| {
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-        let reading = Reading {
-            is_event_stream: is_event_stream(&headers),
-            bytes: stream::iter([Ok(bytes::Bytes::from_static(body.as_bytes()))]).boxed(),
-            reader: SseReader::new(1000),
-            fold: ChunkFold::default(),
-            pieces: VecDeque::new(),
-        };
-        reading.next().await.expect("a piece").0
+fn sent(conversation: Vec<Item>, options: Value) -> Value {
+    let request = request(conversation, options, true);
+    let body = wire::ChatRequest::new("m", OutputLimitField::MaxTokens, &request);
+    serde_json::to_value(body).expect("it can be written")
+}
+
+#[test]
+fn pictures_are_parts_and_text_alone_is_a_string() {
+    let picture = ContentPart::Image {
+        url: "data:image/png;base64,aGk=".into(),
+        detail: Some(ImageDetail::Low),
+        cache_control: None,
     };
-    for (kind, body) in [
-        ("text/html; charset=utf-8", "<html>Sign in</html>"),
-        ("application/json", r#"{"choices":[{"message":{"content":"Hi"}}]}"#),
+    let message = |content| {
+        Item::new(
+            ItemStatus::Completed,
+            ItemContent::Message {
+                role: Role::User,
+                content,
+            },
+        )
+    };
+    let body = sent(
+        vec![
+            message(vec![ContentPart::text("What "), ContentPart::text("now?")]),
+            message(vec![ContentPart::text("See"), picture]),
+        ],
+        json!({"response_format": {"type": "json_object"}}),
+    );
+    assert_eq!(body["messages"][0]["content"], "What now?");
+    let parts = json!([
+        {"type": "text", "text": "See"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk=", "detail": "low"}},
+    ]);
+    assert_eq!(body["messages"][1]["content"], parts);
+    assert_eq!(body["response_format"], json!({"type": "json_object"}));
+}
+
+#[test]
+fn an_answer_is_one_message_whatever_came_first_in_it() {
+    let item = |content| Item::new(ItemStatus::Completed, content);
+    let body = sent(
+        vec![
+            Item::message(Role::User, "Hi"),
+            item(ItemContent::Reasoning {
+                text: "hm".into(),
+                seal: None,
+            }),
+            item(ItemContent::ToolCall {
+                call_id: "c".into(),
+                name: "now".into(),
+                arguments: "{}".into(),
+            }),
+            Item::message(Role::Assistant, "Wait."),
+            item(ItemContent::ToolResult {
+                call_id: "c".into(),
+                output: "7".into(),
+                is_error: false,
+                truncated: false,
+            }),
+        ],
+        json!({}),
+    );
+    let call = json!({"id": "c", "type": "function", "function": {"name": "now", "arguments": "{}"}});
+    let messages = json!([
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Wait.", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": "7"},
+    ]);
+    assert_eq!(body["messages"], messages);
+}
+
+#[test]
+fn the_output_limit_has_the_name_that_the_provider_knows() {
+    let field_at = OutputLimitField::usual_at;
+    assert_eq!(
+        field_at("https://api.openai.com/v1"),
+        OutputLimitField::MaxCompletionTokens
+    );
+    assert_eq!(
+        field_at("https://x.openai.azure.com/openai/v1"),
+        OutputLimitField::MaxCompletionTokens
+    );
+    assert_eq!(field_at("http://127.0.0.1:8000/v1"), OutputLimitField::MaxTokens);
+    let mut request = request(Vec::new(), json!({}), false);
+    request.max_output_tokens = Some(9);
+    for (field, name) in [
+        (OutputLimitField::MaxTokens, "max_tokens"),
+        (OutputLimitField::MaxCompletionTokens, "max_completion_tokens"),
     ] {
-        let error = first_piece(kind, body).await.expect_err("no answer");
-        assert_eq!(error.kind, ModelErrorKind::Protocol, "{kind}");
+        let body = serde_json::to_value(wire::ChatRequest::new("m", field, &request)).expect("it can be written");
+        let limits = ["max_tokens", "max_completion_tokens"].map(|name| (name, body.get(name).cloned()));
+        for (given, value) in limits {
+            assert_eq!(value, (given == name).then(|| json!(9)), "{given}");
+        }
     }
-    let cut = first_piece("text/event-stream", ": still there\n\n").await;
-    assert_eq!(cut.expect_err("cut").kind, ModelErrorKind::Connection);
-    let misnamed = "data: {\"choices\":[{\"delta\":{\"content\":\"Hi\"}}]}\n\n";
-    assert_eq!(
-        first_piece("text/plain", misnamed).await,
-        Ok(ModelDelta::Text("Hi".into()))
-    );
-}
-
-#[test]
-fn retry_after_is_read_in_all_its_forms() {
-    let headers = |name: &'static str, value: &str| {
-        let mut headers = HeaderMap::new();
-        headers.insert(name, value.parse().expect("a header"));
-        headers
-    };
-    assert_eq!(retry_after(&headers("retry-after", "7")), Some(Duration::from_secs(7)));
-    assert_eq!(
-        retry_after(&headers("retry-after-ms", "250")),
-        Some(Duration::from_millis(250))
-    );
-    assert_eq!(
-        retry_after(&headers("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT")),
-        Some(Duration::ZERO)
-    );
-    let far = retry_after(&headers("retry-after", "Fri, 01 Jan 2100 00:00:00 GMT")).expect("a date");
-    assert!(far > Duration::from_secs(3600));
-    assert_eq!(retry_after(&headers("retry-after", "soon")), None);
-}
-
-#[test]
-fn the_key_is_in_no_debug_output() {
-    let options = OpenAiOptions {
-        base_url: "http://127.0.0.1:1".into(),
-        api_key: Some("sk-secret".to_owned().into()),
-        upstream_model: "m".into(),
-        connect_timeout: Duration::from_secs(1),
-        max_idle_connections: 1,
-        max_event_size: 1,
-    };
-    assert!(!format!("{options:?}").contains("sk-secret"));
-    let model = OpenAiModel::new(options).expect("good options");
-    assert!(!format!("{model:?}").contains("sk-secret"));
 }

@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 
-use callboard_actors::item::{Item, ItemContent, Role, text_of};
+use callboard_actors::item::{ContentPart, ImageDetail, Item, ItemContent, Role, text_of};
 use callboard_actors::ports::{ModelRequest, ToolDefinition};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use super::OutputLimitField;
 
 #[derive(Serialize)]
 pub(super) struct ChatRequest<'a> {
@@ -17,6 +19,8 @@ pub(super) struct ChatRequest<'a> {
     tools: Vec<ToolEntry<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_completion_tokens: Option<u64>,
     #[serde(flatten)]
     options: &'a Map<String, Value>,
 }
@@ -33,7 +37,7 @@ enum Message<'a> {
         content: Cow<'a, str>,
     },
     User {
-        content: Cow<'a, str>,
+        content: UserContent<'a>,
     },
     Assistant {
         content: Option<Cow<'a, str>>,
@@ -44,6 +48,28 @@ enum Message<'a> {
         tool_call_id: &'a str,
         content: &'a str,
     },
+}
+
+/// A string where it can be one: not every server takes parts.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum UserContent<'a> {
+    Text(Cow<'a, str>),
+    Parts(Vec<Part<'a>>),
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Part<'a> {
+    Text { text: &'a str },
+    ImageUrl { image_url: ImageUrl<'a> },
+}
+
+#[derive(Serialize)]
+struct ImageUrl<'a> {
+    url: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<ImageDetail>,
 }
 
 #[derive(Serialize)]
@@ -75,7 +101,8 @@ struct Function<'a> {
 }
 
 impl<'a> ChatRequest<'a> {
-    pub(super) fn new(model: &'a str, request: &'a ModelRequest) -> Self {
+    pub(super) fn new(model: &'a str, output_limit: OutputLimitField, request: &'a ModelRequest) -> Self {
+        let limit_as = |field| request.max_output_tokens.filter(|_| field == output_limit);
         let instructions = request
             .instructions
             .as_deref()
@@ -90,26 +117,25 @@ impl<'a> ChatRequest<'a> {
             stream: true,
             stream_options: StreamOptions { include_usage: true },
             tools: request.tools.iter().map(tool_entry).collect(),
-            max_tokens: request.max_output_tokens,
+            max_tokens: limit_as(OutputLimitField::MaxTokens),
+            max_completion_tokens: limit_as(OutputLimitField::MaxCompletionTokens),
             options: &request.options,
         }
     }
 }
 
-/// An assistant's text and the tool calls that follow it are one message in this dialect.
+/// An assistant's text and the tool calls beside it are one message in this dialect.
 fn add_item<'a>(messages: &mut Vec<Message<'a>>, item: &'a Item) {
     match &item.content {
-        ItemContent::Message { role, content } => {
-            let content = text_of(content).into();
-            messages.push(match role {
-                Role::System => Message::System { content },
-                Role::User => Message::User { content },
-                Role::Assistant => Message::Assistant {
-                    content: Some(content),
-                    tool_calls: Vec::new(),
-                },
-            });
-        }
+        ItemContent::Message { role, content } => match role {
+            Role::System => messages.push(Message::System {
+                content: text_of(content).into(),
+            }),
+            Role::User => messages.push(Message::User {
+                content: user_content(content),
+            }),
+            Role::Assistant => add_assistant_text(messages, text_of(content)),
+        },
         ItemContent::Reasoning { .. } => {}
         ItemContent::ToolCall {
             call_id,
@@ -139,6 +165,39 @@ fn add_item<'a>(messages: &mut Vec<Message<'a>>, item: &'a Item) {
     }
 }
 
+/// Text that follows tool calls of the same answer is put before them: their results must come next.
+fn add_assistant_text(messages: &mut Vec<Message<'_>>, text: String) {
+    match messages.last_mut() {
+        Some(Message::Assistant { content, tool_calls }) if !tool_calls.is_empty() => {
+            content.get_or_insert_default().to_mut().push_str(&text);
+        }
+        _ => messages.push(Message::Assistant {
+            content: Some(text.into()),
+            tool_calls: Vec::new(),
+        }),
+    }
+}
+
+fn user_content(content: &[ContentPart]) -> UserContent<'_> {
+    if let [ContentPart::Text { text, .. }] = content {
+        return UserContent::Text(text.into());
+    }
+    if content.iter().any(|part| matches!(part, ContentPart::Image { .. })) {
+        UserContent::Parts(content.iter().map(part_of).collect())
+    } else {
+        UserContent::Text(text_of(content).into())
+    }
+}
+
+fn part_of(part: &ContentPart) -> Part<'_> {
+    match part {
+        ContentPart::Text { text, .. } => Part::Text { text },
+        ContentPart::Image { url, detail, .. } => Part::ImageUrl {
+            image_url: ImageUrl { url, detail: *detail },
+        },
+    }
+}
+
 fn tool_entry(tool: &ToolDefinition) -> ToolEntry<'_> {
     let function = Function {
         name: &tool.name,
@@ -154,58 +213,73 @@ fn tool_entry(tool: &ToolDefinition) -> ToolEntry<'_> {
 /// One event of the stream.
 #[derive(Debug, Deserialize)]
 pub(super) struct Chunk {
-    #[serde(default)]
     pub(super) model: Option<String>,
-    #[serde(default)]
-    pub(super) choices: Vec<Choice>,
-    #[serde(default)]
+    pub(super) choices: Option<Vec<Choice>>,
     pub(super) usage: Option<ChunkUsage>,
-    #[serde(default)]
     pub(super) error: Option<Value>,
 }
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Choice {
-    #[serde(default)]
-    pub(super) delta: Delta,
-    #[serde(default)]
+    pub(super) delta: Option<Delta>,
     pub(super) finish_reason: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Delta {
-    #[serde(default)]
-    pub(super) content: Option<String>,
-    #[serde(default, alias = "reasoning")]
+    pub(super) content: Option<Content>,
     pub(super) reasoning_content: Option<String>,
-    #[serde(default)]
+    pub(super) reasoning: Option<String>,
     pub(super) refusal: Option<String>,
-    #[serde(default)]
     pub(super) tool_calls: Option<Vec<ToolCallDelta>>,
+}
+
+/// A string; Mistral's reasoning models send parts.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Content {
+    Text(String),
+    Parts(Vec<ContentDelta>),
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ContentDelta {
+    pub(super) text: Option<String>,
+    pub(super) thinking: Option<Vec<ThoughtDelta>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ThoughtDelta {
+    pub(super) text: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
 pub(super) struct ToolCallDelta {
-    #[serde(default)]
-    pub(super) index: u32,
-    #[serde(default)]
+    pub(super) index: Option<u32>,
     pub(super) id: Option<String>,
-    #[serde(default)]
     pub(super) function: Option<FunctionDelta>,
 }
 
 #[derive(Debug, Deserialize)]
 pub(super) struct FunctionDelta {
-    #[serde(default)]
     pub(super) name: Option<String>,
-    #[serde(default)]
     pub(super) arguments: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
 pub(super) struct ChunkUsage {
-    #[serde(default)]
     pub(super) prompt_tokens: Option<u64>,
-    #[serde(default)]
     pub(super) completion_tokens: Option<u64>,
+    pub(super) prompt_tokens_details: Option<PromptTokens>,
+    pub(super) completion_tokens_details: Option<CompletionTokens>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct PromptTokens {
+    pub(super) cached_tokens: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct CompletionTokens {
+    pub(super) reasoning_tokens: Option<u64>,
 }

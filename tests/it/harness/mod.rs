@@ -1,5 +1,6 @@
 //! Starts the real server, speaks HTTP to it, kills it, starts it again: the rig of the examples, where whatever goes wrong fails the test.
 
+mod aimock;
 mod client;
 mod fleet;
 mod in_process;
@@ -10,6 +11,7 @@ mod server;
 mod surface;
 mod upstream;
 
+pub(crate) use aimock::{Aimock, Dialect, SECRET_KEY};
 pub(crate) use fleet::{DEFAULT_LEASE, TestFleet, story};
 pub(crate) use in_process::{InProcess, Script, start_of, start_on, started};
 pub(crate) use models::{Answer, ScriptedModel, USAGE, call_settings, route};

@@ -2,7 +2,7 @@
 
 /// Takes bytes as they come and gives events as they are whole. Lines may end in LF, CRLF or CR, and may be cut anywhere.
 #[derive(Debug)]
-pub(super) struct SseReader {
+pub(in crate::llm) struct SseReader {
     max_event_size: usize,
     buffer: Vec<u8>,
     /// Bytes of `buffer` that have been looked at.
@@ -15,10 +15,10 @@ pub(super) struct SseReader {
 
 /// An event that is longer than this reader takes, or is not UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct BadEvent;
+pub(in crate::llm) struct BadEvent;
 
 impl SseReader {
-    pub(super) fn new(max_event_size: usize) -> Self {
+    pub(in crate::llm) fn new(max_event_size: usize) -> Self {
         Self {
             max_event_size,
             buffer: Vec::new(),
@@ -30,7 +30,7 @@ impl SseReader {
     }
 
     /// Takes `bytes` and calls `on_event` with the data of every event that is whole now.
-    pub(super) fn feed(&mut self, bytes: &[u8], mut on_event: impl FnMut(&str)) -> Result<(), BadEvent> {
+    pub(in crate::llm) fn feed(&mut self, bytes: &[u8], mut on_event: impl FnMut(&str)) -> Result<(), BadEvent> {
         self.buffer.extend_from_slice(bytes);
         let mut line_start = 0;
         while let Some(offset) = self.buffer[self.scanned..]

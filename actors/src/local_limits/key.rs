@@ -1,0 +1,378 @@
+//! One key: what was granted on it, what its provider said, and whether there is room.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::LimitTimes;
+use super::others_use::OthersUse;
+use super::recent_use::{Amount, PartNumber, PerMinute, RecentUse};
+use crate::event::ModelWaitingReason;
+use crate::ports::model::{LimitHints, WindowHint};
+use crate::ports::rate_limits::{CallEnd, KeyLimits, KeyUsage, USUAL_COOLING};
+
+/// When to ask again if only calls under way are in the way.
+pub(super) const SHORT_WAIT: Duration = Duration::from_millis(250);
+
+/// A provider that asks for more is asked again after this.
+const LONGEST_COOLING: Duration = Duration::from_secs(24 * 3600);
+
+/// What is known of a key.
+#[derive(Debug)]
+pub(super) struct Key {
+    times: LimitTimes,
+    /// What the operator set, as far as was heard.
+    set: KeyLimits,
+    /// What the provider says its limits are.
+    told: KeyLimits,
+    answered: RecentUse,
+    /// All that was ever answered.
+    answered_ever: Amount,
+    on_their_way: Amount,
+    calls: HashMap<Uuid, Call>,
+    leases: BTreeSet<(Instant, Uuid)>,
+    others_calls: OthersUse,
+    others_tokens: OthersUse,
+    cooling_until: Option<Instant>,
+    refused: Option<Refused>,
+}
+
+/// A call that is not settled.
+#[derive(Debug)]
+struct Call {
+    tokens: u64,
+    lease_until: Instant,
+    answered: Option<PartNumber>,
+    /// What had ever been answered when it was granted: that the provider had counted before this call, for certain.
+    answered_before: Amount,
+}
+
+/// The provider does not take the key.
+#[derive(Debug, Clone, Copy)]
+struct Refused {
+    until: Instant,
+    /// The call that tries whether it still is.
+    tried_by: Option<Uuid>,
+}
+
+/// Whether a call can be made on a key now.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Room {
+    There(Roominess),
+    NotYet { wait: Duration, reason: ModelWaitingReason },
+    KeyRefused { until_retried: Duration },
+}
+
+/// How much room there is: what makes one key better than another.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Roominess {
+    /// Of the limit with the smallest share of room; 1 if there is none.
+    pub(super) share: f64,
+    pub(super) under_way: usize,
+    pub(super) recent: u64,
+}
+
+impl Roominess {
+    pub(super) fn is_better_than(&self, other: &Self) -> bool {
+        let load = |room: &Self| (room.under_way, room.recent);
+        self.share > other.share || (self.share == other.share && load(self) < load(other))
+    }
+}
+
+impl Key {
+    pub(super) fn new(now: Instant, times: LimitTimes) -> Self {
+        Self {
+            times,
+            set: KeyLimits::default(),
+            told: KeyLimits::default(),
+            answered: RecentUse::new(now, times.window),
+            answered_ever: Amount::default(),
+            on_their_way: Amount::default(),
+            calls: HashMap::new(),
+            leases: BTreeSet::new(),
+            others_calls: OthersUse::default(),
+            others_tokens: OthersUse::default(),
+            cooling_until: None,
+            refused: None,
+        }
+    }
+
+    /// Lets go what is over: old use, and grants that nobody settled.
+    pub(super) fn move_on(&mut self, now: Instant) {
+        self.answered.forget_old(now);
+        while let Some((until, id)) = self.leases.first().copied() {
+            if until > now {
+                return;
+            }
+            self.leases.pop_first();
+            self.end(now, id, Some);
+            self.nobody_tries(id);
+        }
+    }
+
+    /// What counts in each minute: the operator's limits, or the provider's where they are lower; this instance's share of them.
+    pub(super) fn limits(&self, instances: u32) -> KeyLimits {
+        let share = |limit: u64| (limit / u64::from(instances.max(1))).max(limit.min(1));
+        let lower = |set: Option<u64>, told: Option<u64>| set.into_iter().chain(told).min();
+        KeyLimits {
+            requests_per_minute: lower(self.set.requests_per_minute, self.told.requests_per_minute).map(share),
+            tokens_per_minute: lower(self.set.tokens_per_minute, self.told.tokens_per_minute).map(share),
+            concurrent_calls: self.set.concurrent_calls.map(share),
+        }
+    }
+
+    /// The operator's limits: they may be others than last time.
+    pub(super) fn set(&mut self, limits: KeyLimits) {
+        self.set = limits;
+    }
+
+    /// What a call that wants so many tokens would hold.
+    pub(super) fn holding(&self, tokens: u64) -> u64 {
+        self.limits(1)
+            .tokens_per_minute
+            .map_or(tokens, |limit| tokens.min(limit))
+    }
+
+    /// Whether there is room for a call that would use so many tokens.
+    pub(super) fn room(&self, now: Instant, tokens: u64, instances: u32) -> Room {
+        let limits = self.limits(instances);
+        if let Some(refused) = &self.refused {
+            if refused.until > now {
+                return Room::KeyRefused {
+                    until_retried: refused.until - now,
+                };
+            }
+            if refused.tried_by.is_some() {
+                return Room::NotYet {
+                    wait: SHORT_WAIT,
+                    reason: ModelWaitingReason::CoolingDown,
+                };
+            }
+        }
+        let mut share = 1.0_f64;
+        let mut blocked: Option<(Duration, ModelWaitingReason)> = None;
+        let mut block = |wait: Duration, reason| {
+            if blocked.is_none_or(|(longest, _)| wait > longest) {
+                blocked = Some((wait, reason));
+            }
+        };
+        if let Some(cooling) = self.cooling_for(now) {
+            block(cooling, ModelWaitingReason::CoolingDown);
+        }
+        let per_minute = [
+            (
+                PerMinute::Calls,
+                limits.requests_per_minute,
+                1,
+                ModelWaitingReason::RequestsPerMinute,
+            ),
+            (
+                PerMinute::Tokens,
+                limits.tokens_per_minute,
+                tokens,
+                ModelWaitingReason::TokensPerMinute,
+            ),
+        ];
+        for (which, limit, wanted, reason) in per_minute {
+            let Some(limit) = limit else { continue };
+            let used = self.used(now, which);
+            let too_much = used.saturating_add(wanted.min(limit)).saturating_sub(limit);
+            if limit == 0 {
+                block(self.times.refused_key_rest, reason);
+            } else if too_much > 0 {
+                block(self.gone_in(now, which, too_much), reason);
+            } else {
+                share = share.min((limit - used) as f64 / limit as f64);
+            }
+        }
+        let under_way = self.leases.len();
+        if let Some(limit) = limits.concurrent_calls {
+            let used = under_way as u64;
+            if used >= limit {
+                block(SHORT_WAIT, ModelWaitingReason::ConcurrentCalls);
+            } else {
+                share = share.min((limit - used) as f64 / limit as f64);
+            }
+        }
+        match blocked {
+            Some((wait, reason)) => Room::NotYet { wait, reason },
+            None => Room::There(Roominess {
+                share,
+                under_way,
+                recent: self.used(now, PerMinute::Calls),
+            }),
+        }
+    }
+
+    /// A call is granted.
+    pub(super) fn grant(&mut self, now: Instant, id: Uuid, tokens: u64, lease: Duration) {
+        let call = Call {
+            tokens,
+            lease_until: now + lease,
+            answered: None,
+            answered_before: self.answered_ever,
+        };
+        self.on_their_way = self.on_their_way.plus(Amount::of_call(tokens));
+        self.leases.insert((call.lease_until, id));
+        self.calls.insert(id, call);
+        if let Some(refused) = self.refused.as_mut().filter(|refused| refused.until <= now) {
+            refused.tried_by = Some(id);
+        }
+    }
+
+    pub(super) fn answered(&mut self, now: Instant, id: Uuid, hints: LimitHints, instances: u32) {
+        self.told(hints);
+        let Some(call) = self.calls.get_mut(&id).filter(|call| call.answered.is_none()) else {
+            return;
+        };
+        let amount = Amount::of_call(call.tokens);
+        call.answered = Some(self.answered.add(now, amount));
+        let meanwhile = self.answered_ever.minus(call.answered_before);
+        self.on_their_way = self.on_their_way.minus(amount);
+        self.answered_ever = self.answered_ever.plus(amount);
+        self.heard_what_is_left(now, hints, meanwhile, instances);
+        self.is_taken_again(id);
+    }
+
+    pub(super) fn settle(&mut self, now: Instant, id: Uuid, end: CallEnd, instances: u32) {
+        let before = self.calls.get(&id).map(|call| call.answered_before);
+        let meanwhile = before.map(|before| self.answered_ever.minus(before));
+        match end {
+            CallEnd::Used { tokens } => {
+                self.end(now, id, |_| Some(tokens));
+                self.is_taken_again(id);
+            }
+            CallEnd::Unknown => {
+                self.end(now, id, Some);
+                self.nobody_tries(id);
+            }
+            CallEnd::NotMade => {
+                self.end(now, id, |_| None);
+                self.nobody_tries(id);
+            }
+            CallEnd::RateLimited { retry_after, hints } => {
+                self.end(now, id, |_| Some(0));
+                self.is_taken_again(id);
+                self.told(hints);
+                if let Some(meanwhile) = meanwhile {
+                    self.heard_what_is_left(now, hints, meanwhile, instances);
+                }
+                let until = now + retry_after.unwrap_or(USUAL_COOLING).min(LONGEST_COOLING);
+                self.cooling_until = self.cooling_until.max(Some(until));
+            }
+            CallEnd::KeyRefused => {
+                self.end(now, id, |_| Some(0));
+                let until = now + self.times.refused_key_rest;
+                self.refused = Some(Refused { until, tried_by: None });
+            }
+        }
+    }
+
+    pub(super) fn usage(&self, now: Instant, instances: u32) -> KeyUsage {
+        let refused = self.refused.filter(|refused| refused.until > now);
+        KeyUsage {
+            limits: self.limits(instances),
+            requests: self.used(now, PerMinute::Calls),
+            tokens: self.used(now, PerMinute::Tokens),
+            concurrent_calls: self.leases.len() as u64,
+            cooling_for: self.cooling_for(now),
+            refused_for: refused.map(|refused| refused.until - now),
+        }
+    }
+
+    /// The call is over: it was made and used so many tokens of those reserved, or it was not made.
+    fn end(&mut self, now: Instant, id: Uuid, used: impl FnOnce(u64) -> Option<u64>) {
+        let Some(call) = self.calls.remove(&id) else {
+            return;
+        };
+        self.leases.remove(&(call.lease_until, id));
+        let reserved = Amount::of_call(call.tokens);
+        let used = used(call.tokens).map_or(Amount::default(), Amount::of_call);
+        match call.answered {
+            Some(part) => self.answered.correct(part, reserved, used),
+            None => {
+                self.on_their_way = self.on_their_way.minus(reserved);
+                self.answered_ever = self.answered_ever.plus(used);
+                self.answered.add(now, used);
+            }
+        }
+    }
+
+    fn told(&mut self, hints: LimitHints) {
+        // A limit of 0 is how some say that there is none.
+        let limit = |hint: WindowHint| hint.limit.filter(|limit| *limit > 0);
+        self.told.requests_per_minute = limit(hints.requests).or(self.told.requests_per_minute);
+        self.told.tokens_per_minute = limit(hints.tokens).or(self.told.tokens_per_minute);
+    }
+
+    /// What the provider says is left, to one of ours since whose grant so much was answered.
+    fn heard_what_is_left(&mut self, now: Instant, hints: LimitHints, meanwhile: Amount, instances: u32) {
+        let limits = self.limits(instances);
+        let certain = self.answered.sum().minus(meanwhile);
+        let at_most = self.answered.sum().plus(self.on_their_way);
+        let words = [
+            (PerMinute::Calls, limits.requests_per_minute, hints.requests),
+            (PerMinute::Tokens, limits.tokens_per_minute, hints.tokens),
+        ];
+        for (which, limit, hint) in words {
+            let (Some(limit), Some(left)) = (limit, hint.remaining) else {
+                continue;
+            };
+            let used = limit.saturating_sub(left);
+            let forgotten_in = hint
+                .resets_in
+                .map_or(self.times.window, |all| all.min(self.times.window));
+            let others = match which {
+                PerMinute::Calls => &mut self.others_calls,
+                PerMinute::Tokens => &mut self.others_tokens,
+            };
+            let least = used.saturating_sub(at_most.of(which));
+            let most = used.saturating_sub(certain.of(which));
+            others.heard(now, least, most, forgotten_in);
+        }
+    }
+
+    fn others(&self, which: PerMinute) -> &OthersUse {
+        match which {
+            PerMinute::Calls => &self.others_calls,
+            PerMinute::Tokens => &self.others_tokens,
+        }
+    }
+
+    fn used(&self, now: Instant, which: PerMinute) -> u64 {
+        let ours = self.answered.sum().plus(self.on_their_way).of(which);
+        ours.saturating_add(self.others(which).amount(now))
+    }
+
+    /// When so much of what is used will not count any more, if nothing comes between.
+    fn gone_in(&self, now: Instant, which: PerMinute, amount: u64) -> Duration {
+        let others = self.others(which);
+        let with_others = self.answered.gone_in(now, which, amount);
+        let rest = amount.saturating_sub(others.amount(now));
+        let without = self
+            .answered
+            .gone_in(now, which, rest)
+            .map(|ours| ours.max(others.gone_in(now)));
+        // Else calls under way are in the way.
+        with_others.into_iter().chain(without).min().unwrap_or(SHORT_WAIT)
+    }
+
+    fn cooling_for(&self, now: Instant) -> Option<Duration> {
+        let until = self.cooling_until.filter(|until| *until > now)?;
+        Some(until - now)
+    }
+
+    /// The provider takes the key, said by the call that tried.
+    fn is_taken_again(&mut self, id: Uuid) {
+        self.refused.take_if(|refused| refused.tried_by == Some(id));
+    }
+
+    /// The call that tried has not found out.
+    fn nobody_tries(&mut self, id: Uuid) {
+        if let Some(refused) = &mut self.refused {
+            refused.tried_by = refused.tried_by.filter(|tried_by| *tried_by != id);
+        }
+    }
+}

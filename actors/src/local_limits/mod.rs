@@ -1,0 +1,215 @@
+//! [`RateLimits`] of one process: exact, in memory, and by a clock that tests can pause.
+//!
+//! What is kept of a key does not grow with the number of calls that were made, only with those under way: the last window is kept in 120
+//! parts, each of which counts until all of it is older than the window. So of a limit at most 1 % stays unused, and none of it is
+//! ever used twice.
+
+mod key;
+mod others_use;
+mod recent_use;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use self::key::{Key, Room, Roominess};
+use crate::event::ModelWaitingReason;
+use crate::ports::RateLimits;
+use crate::ports::model::LimitHints;
+use crate::ports::rate_limits::{
+    Admission, CallEnd, Grant, KeyUsage, LimitedKey, LimitsReach, REFUSED_KEY_REST, WINDOW, Wanted,
+};
+
+/// [`Admission::NotYet`] never says zero.
+const LEAST_WAIT: Duration = Duration::from_millis(1);
+
+/// The times of the contract; tests make them short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitTimes {
+    /// What "per minute" means.
+    pub window: Duration,
+    /// How long a key that was refused is not used.
+    pub refused_key_rest: Duration,
+}
+
+impl Default for LimitTimes {
+    fn default() -> Self {
+        Self {
+            window: WINDOW,
+            refused_key_rest: REFUSED_KEY_REST,
+        }
+    }
+}
+
+/// Rate limits of this process.
+#[derive(Debug)]
+pub struct LocalRateLimits {
+    times: LimitTimes,
+    /// How many share the limits, if more than this process do.
+    instances: Option<Arc<AtomicU32>>,
+    keys: Mutex<HashMap<Arc<str>, Key>>,
+}
+
+impl LocalRateLimits {
+    /// Limits that nobody else uses.
+    pub fn new(times: LimitTimes) -> Self {
+        Self {
+            times,
+            instances: None,
+            keys: Mutex::default(),
+        }
+    }
+
+    /// This instance's share of limits that so many use at this moment (0 counts as 1): of each limit, the same part for every one, at least 1.
+    /// A call that wants more tokens than the share counts with all of them, and waits for an empty minute.
+    pub fn sharing_with(instances: Arc<AtomicU32>, times: LimitTimes) -> Self {
+        Self {
+            instances: Some(instances),
+            ..Self::new(times)
+        }
+    }
+
+    /// Counts a call that was granted elsewhere, whether there is room for it or not. It is answered and settled like any other.
+    pub fn adopt(&self, grant: &Grant, key: &LimitedKey, lease: Duration) {
+        let now = Instant::now();
+        let mut keys = self.lock();
+        let key = self.key(&mut keys, key, now);
+        key.grant(now, grant.id, grant.tokens, lease);
+    }
+
+    /// [`RateLimits::admit`], which waits for nothing.
+    pub fn admit_now(&self, wanted: &Wanted) -> Admission {
+        let now = Instant::now();
+        let instances = self.instances();
+        let mut keys = self.lock();
+        let mut best: Option<(usize, Roominess)> = None;
+        let mut soonest: Option<(Duration, ModelWaitingReason)> = None;
+        let mut all_refused = true;
+        for (place, key) in wanted.keys.iter().enumerate() {
+            let room = self.key(&mut keys, key, now).room(now, wanted.tokens, instances);
+            all_refused &= matches!(room, Room::KeyRefused { .. });
+            let (wait, reason) = match room {
+                Room::There(room) => {
+                    if best.is_none_or(|(_, best)| room.is_better_than(&best)) {
+                        best = Some((place, room));
+                    }
+                    continue;
+                }
+                Room::NotYet { wait, reason } => (wait, reason),
+                Room::KeyRefused { until_retried } => (until_retried, ModelWaitingReason::CoolingDown),
+            };
+            if soonest.is_none_or(|(soonest, _)| wait < soonest) {
+                soonest = Some((wait, reason));
+            }
+        }
+        if let Some((place, _)) = best {
+            let limited = &wanted.keys[place];
+            let key = self.key(&mut keys, limited, now);
+            let grant = Grant {
+                id: Uuid::now_v7(),
+                key: place,
+                key_name: limited.name.clone(),
+                provider: limited.provider.clone(),
+                tokens: key.holding(wanted.tokens),
+            };
+            key.grant(now, grant.id, grant.tokens, wanted.lease);
+            return Admission::Granted(grant);
+        }
+        match soonest {
+            Some((wait, reason)) if !all_refused => Admission::NotYet {
+                wait: wait.clamp(LEAST_WAIT, self.times.refused_key_rest.max(LEAST_WAIT)),
+                reason,
+            },
+            _ => Admission::AllKeysRefused,
+        }
+    }
+
+    /// [`RateLimits::answered`], which waits for nothing.
+    pub fn answered_now(&self, grant: &Grant, hints: LimitHints) {
+        let (now, instances) = (Instant::now(), self.instances());
+        if let Some(key) = self.lock().get_mut(&grant.key_name) {
+            key.move_on(now);
+            key.answered(now, grant.id, hints, instances);
+        }
+    }
+
+    /// [`RateLimits::settle`], which waits for nothing.
+    pub fn settle_now(&self, grant: &Grant, end: CallEnd) {
+        let (now, instances) = (Instant::now(), self.instances());
+        if let Some(key) = self.lock().get_mut(&grant.key_name) {
+            key.move_on(now);
+            key.settle(now, grant.id, end, instances);
+        }
+    }
+
+    /// [`RateLimits::usage`], which waits for nothing.
+    pub fn usage_now(&self, keys: &[LimitedKey]) -> Vec<KeyUsage> {
+        let (now, instances) = (Instant::now(), self.instances());
+        let mut known = self.lock();
+        let usage = keys
+            .iter()
+            .map(|key| self.key(&mut known, key, now).usage(now, instances));
+        usage.collect()
+    }
+
+    /// The key as it is now.
+    fn key<'a>(&self, keys: &'a mut HashMap<Arc<str>, Key>, limited: &LimitedKey, now: Instant) -> &'a mut Key {
+        let key = keys
+            .entry(limited.name.clone())
+            .or_insert_with(|| Key::new(now, self.times));
+        key.set(limited.limits);
+        key.move_on(now);
+        key
+    }
+
+    fn instances(&self) -> u32 {
+        let instances = self.instances.as_ref();
+        instances.map_or(1, |instances| instances.load(Ordering::Relaxed).max(1))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Key>> {
+        // Counts are changed in steps that cannot panic.
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for LocalRateLimits {
+    fn default() -> Self {
+        Self::new(LimitTimes::default())
+    }
+}
+
+#[async_trait]
+impl RateLimits for LocalRateLimits {
+    async fn admit(&self, wanted: &Wanted) -> Admission {
+        self.admit_now(wanted)
+    }
+
+    async fn answered(&self, grant: &Grant, hints: LimitHints) {
+        self.answered_now(grant, hints);
+    }
+
+    async fn settle(&self, grant: &Grant, end: CallEnd) {
+        self.settle_now(grant, end);
+    }
+
+    async fn usage(&self, keys: &[LimitedKey]) -> Vec<KeyUsage> {
+        self.usage_now(keys)
+    }
+
+    fn reach(&self) -> LimitsReach {
+        match &self.instances {
+            None => LimitsReach::Instance,
+            Some(_) => LimitsReach::Share {
+                instances: self.instances(),
+            },
+        }
+    }
+}
