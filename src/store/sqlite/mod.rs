@@ -9,6 +9,7 @@
 //! Not here: Permits, queues, retries. Whoever is answered `Unavailable` decides when to come again.
 
 mod archive;
+mod budgets;
 mod checkpoint;
 mod claim;
 mod commit;
@@ -176,6 +177,14 @@ impl Store for SqliteStore {
 
     async fn list_runs(&self, query: RunQuery) -> Result<Vec<RunRecord>, StoreError> {
         self.readers.list_runs(&query).await
+    }
+
+    async fn runs_waiting_for_budget(
+        &self,
+        after: Option<RunId>,
+        limit: u32,
+    ) -> Result<Vec<(RunId, AccountId)>, StoreError> {
+        self.readers.runs_waiting_for_budget(after, limit).await
     }
 
     async fn items(&self, run: RunId, after: Option<u32>, limit: u32) -> Result<Vec<(u32, Item)>, StoreError> {

@@ -1,10 +1,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails says where")]
 
 mod archive;
+mod budget_conformance;
 mod conformance;
 mod fleet_conformance;
+mod holds;
 mod instances;
 mod long_queue;
+mod plan;
 mod queue_plan;
 
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};

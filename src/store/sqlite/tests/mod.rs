@@ -2,8 +2,10 @@
 
 mod archive;
 mod budget;
+mod budget_conformance;
 mod conformance;
 mod files;
+mod holds;
 mod resilience;
 
 use std::path::Path;
