@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use callboard::llm::openai::OpenAiModel;
-use callboard::llm::simulate_server::{SimulateServerOptions, start};
+use callboard::llm::simulate_server::{SimulateServerOptions, SimulateServerSettings, start};
 use callboard::llm::simulated::options::SimulateOptions;
 use callboard::llm::upstream::{ProviderClient, UpstreamOptions};
 use callboard::store::sqlite::{SqliteOptions, SqliteStore};
@@ -110,9 +110,12 @@ fn provider() -> anyhow::Result<(std::net::SocketAddr, std::thread::JoinHandle<(
             let options = SimulateServerOptions {
                 bind: ([127, 0, 0, 1], 0).into(),
                 workers: 1,
-                defaults: SimulateOptions {
-                    tokens: 1,
-                    ..SimulateOptions::default()
+                settings: SimulateServerSettings {
+                    simulate: SimulateOptions {
+                        tokens: 1,
+                        ..SimulateOptions::default()
+                    },
+                    ..SimulateServerSettings::default()
                 },
             };
             let (server, address) = start(options).expect("a free port");

@@ -1,12 +1,10 @@
 //! The `callboard` binary: reads the command line and hands on.
 
-use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use callboard::cli::{self, Cli, ClusterArguments, KeysCommand, MigrateStoreArguments, SimulateLlmArguments, Task};
+use callboard::cli::{self, Cli, ClusterArguments, KeysCommand, MigrateStoreArguments, Task};
 use callboard::config::{Config, this_machine};
 use callboard::llm::simulate_server::{self, SimulateServerOptions};
-use callboard::llm::simulated::options::SimulateOptions;
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -27,7 +25,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Task::Keys(config, command) => work_on_keys(&config, command),
         Task::Cluster(config, arguments) => show_cluster(&config, &arguments),
         Task::MigrateStore(config, arguments) => migrate_store(&config, arguments),
-        Task::SimulateLlm(arguments) => simulate_llm(&arguments),
+        Task::SimulateLlm(options) => simulate_llm(*options),
     }
 }
 
@@ -58,21 +56,7 @@ fn migrate_store(config: &Config, arguments: MigrateStoreArguments) -> anyhow::R
     Ok(small_runtime()?.block_on(run)?)
 }
 
-fn simulate_llm(arguments: &SimulateLlmArguments) -> anyhow::Result<()> {
-    let workers = match arguments.workers {
-        0 => this_machine().cpus as usize,
-        workers => workers,
-    };
-    let options = SimulateServerOptions {
-        bind: SocketAddr::new(arguments.host, arguments.port),
-        workers,
-        defaults: SimulateOptions {
-            first_token_ms: arguments.first_token_ms,
-            tokens: arguments.tokens,
-            tokens_per_second: arguments.tokens_per_second,
-            ..SimulateOptions::default()
-        },
-    };
+fn simulate_llm(options: SimulateServerOptions) -> anyhow::Result<()> {
     actix_rt::System::new().block_on(async {
         let (server, address) = simulate_server::start(options)?;
         println!("simulated models on http://{address}/v1");

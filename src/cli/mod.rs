@@ -8,6 +8,7 @@ mod config;
 pub mod keys;
 pub mod migrate_store;
 mod plan;
+mod simulate_llm;
 mod text;
 
 pub use text::error_chain;
@@ -15,12 +16,15 @@ pub use text::error_chain;
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use crate::config::{Config, ConfigErrors, LoadedConfig, Sources, load};
+use crate::llm::simulate_server::SimulateServerOptions;
+use crate::llm::simulate_server::settings::SettingsError;
 pub use cluster::{ClusterArguments, ClusterError};
 pub use keys::{KeysCommand, KeysError};
 pub use migrate_store::{MigrateStoreArguments, MigrateStoreError};
+use simulate_llm::SimulateLlmArguments;
 
 /// Exit code for a wrong configuration; clap has the same for a wrong command line.
 pub const EXIT_WRONG_INPUT: u8 = 2;
@@ -52,31 +56,8 @@ enum Command {
     Cluster(ClusterArguments),
     /// Move everything from one store to another, and compare what both have
     MigrateStore(MigrateStoreArguments),
-    /// Serve the simulated model as an OpenAI-compatible provider, for tests under load
-    SimulateLlm(SimulateLlmArguments),
-}
-
-/// How to serve the simulated model.
-#[derive(Debug, Clone, PartialEq, Eq, Args)]
-pub struct SimulateLlmArguments {
-    /// Address to listen on
-    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
-    pub host: std::net::IpAddr,
-    /// Port to listen on; 0 takes any free one
-    #[arg(long, default_value_t = 8701)]
-    pub port: u16,
-    /// Threads that serve; 0 is one per CPU
-    #[arg(long, default_value_t = 0, value_name = "COUNT")]
-    pub workers: usize,
-    /// Milliseconds before the first token, where a request has no `simulate` of its own
-    #[arg(long, default_value_t = 0, value_name = "MS")]
-    pub first_token_ms: u64,
-    /// Tokens of an answer, likewise
-    #[arg(long, default_value_t = 24, value_name = "COUNT")]
-    pub tokens: u32,
-    /// Tokens per second, likewise; 0 is as fast as possible
-    #[arg(long, default_value_t = 0, value_name = "COUNT")]
-    pub tokens_per_second: u32,
+    /// Serve the simulated model as a provider in the dialects of OpenAI and Anthropic, with limits and troubles, for tests under load
+    SimulateLlm(Box<SimulateLlmArguments>),
 }
 
 /// What is left to do.
@@ -93,7 +74,7 @@ pub enum Task {
     /// Move what is in the configured store.
     MigrateStore(Box<Config>, MigrateStoreArguments),
     /// Serve the simulated model.
-    SimulateLlm(SimulateLlmArguments),
+    SimulateLlm(Box<SimulateServerOptions>),
 }
 
 /// Why a command was not done. `Display` is for the operator.
@@ -102,6 +83,9 @@ pub enum CliError {
     /// The configuration has mistakes.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
+    /// The settings of the simulated provider have mistakes.
+    #[error(transparent)]
+    SimulateLlm(#[from] SettingsError),
     /// Nobody reads what we print.
     #[error("cannot write the output")]
     Output(#[from] std::io::Error),
@@ -125,12 +109,13 @@ pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
 
 /// What the process ends with: 2 for what the operator can put right in the configuration or on the command line, else 1.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    let is_wrong_input = matches!(error.downcast_ref(), Some(CliError::Config(_)))
-        || matches!(
-            error.downcast_ref(),
-            Some(KeysError::UnknownTier { .. } | KeysError::UnknownKey(_))
-        )
-        || matches!(error.downcast_ref(), Some(ClusterError::Alone))
+    let is_wrong_input = matches!(
+        error.downcast_ref(),
+        Some(CliError::Config(_) | CliError::SimulateLlm(_))
+    ) || matches!(
+        error.downcast_ref(),
+        Some(KeysError::UnknownTier { .. } | KeysError::UnknownKey(_))
+    ) || matches!(error.downcast_ref(), Some(ClusterError::Alone))
         || error.downcast_ref().is_some_and(MigrateStoreError::is_wrong_input);
     if is_wrong_input { EXIT_WRONG_INPUT } else { 1 }
 }
@@ -146,7 +131,7 @@ pub fn run(cli: Cli, output: &mut impl Write) -> Result<Task, CliError> {
         Command::Keys(command) => Ok(Task::Keys(Box::new(load_config()?.config), command)),
         Command::Cluster(arguments) => Ok(Task::Cluster(Box::new(load_config()?.config), arguments)),
         Command::MigrateStore(arguments) => Ok(Task::MigrateStore(Box::new(load_config()?.config), arguments)),
-        Command::SimulateLlm(arguments) => Ok(Task::SimulateLlm(arguments)),
+        Command::SimulateLlm(arguments) => Ok(Task::SimulateLlm(Box::new(arguments.options()?))),
         Command::Plan(arguments) => {
             let config = load_config()?.config;
             plan::run(&arguments, &config, crate::config::this_machine(), output)?;
@@ -212,10 +197,10 @@ mod tests {
     #[test]
     fn simulate_llm_has_its_port() {
         let cli = Cli::try_parse_from(["callboard", "simulate-llm", "--port", "0"]).expect("it parses");
-        let Ok(Task::SimulateLlm(arguments)) = run(cli, &mut Vec::new()) else {
+        let Ok(Task::SimulateLlm(options)) = run(cli, &mut Vec::new()) else {
             panic!("another task");
         };
-        assert_eq!(arguments.port, 0);
-        assert!(arguments.host.is_loopback());
+        assert_eq!(options.bind.port(), 0);
+        assert!(options.bind.ip().is_loopback());
     }
 }

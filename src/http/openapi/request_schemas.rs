@@ -157,6 +157,27 @@ pub(super) struct SimulateOptions {
     tool_rounds: Option<u32>,
     /// How to fail.
     fail: Option<SimulatedFailure>,
+    /// Tokens of the input that are said to have been in a cache.
+    cached_input_tokens: Option<u64>,
+    /// Makes answers begin late, by chance that follows from seed, conversation and attempt.
+    slow_start: Option<SimulatedSlowStart>,
+    /// The share of answers that break off, by the same chance.
+    #[schema(minimum = 0, maximum = 1)]
+    break_share: Option<f64>,
+}
+
+/// How much later answers begin.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct SimulatedSlowStart {
+    /// The share of calls that it hits; all if not given.
+    #[schema(minimum = 0, maximum = 1)]
+    share: Option<f64>,
+    /// Half of the slow ones begin by less than this later, ms.
+    #[schema(minimum = 1)]
+    median_ms: u64,
+    /// One in a hundred begins by more than this later, ms.
+    #[schema(minimum = 1)]
+    p99_ms: u64,
 }
 
 /// A tool call to make.
@@ -172,7 +193,7 @@ pub(super) struct SimulatedToolCall {
 #[derive(Deserialize, ToSchema)]
 pub(super) struct SimulatedFailure {
     kind: SimulatedFailureKind,
-    /// The HTTP status of kind `status`.
+    /// The HTTP status of kind `status`, and what an `error_event` stands for.
     status: Option<u16>,
     /// Text tokens before it goes wrong; not for `status` and `connect`.
     after_tokens: Option<u32>,
@@ -191,6 +212,7 @@ pub(super) enum SimulatedFailureKind {
     Break,
     Stall,
     Garbage,
+    ErrorEvent,
     Panic,
 }
 

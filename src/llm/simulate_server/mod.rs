@@ -1,20 +1,37 @@
-//! `callboard simulate-llm`: the simulated model as an OpenAI-compatible provider over HTTP, as an upstream for load and chaos.
+//! `callboard simulate-llm`: the simulated model as a provider over HTTP, as an upstream for load and chaos.
 //!
-//! A request's `simulate` field says what to do; the command line says what to do where it is silent. `GET /journal` tells of the
-//! last calls and when they came, `GET /stats` counts them.
+//! It speaks the dialects of OpenAI (chat completions, responses) and Anthropic (messages), keeps each key to its limits as strictly as any
+//! provider does, and has troubles, by chance that follows from a seed. A request's `simulate` field says what to do; the settings say what
+//! to do where it is silent. `GET /journal` tells of the last calls, `/stats` counts them, `/usage` has each key's use second by second;
+//! `POST /admin/…` changes troubles and keys while it runs.
+//!
+//! It is no model, and no server for anything but tests: nobody has to show a key to see the journal or to change the settings.
 
+mod admin;
+mod counting;
+mod dialects;
 mod journal;
-mod respond;
+mod keys;
+mod limit_headers;
+mod limiter;
+mod meter;
+mod models;
+mod provider;
+mod seal;
+mod serving;
+pub mod settings;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use actix_web::dev::Server;
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
-use serde_json::json;
+use actix_web::{App, HttpRequest, HttpServer, web};
+use bytes::Bytes;
 
-use super::simulated::options::SimulateOptions;
-use journal::Journal;
+use dialects::{Chat, Messages, Responses};
+use provider::Provider;
+use serving::serve;
+pub use settings::SimulateServerSettings;
 
 /// How the server is run.
 #[derive(Debug, Clone)]
@@ -23,31 +40,23 @@ pub struct SimulateServerOptions {
     pub bind: SocketAddr,
     /// Threads that serve.
     pub workers: usize,
-    /// What to do where a request is silent.
-    pub defaults: SimulateOptions,
-}
-
-/// What the handlers share.
-struct Provider {
-    defaults: SimulateOptions,
-    journal: Journal,
+    /// What it allows and does; checked.
+    pub settings: SimulateServerSettings,
 }
 
 /// Starts listening. Must be called on the thread of an actix system; await the server to serve.
 pub fn start(options: SimulateServerOptions) -> std::io::Result<(Server, SocketAddr)> {
-    let provider = web::Data::from(Arc::new(Provider {
-        defaults: options.defaults,
-        journal: Journal::default(),
-    }));
+    let provider = web::Data::from(Arc::new(Provider::new(options.settings)));
     let server = HttpServer::new(move || {
         App::new()
             .app_data(provider.clone())
             .app_data(web::PayloadConfig::new(64 * 1024 * 1024))
-            .route("/v1/chat/completions", web::post().to(respond::chat_completions))
-            .route("/v1/models", web::get().to(models))
-            .route("/journal", web::get().to(show_journal))
-            .route("/stats", web::get().to(show_stats))
+            .route("/v1/chat/completions", web::post().to(chat))
+            .route("/v1/messages", web::post().to(messages))
+            .route("/v1/responses", web::post().to(responses))
+            .route("/v1/models", web::get().to(models::list))
             .route("/healthz", web::get().to(|| async { "ok" }))
+            .configure(admin::routes)
     })
     .workers(options.workers.max(1))
     .backlog(8192)
@@ -63,18 +72,16 @@ pub fn start(options: SimulateServerOptions) -> std::io::Result<(Server, SocketA
     Ok((server.run(), address))
 }
 
-async fn models() -> HttpResponse {
-    HttpResponse::Ok().json(json!({"object": "list", "data": [
-        {"id": super::simulated::script::MODEL_NAME, "object": "model", "created": 0, "owned_by": "callboard"}
-    ]}))
+async fn chat(provider: web::Data<Provider>, request: HttpRequest, body: Bytes) -> actix_web::HttpResponse {
+    serve(&Chat, provider, request, body).await
 }
 
-async fn show_journal(provider: web::Data<Provider>, _request: HttpRequest) -> HttpResponse {
-    HttpResponse::Ok().json(json!({"calls": provider.journal.calls()}))
+async fn messages(provider: web::Data<Provider>, request: HttpRequest, body: Bytes) -> actix_web::HttpResponse {
+    serve(&Messages, provider, request, body).await
 }
 
-async fn show_stats(provider: web::Data<Provider>) -> HttpResponse {
-    HttpResponse::Ok().json(provider.journal.stats())
+async fn responses(provider: web::Data<Provider>, request: HttpRequest, body: Bytes) -> actix_web::HttpResponse {
+    serve(&Responses, provider, request, body).await
 }
 
 #[cfg(test)]

@@ -10,10 +10,9 @@ use callboard_actors::ports::{Model, ModelDelta, ModelError, ModelErrorKind, Mod
 use futures::StreamExt;
 use serde_json::{Value, json};
 
-use super::{SimulateServerOptions, start};
+use super::{SimulateServerOptions, SimulateServerSettings, start};
 use crate::llm::openai::OpenAiModel;
 use crate::llm::simulated::SimulatedModel;
-use crate::llm::simulated::options::SimulateOptions;
 use crate::llm::upstream::{ProviderClient, UpstreamOptions};
 
 fn model_at(address: std::net::SocketAddr) -> OpenAiModel {
@@ -33,7 +32,7 @@ async fn provider() -> OpenAiModel {
     let options = SimulateServerOptions {
         bind,
         workers: 1,
-        defaults: SimulateOptions::default(),
+        settings: SimulateServerSettings::default(),
     };
     let (server, address) = start(options).expect("a free port");
     actix_rt::spawn(server);

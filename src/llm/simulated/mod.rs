@@ -2,7 +2,9 @@
 //! `model_options.simulate`; every answer says that it is simulated.
 
 pub mod options;
+mod random;
 pub mod script;
+pub mod troubles;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -17,6 +19,7 @@ use serde_json::{Map, Value};
 
 use options::{FailureKind, SimulateOptions};
 use script::{Act, Performance, estimate_tokens};
+use troubles::AnswerTrouble;
 
 /// A model that asks nobody.
 #[derive(Debug, Clone, Default)]
@@ -51,12 +54,17 @@ impl Model for SimulatedModel {
                         "the simulated provider is not there",
                     ));
                 }
-                FailureKind::Break | FailureKind::Stall | FailureKind::Garbage | FailureKind::Panic => {}
+                FailureKind::Break
+                | FailureKind::Stall
+                | FailureKind::Garbage
+                | FailureKind::ErrorEvent
+                | FailureKind::Panic => {}
             }
         }
-        let pieces = performance.play().flat_map(|act| match act {
+        let status = performance.failure().map_or(503, |failure| failure.status);
+        let pieces = performance.play().flat_map(move |act| match act {
             Act::Say(pieces) => stream::iter(pieces).map(Ok).boxed(),
-            Act::Fail(kind) => fail(kind),
+            Act::Fail(kind) => fail(kind, status),
         });
         Ok(ModelAnswer::unlimited(pieces.boxed()))
     }
@@ -80,11 +88,15 @@ impl Model for SimulatedModel {
     }
 }
 
-fn fail(kind: FailureKind) -> ModelStream {
+fn fail(kind: FailureKind, status: u16) -> ModelStream {
     let error = match kind {
         FailureKind::Stall => return stream::pending().boxed(),
         FailureKind::Panic => return stream::once(async { panic!("the simulated model was told to panic") }).boxed(),
         FailureKind::Garbage => ModelError::new(ModelErrorKind::Protocol, "the simulated provider sent garbage"),
+        FailureKind::ErrorEvent => {
+            let message = format!("the simulated provider broke off with {status}");
+            ModelError::new(ModelErrorKind::Status(status), message)
+        }
         FailureKind::Break | FailureKind::Connect | FailureKind::Status => {
             ModelError::new(ModelErrorKind::Connection, "the simulated provider broke off")
         }
@@ -113,6 +125,7 @@ fn performance_of(request: &ModelRequest, options: SimulateOptions) -> Performan
         tool_rounds_done,
         attempt: request.attempt,
         max_output_tokens: request.max_output_tokens,
+        trouble: AnswerTrouble::default(),
     }
 }
 

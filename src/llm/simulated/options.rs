@@ -4,6 +4,8 @@ use callboard_actors::ports::model::InvalidOption;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::troubles::{SlowStart, check_share};
+
 /// Settings of one simulated answer.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -20,6 +22,8 @@ pub struct SimulateOptions {
     pub text: Option<String>,
     /// Tokens of reasoning before the text.
     pub reasoning_tokens: u32,
+    /// Tokens of the input that are said to have been in a cache; all of them at most.
+    pub cached_input_tokens: u64,
     /// Makes each token carry the time at which it was sent: `t=<microseconds since 1970> `.
     pub stamp: bool,
     /// Tools to call, all at once, before the text.
@@ -28,6 +32,10 @@ pub struct SimulateOptions {
     pub tool_rounds: u32,
     /// How to fail.
     pub fail: Option<SimulatedFailure>,
+    /// Makes answers begin late, by chance.
+    pub slow_start: Option<SlowStart>,
+    /// The share of answers that break off, by chance. Chance follows from seed, conversation and attempt.
+    pub break_share: f64,
 }
 
 /// A tool call to make.
@@ -47,7 +55,7 @@ pub struct SimulatedToolCall {
 pub struct SimulatedFailure {
     /// What goes wrong.
     pub kind: FailureKind,
-    /// The HTTP status of `kind = "status"`.
+    /// The HTTP status of `kind = "status"`, and what an `error_event` stands for.
     #[serde(default = "default_status")]
     pub status: u16,
     /// Text tokens before it goes wrong; not for `status` and `connect`, which come first.
@@ -75,6 +83,8 @@ pub enum FailureKind {
     Stall,
     /// What comes is not the protocol.
     Garbage,
+    /// The stream tells of an error in the way of its dialect, and ends.
+    ErrorEvent,
     /// The adapter's own code panics (in process only; over HTTP the connection breaks).
     Panic,
 }
@@ -96,10 +106,13 @@ impl Default for SimulateOptions {
             tokens_per_second: 0,
             text: None,
             reasoning_tokens: 0,
+            cached_input_tokens: 0,
             stamp: false,
             tool_calls: Vec::new(),
             tool_rounds: 1,
             fail: None,
+            slow_start: None,
+            break_share: 0.0,
         }
     }
 }
@@ -138,7 +151,8 @@ impl SimulateOptions {
         Ok(read)
     }
 
-    fn check(&self) -> Result<(), InvalidOption> {
+    /// Checks the figures. `Err` has the key below `simulate`.
+    pub fn check(&self) -> Result<(), InvalidOption> {
         let at_most = |key: &str, limit: u64, is: u64| {
             if is <= limit {
                 return Ok(());
@@ -156,6 +170,10 @@ impl SimulateOptions {
             self.reasoning_tokens.into(),
         )?;
         at_most("tool_calls", Self::MAX_TOOL_CALLS as u64, self.tool_calls.len() as u64)?;
+        check_share("simulate.break_share", self.break_share)?;
+        if let Some(slow_start) = &self.slow_start {
+            slow_start.check("simulate.slow_start")?;
+        }
         let status = self.fail.as_ref().map_or(503, |fail| fail.status);
         if !(400..600).contains(&status) {
             let problem = format!("{status} is not an HTTP error status");
@@ -180,6 +198,7 @@ mod tests {
             (json!({"tokens": "many"}), "simulate.tokens"),
             (json!({"tokens": 2_000_000}), "simulate.tokens"),
             (json!({"fail": {"kind": "fire"}}), "simulate.fail.kind"),
+            (json!({"break_share": 2}), "simulate.break_share"),
             (
                 json!({"fail": {"kind": "status", "status": 200}}),
                 "simulate.fail.status",

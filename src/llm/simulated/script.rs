@@ -12,6 +12,8 @@ use futures::stream::{self, BoxStream, StreamExt};
 use tokio::time::Instant;
 
 use super::options::{FailureKind, SimulateOptions};
+use super::random::mixed;
+use super::troubles::AnswerTrouble;
 
 /// What every simulated answer begins with.
 pub const MARK: &str = "[simulated] ";
@@ -40,6 +42,8 @@ pub struct Performance {
     pub attempt: u32,
     /// Tokens it may write.
     pub max_output_tokens: Option<u64>,
+    /// What it meets without being told to.
+    pub trouble: AnswerTrouble,
 }
 
 /// What happens next in a simulated answer.
@@ -72,18 +76,33 @@ impl Performance {
             .filter(|failure| self.attempt <= failure.attempts)
     }
 
+    /// What was read, before anything is written.
+    pub fn usage_of_input(&self) -> Usage {
+        Usage {
+            cached_input_tokens: self.options.cached_input_tokens.min(self.input_tokens),
+            ..Usage::of(self.input_tokens, 0)
+        }
+    }
+
     /// The acts, each when it is due.
     pub fn play(self) -> BoxStream<'static, Act> {
-        let failure = self.failure().map(|failure| (failure.kind, failure.after_tokens));
         let pieces = self.pieces();
+        let trouble = self.trouble.and(self.own_trouble());
+        let tokens = pieces.iter().filter(|piece| is_token(piece)).count();
+        let told_to = self.failure().map(|failure| (failure.kind, failure.after_tokens));
+        let by_chance = trouble
+            .breaks_at
+            .map(|share| (FailureKind::Break, share_of(tokens, share)));
+        let failure = told_to.or(by_chance);
+        let delay = Duration::from_millis(self.options.first_token_ms) + trouble.delay;
         let interval = match self.options.tokens_per_second {
             0 => Duration::ZERO,
             rate => Duration::from_secs(1) / rate,
         };
         let stage = Stage {
-            first_due: Instant::now() + Duration::from_millis(self.options.first_token_ms),
+            first_due: Instant::now() + delay,
             interval,
-            paced: self.options.first_token_ms > 0 || !interval.is_zero(),
+            paced: !delay.is_zero() || !interval.is_zero(),
             stamp: self.options.stamp,
             tokens_said: 0,
             pieces,
@@ -96,6 +115,14 @@ impl Performance {
             Some((act, (!over).then_some(stage)))
         })
         .boxed()
+    }
+
+    /// What the options let happen by chance, which follows from seed, conversation and attempt.
+    fn own_trouble(&self) -> AnswerTrouble {
+        let options = &self.options;
+        let call = hash_of((self.prompt_hash, self.attempt, self.tool_rounds_done));
+        let seed = options.seed.unwrap_or_default();
+        AnswerTrouble::drawn(options.slow_start.as_ref(), options.break_share, seed, call)
     }
 
     fn pieces(&self) -> VecDeque<ModelDelta> {
@@ -170,8 +197,9 @@ impl Performance {
     fn finished(&self, reason: FinishReason, output_tokens: u64) -> ModelDelta {
         let output_tokens = output_tokens + u64::from(self.options.reasoning_tokens);
         let usage = Usage {
+            output_tokens,
             reasoning_tokens: self.options.reasoning_tokens.into(),
-            ..Usage::of(self.input_tokens, output_tokens)
+            ..self.usage_of_input()
         };
         ModelDelta::Finished {
             reason,
@@ -212,7 +240,7 @@ impl Stage {
                 }
                 return Some(Act::Fail(kind));
             }
-            let is_token = matches!(piece, ModelDelta::Text(_) | ModelDelta::Reasoning(_));
+            let is_token = is_token(piece);
             if is_token && self.paced && self.due(self.tokens_said) > now {
                 break;
             }
@@ -232,12 +260,24 @@ impl Stage {
     }
 }
 
-/// The word at a place of the text that follows from `seed` (splitmix64).
+fn is_token(piece: &ModelDelta) -> bool {
+    matches!(piece, ModelDelta::Text(_) | ModelDelta::Reasoning(_))
+}
+
+/// So many of the tokens, rounded down: fewer than all.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a share of at most a few million tokens"
+)]
+fn share_of(tokens: usize, share: f64) -> u32 {
+    (tokens as f64 * share) as u32
+}
+
+/// The word at a place of the text that follows from `seed`.
 fn word(seed: u64, place: u32) -> &'static str {
-    let mut mixed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(u64::from(place) + 1));
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    WORDS[((mixed ^ (mixed >> 31)) % WORDS.len() as u64) as usize]
+    WORDS[(mixed(seed, place.into()) % WORDS.len() as u64) as usize]
 }
 
 #[cfg(test)]
@@ -253,6 +293,7 @@ mod tests {
             tool_rounds_done: 0,
             attempt: 1,
             max_output_tokens: None,
+            trouble: AnswerTrouble::default(),
         }
     }
 
@@ -318,5 +359,36 @@ mod tests {
         assert_eq!(acts.last(), Some(&Act::Fail(FailureKind::Break)));
         broken.attempt = 2;
         assert_eq!(text_of(broken).await.1, Some(FinishReason::Stop));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn trouble_comes_from_the_provider_and_from_the_options() {
+        let began = Instant::now();
+        let mut troubled = performance(json!({"tokens": 9, "slow_start": {"median_ms": 100, "p99_ms": 100}}));
+        troubled.trouble = AnswerTrouble {
+            delay: Duration::from_millis(400),
+            breaks_at: Some(0.5),
+        };
+        let acts: Vec<Act> = troubled.play().collect().await;
+        let [Act::Say(pieces), Act::Fail(FailureKind::Break)] = acts.as_slice() else {
+            panic!("a break, not {acts:?}")
+        };
+        assert_eq!(pieces.len(), 5, "half of the mark and nine words");
+        assert_eq!(began.elapsed().as_millis(), 500);
+    }
+
+    #[tokio::test]
+    async fn chance_is_the_same_for_the_same_try() {
+        let mut ends = Vec::new();
+        for attempt in 1..=40 {
+            let mut tried = performance(json!({"seed": 3, "break_share": 0.5}));
+            tried.attempt = attempt;
+            let again = text_of(tried.clone()).await;
+            let once = text_of(tried).await;
+            assert_eq!(once, again);
+            ends.push(once.1);
+        }
+        let broken = ends.iter().filter(|end| end.is_none()).count();
+        assert!((10..30).contains(&broken), "{broken}");
     }
 }
