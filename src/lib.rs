@@ -10,6 +10,7 @@ pub mod config;
 mod housekeeping;
 pub mod http;
 pub mod llm;
+pub mod model_directory;
 mod shutdown;
 pub mod store;
 pub mod stream;

@@ -1,7 +1,9 @@
 //! The composition root: the one place that names concrete adapters and puts a server together from its configuration.
 
 mod joining;
+mod models;
 mod parts;
+mod provider_keys;
 mod services;
 mod settings;
 
@@ -20,6 +22,7 @@ use futures::StreamExt;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use crate::app::models::OpenModels;
 use crate::app::parts::{OpenEventLog, OpenStore};
 use crate::app::services::{catalog, run_services};
 use crate::app::settings::{
@@ -28,7 +31,7 @@ use crate::app::settings::{
 use crate::auth::{Authenticator, RateLimiters};
 use crate::banner::Banner;
 use crate::blocking::BlockingPool;
-use crate::config::{Config, LOCAL_TIER, LogFormat, ProviderConfig};
+use crate::config::{Config, LOCAL_TIER, LogFormat};
 use crate::housekeeping::Housekeeping;
 use crate::http::{self, HttpParts, HttpState, InstanceIdentity};
 use crate::shutdown;
@@ -133,8 +136,10 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     }
     let events = Arc::new(OpenEventLog::over(&store, config, &io)?);
     let limit = config.capacity_parameters().concurrent_runs(machine);
-    let services = run_services(config, extra, store.clone(), events.log.clone(), io.clone())?;
+    let models = OpenModels::open(config, &parts::rate_limits())?;
+    let services = run_services(config, &models, extra, store.clone(), events.log.clone(), io.clone())?;
     let catalog = catalog(&services);
+    let asks_nobody = models.routes[&config.runs.default_model].is_simulated();
     let fleet = opened.fleet();
     let name = config.fleet.name.clone();
     let name = name.unwrap_or_else(|| joining::usual_name(address.port()));
@@ -170,6 +175,7 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
             started_at,
         },
         catalog,
+        model_directory: models.directory,
         authenticator,
         rate_limiters: RateLimiters::new(request_rates(config)),
         capacity: capacity_report(config, machine, &limit),
@@ -182,7 +188,7 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     let server = http::server(state, listener)?;
     let server_handle = server.handle();
     let serving = actix_rt::spawn(server);
-    print_banner(config, address, &limit, has_keys);
+    print_banner(config, address, &limit, has_keys, asks_nobody);
 
     shutdown::first_signal().await?;
     shutdown::exit_at_once_on_second_signal()?;
@@ -251,7 +257,7 @@ async fn on<T: Send + 'static>(
     io.spawn(work).await?
 }
 
-fn print_banner(config: &Config, address: SocketAddr, limit: &RunLimit, has_keys: bool) {
+fn print_banner(config: &Config, address: SocketAddr, limit: &RunLimit, has_keys: bool, simulated: bool) {
     let tiers = config.tiers.iter().filter(|(name, _)| name.as_str() != LOCAL_TIER);
     let banner = Banner {
         address,
@@ -260,10 +266,7 @@ fn print_banner(config: &Config, address: SocketAddr, limit: &RunLimit, has_keys
         store: parts::shown(config),
         has_keys,
         model: config.runs.default_model.clone(),
-        simulated: config
-            .models
-            .get(&config.runs.default_model)
-            .is_some_and(|model| model.provider == ProviderConfig::Simulated),
+        simulated,
     };
     shutdown::say(&banner.to_string());
 }

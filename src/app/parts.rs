@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use callboard_actors::capacity::MachineSize;
-use callboard_actors::ports::{EventLog, Fleet, Store};
+use callboard_actors::local_limits::{LimitTimes, LocalRateLimits};
+use callboard_actors::ports::{EventLog, Fleet, RateLimits, Store};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Handle;
 
@@ -107,6 +108,11 @@ fn postgres_url(config: &Config) -> anyhow::Result<Option<SecretString>> {
     variable
         .map(|name| secret_from_env("store.postgres_url_env", name))
         .transpose()
+}
+
+/// Who counts what the keys of providers allow.
+pub(super) fn rate_limits() -> Arc<dyn RateLimits> {
+    Arc::new(LocalRateLimits::new(LimitTimes::default()))
 }
 
 /// A secret that the configuration names the variable of.

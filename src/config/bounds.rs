@@ -93,6 +93,14 @@ const BOUNDS: &[(&str, Bound)] = &[
     ("events.redis_coalesce", ZeroOrTime("1ms", "1s")),
     ("fleet.heartbeat", Time("100ms", "1m")),
     ("fleet.lease", Time("500ms", "10m")),
+    ("provider_defaults.requests_per_minute", Number(0, ANY_LONG)),
+    ("provider_defaults.tokens_per_minute", Number(0, ANY_LONG)),
+    ("provider_defaults.concurrent_calls", Number(0, ANY)),
+    ("provider_defaults.max_waiting", Number(0, 10_000_000)),
+    ("provider_defaults.circuit_failures", Number(0, 1_000_000)),
+    ("provider_defaults.circuit_rest", Time("10ms", "24h")),
+    ("provider_defaults.circuit_longest_rest", Time("10ms", "24h")),
+    ("answer_cache.max_size", Size("64KB", "1TB")),
     ("model_defaults.connect_timeout", Time("1ms", "10m")),
     ("model_defaults.first_byte_timeout", Time("1ms", "24h")),
     ("model_defaults.idle_timeout", Time("1ms", "24h")),
@@ -113,6 +121,10 @@ const BOUNDS: &[(&str, Bound)] = &[
     ("tiers.*.queued_runs", Number(0, ANY)),
     ("tiers.*.requests_per_second", Number(0, 1_000_000)),
     ("tiers.*.burst", Number(0, 10_000_000)),
+    ("tiers.*.budget.cost_usd", Fraction(0.0, 9_000_000.0)),
+    ("tiers.*.budget.tokens", Number(0, ANY_LONG)),
+    ("tiers.*.budget.calls", Number(0, ANY_LONG)),
+    ("tiers.*.budget.call_time", ZeroOrTime("1s", "36525d")),
 ];
 
 /// What is wrong with the size of this value, if anything is. The value has its key's type.
@@ -146,6 +158,8 @@ fn bound_of(path: &[String]) -> Option<Bound> {
     let parts: Vec<&str> = path.iter().map(String::as_str).collect();
     let pattern = match parts.as_slice() {
         ["tiers", _, key] => format!("tiers.*.{key}"),
+        ["tiers", _, "budget", key] => format!("tiers.*.budget.{key}"),
+        ["providers", _, key] => format!("provider_defaults.{key}"),
         ["models", _, key] => format!("model_defaults.{key}"),
         parts => parts.join("."),
     };

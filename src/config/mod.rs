@@ -9,25 +9,33 @@ use callboard_actors::capacity::CapacityParameters;
 use callboard_actors::services::{Durability, RunSettings};
 
 mod bounds;
+mod budgets;
 mod layers;
 mod load;
 mod machine;
 mod models;
 mod problem;
+mod providers;
 mod resolve;
+mod resolve_models;
+mod resolve_providers;
 mod sections;
 mod values;
+mod variable_names;
 
+#[cfg(test)]
+mod model_tests;
 #[cfg(test)]
 mod tests;
 
 pub use load::{EffectiveValue, LoadedConfig, Sources, load};
 pub use machine::this_machine;
-pub use models::{ModelCallConfig, ModelConfig, ProviderConfig};
+pub use models::{ModelCallConfig, ModelConfig, TargetConfig};
 pub use problem::{ConfigErrors, Origin, Problem};
+pub use providers::{Dialect, KeyPlace, KeySource, LimitsPer, ProviderConfig, ProviderLimitsConfig, ProviderService};
 pub use sections::{
-    CapacityConfig, EventDurability, EventsConfig, FleetConfig, LogConfig, LogFormat, QueueConfig, RunsConfig,
-    ServerConfig, StoreConfig, Synchronous, TierConfig, ToolsConfig,
+    AnswerCacheConfig, CapacityConfig, EventDurability, EventsConfig, FleetConfig, LogConfig, LogFormat, QueueConfig,
+    RunsConfig, ServerConfig, StoreConfig, Synchronous, TierConfig, ToolsConfig,
 };
 pub(crate) use values::parse_size;
 
@@ -54,6 +62,10 @@ pub struct Config {
     pub events: EventsConfig,
     /// Several instances on one database.
     pub fleet: FleetConfig,
+    /// Providers by name: those of the file, and those of models that say themselves whom to ask.
+    pub providers: BTreeMap<String, ProviderConfig>,
+    /// Answers that are given again.
+    pub answer_cache: AnswerCacheConfig,
     /// Models by the name that clients use.
     pub models: BTreeMap<String, ModelConfig>,
     /// Tool calls.
@@ -86,6 +98,11 @@ impl Config {
             connections_ceiling: self.store.connections_ceiling,
             max_connections: self.store.max_connections,
         }
+    }
+
+    /// Whether any model's answers are given again.
+    pub fn shares_answers(&self) -> bool {
+        self.models.values().any(|model| model.calls.cache_for.is_some())
     }
 
     /// What the run actors go by.

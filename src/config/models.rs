@@ -1,8 +1,9 @@
-//! `[models.<name>]`: a model is its own table over `[model_defaults]`.
+//! `[models.<name>]`: a model is its own table over `[model_defaults]`, and says who may answer it.
 
 use std::time::Duration;
 
-use callboard_actors::llm::{CallSettings, ModelTimeouts};
+use callboard_actors::llm::{CallSettings, Choice, ModelTimeouts, Price};
+use callboard_actors::money::Money;
 use callboard_actors::retry::RetryPolicy;
 use serde::Deserialize;
 
@@ -11,26 +12,25 @@ use super::values;
 /// A model that runs may name, with `[model_defaults]` filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelConfig {
-    /// Who answers.
-    pub provider: ProviderConfig,
+    /// Who may answer; at least one.
+    pub targets: Vec<TargetConfig>,
+    /// In which order they are asked.
+    pub choice: Choice,
     /// How it is called.
     pub calls: ModelCallConfig,
 }
 
-/// Who answers a model's calls.
+/// A model of a provider that may answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProviderConfig {
-    /// Nobody: answers are made up in process.
-    Simulated,
-    /// A service with an OpenAI-compatible `/chat/completions`.
-    OpenAi {
-        /// What `/chat/completions` is appended to. `http` or `https`, without credentials, query or fragment.
-        base_url: reqwest::Url,
-        /// The environment variable that holds the API key, if the service needs one.
-        api_key_env: Option<String>,
-        /// The service's name for the model.
-        upstream_model: String,
-    },
+pub struct TargetConfig {
+    /// One of [`super::Config::providers`].
+    pub provider: String,
+    /// The provider's name for the model.
+    pub upstream_model: String,
+    /// How often it is asked first, compared to the others.
+    pub weight: u32,
+    /// What its tokens cost; `None` is not known.
+    pub price: Option<Price>,
 }
 
 /// `[model_defaults]`: how models are called.
@@ -105,10 +105,16 @@ impl ModelCallConfig {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ModelTable {
-    pub(super) provider: Option<ProviderName>,
+    pub(super) targets: Option<Vec<TargetTable>>,
+    pub(super) choice: Option<ChoiceName>,
+    /// With the keys down to the prices: the only target, written shorter.
+    pub(super) provider: Option<String>,
     pub(super) base_url: Option<String>,
     pub(super) api_key_env: Option<String>,
     pub(super) upstream_model: Option<String>,
+    input_price: Option<Money>,
+    cached_input_price: Option<Money>,
+    output_price: Option<Money>,
     #[serde(deserialize_with = "values::optional_duration")]
     connect_timeout: Option<Duration>,
     #[serde(deserialize_with = "values::optional_duration")]
@@ -132,15 +138,54 @@ pub(super) struct ModelTable {
     max_event_size: Option<usize>,
 }
 
-/// The kinds of providers.
+/// One of a model's targets as it is written.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TargetTable {
+    pub(super) provider: Option<String>,
+    pub(super) model: Option<String>,
+    pub(super) weight: Option<u32>,
+    input_price: Option<Money>,
+    cached_input_price: Option<Money>,
+    output_price: Option<Money>,
+}
+
+/// In which order targets are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum ProviderName {
-    Simulated,
-    OpenAi,
+pub(super) enum ChoiceName {
+    Ordered,
+    Weighted,
+}
+
+impl TargetTable {
+    /// US dollars for a million tokens; `None` if no price is written.
+    pub(super) fn price(&self) -> Option<Price> {
+        if self.input_price.is_none() && self.cached_input_price.is_none() && self.output_price.is_none() {
+            return None;
+        }
+        let input = self.input_price.unwrap_or_default();
+        Some(Price {
+            input,
+            cached_input: self.cached_input_price.unwrap_or(input),
+            output: self.output_price.unwrap_or_default(),
+        })
+    }
 }
 
 impl ModelTable {
+    /// The target that is written in the table itself.
+    pub(super) fn own_target(&self) -> TargetTable {
+        TargetTable {
+            provider: self.provider.clone(),
+            model: self.upstream_model.clone(),
+            weight: None,
+            input_price: self.input_price,
+            cached_input_price: self.cached_input_price,
+            output_price: self.output_price,
+        }
+    }
+
     /// How this model is called: its own keys over the defaults.
     pub(super) fn calls_over(&self, defaults: &ModelCallConfig) -> ModelCallConfig {
         ModelCallConfig {

@@ -5,12 +5,16 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::budgets::BudgetTable;
 use super::layers::dotted;
-use super::models::{ModelCallConfig, ModelConfig, ModelTable, ProviderConfig, ProviderName};
+use super::models::{ModelCallConfig, ModelTable};
+use super::providers::{ProviderLimitsConfig, ProviderTable};
+use super::resolve_models::resolve_models;
 use super::sections::{
-    CapacityConfig, EventsConfig, FleetConfig, LogConfig, QueueConfig, RunsConfig, ServerConfig, StoreConfig,
-    TierConfig, ToolsConfig,
+    AnswerCacheConfig, CapacityConfig, EventsConfig, FleetConfig, LogConfig, QueueConfig, RunsConfig, ServerConfig,
+    StoreConfig, TierConfig, ToolsConfig,
 };
+use super::variable_names::is_variable_name;
 use super::{Config, values};
 
 /// The tree as it is written.
@@ -24,8 +28,12 @@ pub(super) struct WrittenConfig {
     store: StoreConfig,
     events: EventsConfig,
     fleet: FleetConfig,
-    model_defaults: ModelCallConfig,
-    models: BTreeMap<String, ModelTable>,
+    pub(super) provider_defaults: ProviderLimitsConfig,
+    #[serde(default)]
+    pub(super) providers: BTreeMap<String, ProviderTable>,
+    pub(super) model_defaults: ModelCallConfig,
+    pub(super) models: BTreeMap<String, ModelTable>,
+    answer_cache: AnswerCacheConfig,
     tools: ToolsConfig,
     tiers: BTreeMap<String, TierTable>,
     log: LogConfig,
@@ -39,6 +47,7 @@ struct TierTable {
     queued_runs: Option<u64>,
     requests_per_second: Option<u32>,
     burst: Option<u32>,
+    budget: Option<BudgetTable>,
 }
 
 /// A mistake whose place is not known yet: the keys that could be changed, the likeliest first, and a sentence.
@@ -48,14 +57,14 @@ pub(super) struct Contradiction {
     pub(super) message: String,
 }
 
-type Contradictions = Vec<Contradiction>;
+pub(super) type Contradictions = Vec<Contradiction>;
 
 /// Puts models and tiers together and looks at how the values go together.
 pub(super) fn resolve(written: WrittenConfig) -> Result<Config, Contradictions> {
     let mut wrong = Contradictions::new();
     check_pairs(&written, &mut wrong);
     check_texts(&written, &mut wrong);
-    let models = resolve_models(&written.models, &written.model_defaults, &mut wrong);
+    let (providers, models) = resolve_models(&written, &mut wrong);
     let tiers = resolve_tiers(&written.tiers, &mut wrong);
     if !written.models.contains_key(&written.runs.default_model) {
         let names: Vec<&str> = written.models.keys().map(String::as_str).collect();
@@ -80,6 +89,8 @@ pub(super) fn resolve(written: WrittenConfig) -> Result<Config, Contradictions> 
         store: written.store,
         events: written.events,
         fleet: written.fleet,
+        providers,
+        answer_cache: written.answer_cache,
         models,
         tools: written.tools,
         tiers,
@@ -87,7 +98,7 @@ pub(super) fn resolve(written: WrittenConfig) -> Result<Config, Contradictions> 
     })
 }
 
-fn refuse(wrong: &mut Contradictions, keys: &[&str], message: impl Into<String>) {
+pub(super) fn refuse(wrong: &mut Contradictions, keys: &[&str], message: impl Into<String>) {
     wrong.push(Contradiction {
         keys: keys.iter().map(|key| (*key).to_owned()).collect(),
         message: message.into(),
@@ -139,6 +150,14 @@ fn check_pairs(written: &WrittenConfig, wrong: &mut Contradictions) {
     if written.fleet.lease < written.fleet.heartbeat * 3 {
         let keys = ["fleet.lease", "fleet.heartbeat"];
         refuse(wrong, &keys, "fleet.lease must be at least three times fleet.heartbeat");
+    }
+    let circuit = &written.provider_defaults;
+    if circuit.circuit_rest > circuit.circuit_longest_rest {
+        let keys = [
+            "provider_defaults.circuit_rest",
+            "provider_defaults.circuit_longest_rest",
+        ];
+        refuse(wrong, &keys, "circuit_rest must not be more than circuit_longest_rest");
     }
     let defaults = &written.model_defaults;
     if defaults.backoff_initial > defaults.backoff_maximum {
@@ -221,124 +240,6 @@ fn check_log_level(level: &str) -> Result<(), String> {
         .map_err(|error| format!("is not a log level or a list of part=level: {error}"))
 }
 
-fn resolve_models(
-    tables: &BTreeMap<String, ModelTable>,
-    defaults: &ModelCallConfig,
-    wrong: &mut Contradictions,
-) -> BTreeMap<String, ModelConfig> {
-    let mut models = BTreeMap::new();
-    for (name, table) in tables {
-        let table_key = dotted(&["models".to_owned(), name.clone()]);
-        if name.is_empty()
-            || name.len() > 128
-            || name.chars().any(|letter| letter.is_control() || letter.is_whitespace())
-        {
-            refuse(
-                wrong,
-                &[&table_key],
-                "a model's name has 1 to 128 characters, and no spaces",
-            );
-        }
-        let calls = table.calls_over(defaults);
-        let default_order_holds = defaults.backoff_initial <= defaults.backoff_maximum;
-        if calls.backoff_initial > calls.backoff_maximum && default_order_holds {
-            let keys = [
-                format!("{table_key}.backoff_initial"),
-                format!("{table_key}.backoff_maximum"),
-            ];
-            refuse(
-                wrong,
-                &[&keys[0], &keys[1]],
-                "backoff_initial must not be more than backoff_maximum",
-            );
-        }
-        if let Some(provider) = resolve_provider(&table_key, name, table, wrong) {
-            models.insert(name.clone(), ModelConfig { provider, calls });
-        }
-    }
-    models
-}
-
-fn resolve_provider(
-    table_key: &str,
-    name: &str,
-    table: &ModelTable,
-    wrong: &mut Contradictions,
-) -> Option<ProviderConfig> {
-    let provider_key = format!("{table_key}.provider");
-    match table.provider {
-        None => {
-            refuse(
-                wrong,
-                &[&provider_key],
-                "is missing; it must be \"simulated\" or \"openai\"",
-            );
-            None
-        }
-        Some(ProviderName::Simulated) => {
-            let upstream_keys = [
-                ("base_url", table.base_url.is_some()),
-                ("api_key_env", table.api_key_env.is_some()),
-                ("upstream_model", table.upstream_model.is_some()),
-            ];
-            for (key, is_set) in upstream_keys {
-                if is_set {
-                    let message = "has no meaning for provider = \"simulated\"; did you mean provider = \"openai\"?";
-                    refuse(wrong, &[&format!("{table_key}.{key}")], message);
-                }
-            }
-            Some(ProviderConfig::Simulated)
-        }
-        Some(ProviderName::OpenAi) => {
-            if let Some(variable) = &table.api_key_env
-                && !is_variable_name(variable)
-            {
-                // The text is not repeated: it may be the key itself.
-                let message = "must be the name of an environment variable that holds the key, such as \"OPENAI_API_KEY\"; \
-                               the key itself never stands in the configuration";
-                refuse(wrong, &[&format!("{table_key}.api_key_env")], message);
-            }
-            let url_key = format!("{table_key}.base_url");
-            let Some(url) = &table.base_url else {
-                refuse(wrong, &[&url_key], "is missing; provider = \"openai\" needs it");
-                return None;
-            };
-            match check_base_url(url) {
-                Ok(base_url) => Some(ProviderConfig::OpenAi {
-                    base_url,
-                    api_key_env: table.api_key_env.clone(),
-                    upstream_model: table.upstream_model.clone().unwrap_or_else(|| name.to_owned()),
-                }),
-                Err(problem) => {
-                    refuse(wrong, &[&url_key], problem);
-                    None
-                }
-            }
-        }
-    }
-}
-
-/// Messages do not repeat the URL: it may have a password in it.
-fn check_base_url(text: &str) -> Result<reqwest::Url, &'static str> {
-    const EXAMPLE: &str = "must be a URL, such as \"https://api.openai.com/v1\"";
-    let url = reqwest::Url::parse(text).map_err(|_| EXAMPLE)?;
-    if !matches!(url.scheme(), "http" | "https") || url.cannot_be_a_base() {
-        return Err("must begin with http:// or https://");
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("must not have a user name or a password in it; use api_key_env");
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err("must not have a '?' or '#' part: /chat/completions is appended to it");
-    }
-    Ok(url)
-}
-
-fn is_variable_name(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    !text.is_empty() && !text.as_bytes()[0].is_ascii_digit() && text.bytes().all(allowed)
-}
-
 fn resolve_tiers(tables: &BTreeMap<String, TierTable>, wrong: &mut Contradictions) -> BTreeMap<String, TierConfig> {
     let mut tiers = BTreeMap::new();
     for (name, table) in tables {
@@ -369,6 +270,9 @@ fn resolve_tiers(tables: &BTreeMap<String, TierTable>, wrong: &mut Contradiction
             queued_runs: values::none_if_zero(table.queued_runs),
             requests_per_second: values::none_if_zero(table.requests_per_second),
             burst: table.burst.unwrap_or_default(),
+            budget: table
+                .budget
+                .and_then(|budget| budget.resolve(&format!("{table_key}.budget"), wrong)),
         };
         if tier.requests_per_second.is_some() && table.burst == Some(0) {
             let message = "must be at least 1 where requests_per_second is set: else no request could ever come";
@@ -400,22 +304,6 @@ mod tests {
         }
         for wrong in ["", ":memory:", "file:callboard.db", "file::memory:?cache=shared"] {
             assert!(check_store_path(Path::new(wrong)).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn base_urls_have_no_secrets_in_them() {
-        assert!(check_base_url("http://127.0.0.1:9000/v1").is_ok());
-        for wrong in [
-            "",
-            "example.com",
-            "file:///etc",
-            "https://me:secret@host/v1",
-            "https://host/v1?key=1",
-            "mailto:a@b",
-        ] {
-            let problem = check_base_url(wrong).expect_err(wrong);
-            assert!(!problem.contains("secret"));
         }
     }
 }

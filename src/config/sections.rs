@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use callboard_actors::ledger::TierQuota;
+use callboard_actors::llm::AccountBudget;
 use serde::Deserialize;
 
 use super::values;
@@ -277,6 +278,15 @@ pub enum EventDurability {
     Relaxed,
 }
 
+/// `[answer_cache]`: answers that are given again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnswerCacheConfig {
+    /// Bytes of all of them.
+    #[serde(deserialize_with = "values::memory_size")]
+    pub max_size: usize,
+}
+
 /// `[tools]`: tool calls.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -306,6 +316,8 @@ pub struct TierConfig {
     pub requests_per_second: Option<u32>,
     /// HTTP requests that may come at once; at least 1 where there is a rate.
     pub burst: u32,
+    /// What model calls may use; `None` is no limit.
+    pub budget: Option<AccountBudget>,
 }
 
 impl TierConfig {

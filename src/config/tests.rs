@@ -13,7 +13,7 @@ fn environment(variables: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
     variables.iter().map(owned).collect()
 }
 
-fn load_texts(file: &str, variables: &[(&str, &str)]) -> Result<LoadedConfig, ConfigErrors> {
+pub(super) fn load_texts(file: &str, variables: &[(&str, &str)]) -> Result<LoadedConfig, ConfigErrors> {
     let mut written = tempfile::Builder::new()
         .suffix(".toml")
         .tempfile()
@@ -26,7 +26,7 @@ fn load_texts(file: &str, variables: &[(&str, &str)]) -> Result<LoadedConfig, Co
 }
 
 /// Each problem as `key @ line or variable: message`.
-fn mistakes(file: &str, variables: &[(&str, &str)]) -> Vec<String> {
+pub(super) fn mistakes(file: &str, variables: &[(&str, &str)]) -> Vec<String> {
     let errors = load_texts(file, variables).expect_err("there are mistakes");
     let shown = |problem: &Problem| {
         let origin = match &problem.origin {
@@ -55,7 +55,8 @@ fn the_compiled_in_file_is_right_and_says_what_was_agreed() {
     assert_eq!(config.server.bind.to_string(), "127.0.0.1:8700");
     assert!(config.server.is_loopback());
     assert_eq!(config.queue.deadline, Some(Duration::from_secs(600)));
-    assert_eq!(config.models["simulated"].provider, ProviderConfig::Simulated);
+    assert_eq!(config.models["simulated"].targets[0].provider, "simulated");
+    assert_eq!(config.providers["simulated"].service, ProviderService::Simulated);
     let concurrent: Vec<(&str, Option<u32>)> = config
         .tiers
         .iter()
@@ -208,15 +209,15 @@ call_timeout = "10m"
     assert_eq!(model.calls.call_timeout, Duration::from_secs(600));
     assert_eq!(model.calls.connect_timeout, Duration::from_secs(5));
     assert_eq!(model.calls.max_attempts, 2);
-    let ProviderConfig::OpenAi {
-        upstream_model,
-        api_key_env,
-        ..
-    } = &model.provider
-    else {
-        panic!("{:?}", model.provider);
+    assert_eq!(model.targets.len(), 1);
+    assert_eq!(model.targets[0].upstream_model, "4");
+    assert_eq!(model.targets[0].provider, "gpt-4.1");
+    let ProviderService::Remote { dialect, keys, .. } = &loaded.config.providers["gpt-4.1"].service else {
+        panic!("it asks somebody");
     };
-    assert_eq!((upstream_model.as_str(), api_key_env.as_deref()), ("4", Some("MY_KEY")));
+    assert_eq!(*dialect, Dialect::OpenAi);
+    assert_eq!(keys[0].place, KeyPlace::Environment("MY_KEY".to_owned()));
+    assert_eq!(keys[0].named_by, "models.\"gpt-4.1\".api_key_env");
     let keys: Vec<&str> = loaded.values.iter().map(|value| value.key.as_str()).collect();
     let place = |key: &str| keys.iter().position(|other| *other == key).expect("it is there");
     assert!(place("models.\"gpt-4.1\".base_url") < place("tools.enabled"));

@@ -98,6 +98,25 @@ pub(super) fn path_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result
     Ok(text_or_none(deserializer)?.map(PathBuf::from))
 }
 
+/// A list of texts, or a single one: so a secret that somebody wrote in a list's place is judged as what it is and not repeated.
+pub(super) fn text_or_list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: From<String>,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "must be a list of texts, such as [\"OPENAI_API_KEY\"]")]
+    enum TextOrList {
+        Text(String),
+        List(Vec<String>),
+    }
+    let texts = match TextOrList::deserialize(deserializer)? {
+        TextOrList::Text(text) => vec![text],
+        TextOrList::List(list) => list,
+    };
+    Ok(texts.into_iter().map(T::from).collect())
+}
+
 /// A number of which 0 means that there is none.
 pub(super) fn number_or_none<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where

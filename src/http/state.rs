@@ -21,6 +21,7 @@ use super::readiness::Readiness;
 use crate::auth::{Authenticator, RateLimiters};
 use crate::blocking::BlockingPool;
 use crate::cluster_view::InstanceIdentity;
+use crate::model_directory::ModelDirectory;
 use crate::telemetry::MetricsHandle;
 
 /// What this surface asks of the supervisor: a seam, so that its tests can script the answers.
@@ -103,6 +104,8 @@ pub struct HttpParts {
     pub instance: InstanceIdentity,
     /// Models and tools.
     pub catalog: Catalog,
+    /// The providers of the models, and their keys.
+    pub model_directory: ModelDirectory,
     /// Who may call.
     pub authenticator: Authenticator,
     /// How often.

@@ -53,6 +53,7 @@ impl Surface {
                 BTreeMap::from([("simulated".to_owned(), simulated)]),
                 Default::default(),
             ),
+            model_directory: Default::default(),
             authenticator: Authenticator::new(behind.store.clone(), io.clone(), LOCAL_TIER),
             rate_limiters: RateLimiters::new(std::iter::empty()),
             capacity: CapacityReport {

@@ -1,0 +1,53 @@
+//! The providers of this server, their keys and how things stand with each: what `GET /api/v1/models` and `/metrics` show. It has no
+//! keys in it, only their ends.
+
+mod recent_calls;
+
+use std::sync::Arc;
+
+use callboard_actors::llm::{CallLine, Provider};
+use callboard_actors::ports::RateLimits;
+use callboard_actors::ports::rate_limits::LimitedKey;
+
+pub use recent_calls::{CallCounts, Failure, MINUTES, RecentCalls, WatchedModel};
+
+/// All providers.
+#[derive(Clone, Default)]
+pub struct ModelDirectory {
+    /// By name.
+    pub providers: Vec<ListedProvider>,
+}
+
+/// A provider.
+#[derive(Clone)]
+pub struct ListedProvider {
+    /// Its name, and whether it is in trouble.
+    pub provider: Arc<Provider>,
+    /// What it understands.
+    pub dialect: &'static str,
+    /// Its keys, once; or once for each model if each has limits of its own.
+    pub groups: Vec<Arc<KeyGroup>>,
+}
+
+/// Keys that calls can choose from, and where they wait for them.
+pub struct KeyGroup {
+    /// The only model that they are counted for; `None` is all of them.
+    pub model: Option<Arc<str>>,
+    /// The keys.
+    pub keys: Arc<[LimitedKey]>,
+    /// What is shown of each, in their order.
+    pub listed: Vec<ListedKey>,
+    /// Who counts.
+    pub limits: Arc<dyn RateLimits>,
+    /// Calls that wait.
+    pub line: Arc<CallLine>,
+}
+
+/// What is shown of a key.
+#[derive(Clone, Default)]
+pub struct ListedKey {
+    /// Its last four characters; `None` if there is no key, or it is too short to show any of it.
+    pub last_four: Option<String>,
+    /// How its calls went.
+    pub calls: Arc<RecentCalls>,
+}
