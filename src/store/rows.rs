@@ -2,7 +2,7 @@
 
 use callboard_actors::encoding::EncodedEvents;
 use callboard_actors::event::QueuedReason;
-use callboard_actors::ids::{AccountId, InstanceId, KeyId, RunId};
+use callboard_actors::ids::{AccountId, InstanceId, KeyId, ModelCallId, RunId};
 use callboard_actors::item::{Item, Usage};
 use callboard_actors::money::Money;
 use callboard_actors::ports::StoreError;
@@ -19,7 +19,7 @@ use crate::store::archive;
 macro_rules! narrow_run_columns {
     () => {
         "runs.id, runs.account, runs.tier, runs.state, runs.epoch, runs.next_seq, runs.reserved_seq, runs.steps, \
-         runs.input_tokens, runs.output_tokens, runs.error, runs.waiting, runs.created_at, runs.started_at, \
+         runs.input_tokens, runs.output_tokens, runs.cached_input_tokens, runs.reasoning_tokens, runs.cost_nanos, runs.error, runs.waiting, runs.created_at, runs.started_at, \
          runs.ended_at, runs.queue_deadline, CAST(runs.history AS BIGINT) AS history"
     };
 }
@@ -87,8 +87,8 @@ pub(super) fn run_record(row: &impl Columns) -> Result<RunRecord, StoreError> {
         waiting: waiting.map(|text| from_json(text, "waiting")).transpose()?,
         progress: RunProgress {
             steps: small(row, "steps")?,
-            usage: Usage::of(unsigned(row, "input_tokens")?, unsigned(row, "output_tokens")?),
-            cost: Money::ZERO,
+            usage: usage(row)?,
+            cost: Money::from_nanos(unsigned(row, "cost_nanos")?),
         },
         next_seq: unsigned(row, "next_seq")?,
         reserved_seq: unsigned(row, "reserved_seq")?,
@@ -97,6 +97,16 @@ pub(super) fn run_record(row: &impl Columns) -> Result<RunRecord, StoreError> {
         ended_at: time(row, "ended_at")?,
         queue_deadline: time(row, "queue_deadline")?,
         events_forgotten: row.number("history")? == EVENTS_FORGOTTEN,
+    })
+}
+
+/// The tokens of a run, a charge or a day.
+pub(super) fn usage(row: &impl Columns) -> Result<Usage, StoreError> {
+    Ok(Usage {
+        input_tokens: unsigned(row, "input_tokens")?,
+        output_tokens: unsigned(row, "output_tokens")?,
+        cached_input_tokens: unsigned(row, "cached_input_tokens")?,
+        reasoning_tokens: unsigned(row, "reasoning_tokens")?,
     })
 }
 
@@ -171,7 +181,7 @@ fn time(row: &impl Columns, column: &'static str) -> Result<Option<Timestamp>, S
     Ok(row.number_or_null(column)?.map(Timestamp::from_micros))
 }
 
-fn unsigned(row: &impl Columns, column: &'static str) -> Result<u64, StoreError> {
+pub(super) fn unsigned(row: &impl Columns, column: &'static str) -> Result<u64, StoreError> {
     u64::try_from(row.number(column)?).map_err(|_| damaged(column))
 }
 
@@ -214,4 +224,4 @@ macro_rules! id_bytes {
         })*
     };
 }
-id_bytes!(RunId, InstanceId, KeyId);
+id_bytes!(RunId, InstanceId, KeyId, ModelCallId);

@@ -1,5 +1,6 @@
 //! Conformance suites and scripted adapters, for the tests of whoever implements or uses a port.
 
+pub mod budget_conformance;
 pub mod event_log_conformance;
 pub mod fleet_conformance;
 pub mod memory_store;

@@ -36,6 +36,8 @@ const REMOVE_REPLACED: &str = "DELETE FROM event_batches \
 const ADD_ARCHIVED: &str = "INSERT INTO event_batches (run_id, first_seq, last_seq, frames, encoding) \
      SELECT archived.*, 1 FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[]) AS archived";
 const MARK_ARCHIVED: &str = "UPDATE runs SET history = 1 WHERE id = ANY($1)";
+/// No commit can bring them again.
+const FORGET_CHARGES: &str = "DELETE FROM usage_entries WHERE run_id = ANY($1) AND folded = 1";
 
 /// In the order of the index: without an order, a scan of the table looks cheap to the planner, and most of the table is forgotten.
 pub(super) const TO_FORGET: &str = "SELECT id FROM runs WHERE history < 2 AND ended_at < $1 ORDER BY history, ended_at LIMIT $2 \
@@ -95,7 +97,10 @@ async fn archive_some(
         whole.push(portion.run.id_bytes());
         count += 1;
     }
-    transaction.execute(sqlx::query(MARK_ARCHIVED).bind(whole)).await?;
+    transaction
+        .execute(sqlx::query(MARK_ARCHIVED).bind(whole.clone()))
+        .await?;
+    transaction.execute(sqlx::query(FORGET_CHARGES).bind(whole)).await?;
     transaction.commit().await?;
     Ok(Some(count))
 }

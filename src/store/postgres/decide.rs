@@ -175,9 +175,14 @@ fn commit(step: &RunCommit, picture: &mut Picture) -> Result<(), StoreError> {
         record.progress = progress;
     }
     row.changed = true;
+    // The row's account pays, whatever the commit says.
+    let account = record.account.clone();
     if let Some(change) = &step.change {
         record.apply(change);
         row.line = FIRST_IN_LINE;
+    }
+    for charge in &step.charges {
+        picture.charges.push((step.run, account.clone(), charge.clone()));
     }
     if let Some(events) = &step.events {
         picture.append_events(step.run, events.clone());

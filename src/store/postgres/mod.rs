@@ -5,6 +5,7 @@
 //! statements. A quota is exact because the account's counters change under its row's lock. Plain SQL: no functions, no triggers.
 
 mod archive;
+mod budgets;
 mod decide;
 mod direct;
 mod failure;
@@ -41,6 +42,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::store::activity::{Activity, WaitingWrite};
 use crate::store::repeated::answer_fenced;
+use budgets::Desks;
 use fleet::notices::Notices;
 use lane::Lane;
 pub use open::{PostgresOpenError, PostgresOptions};
@@ -56,6 +58,7 @@ pub struct PostgresStore {
     /// Connections for leases, claims and whatever else must not wait behind readers.
     control: Pool,
     notices: Notices,
+    desks: Desks,
     activity: Arc<Activity>,
 }
 
@@ -81,6 +84,7 @@ impl PostgresStore {
             readers: Readers::new(opened.readers, activity.clone()),
             control: opened.control,
             notices,
+            desks: Desks::new(),
             activity,
         })
     }

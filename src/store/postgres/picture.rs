@@ -6,6 +6,7 @@ use callboard_actors::encoding::EncodedEvents;
 use callboard_actors::ids::{AccountId, InstanceId, RunId};
 use callboard_actors::item::Item;
 use callboard_actors::ports::StoreError;
+use callboard_actors::ports::budgets::Charge;
 use callboard_actors::ports::store::{Idempotency, RunRecord};
 use callboard_actors::run_state::RunState;
 use callboard_actors::time::Timestamp;
@@ -22,6 +23,8 @@ pub(super) struct Picture {
     pub(super) events: Vec<(RunId, EncodedEvents)>,
     /// Run, place, JSON.
     pub(super) items: Vec<(RunId, i64, String)>,
+    /// What model calls used, by run and account.
+    pub(super) charges: Vec<(RunId, AccountId, Charge)>,
     /// Instances whose lease is held, of those that admit runs.
     pub(super) held_leases: BTreeSet<InstanceId>,
     /// The database's time; read only if it decides something.

@@ -86,12 +86,12 @@ impl Readers {
         &self.pool
     }
 
-    async fn row(&self, statement: Statement<'_>) -> Result<Option<PgRow>, StoreError> {
+    pub(super) async fn row(&self, statement: Statement<'_>) -> Result<Option<PgRow>, StoreError> {
         self.activity.count_statements(1);
         self.pool.row(statement).await
     }
 
-    async fn rows(&self, statement: Statement<'_>) -> Result<Vec<PgRow>, StoreError> {
+    pub(super) async fn rows(&self, statement: Statement<'_>) -> Result<Vec<PgRow>, StoreError> {
         self.activity.count_statements(1);
         self.pool.rows(statement).await
     }

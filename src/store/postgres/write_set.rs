@@ -9,29 +9,32 @@ use super::failure::store_error;
 use super::picture::{AccountCounts, Picture, RunPicture};
 use super::rows::{IdBytes, json, signed};
 use crate::store::activity::Activity;
+use crate::store::budgets::charge_values;
 
 type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
 const INSERT_RUNS: &str = "
-INSERT INTO runs (id, state, epoch, instance, next_seq, reserved_seq, next_item, steps, input_tokens, output_tokens, error, waiting,
-                  started_at, ended_at, queue_deadline, line, cancel_requested, account, tier, created_at, idempotency_key, request_hash, place,
-                  told_position, told_at)
+INSERT INTO runs (id, state, epoch, instance, next_seq, reserved_seq, next_item, steps, input_tokens, output_tokens,
+                  cached_input_tokens, reasoning_tokens, cost_nanos, error, waiting, started_at, ended_at, queue_deadline, line,
+                  cancel_requested, account, tier, created_at, idempotency_key, request_hash, place, told_position, told_at)
 SELECT * FROM unnest($1::bytea[], $2::text[], $3::bigint[], $4::bytea[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
-                     $9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::bigint[], $14::bigint[], $15::bigint[],
-                     $16::smallint[], $17::bool[], $18::text[], $19::text[], $20::bigint[], $21::text[], $22::bytea[],
-                     $23::bigint[], $24::bigint[], $25::bigint[])";
+                     $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::text[],
+                     $16::bigint[], $17::bigint[], $18::bigint[], $19::smallint[], $20::bool[], $21::text[], $22::text[],
+                     $23::bigint[], $24::text[], $25::bytea[], $26::bigint[], $27::bigint[], $28::bigint[])";
 
 const UPDATE_RUNS: &str = "
 UPDATE runs SET state = new.state, epoch = new.epoch, instance = new.instance, next_seq = new.next_seq,
                 reserved_seq = new.reserved_seq, next_item = new.next_item, steps = new.steps,
-                input_tokens = new.input_tokens, output_tokens = new.output_tokens, error = new.error,
-                waiting = new.waiting, started_at = new.started_at, ended_at = new.ended_at,
+                input_tokens = new.input_tokens, output_tokens = new.output_tokens,
+                cached_input_tokens = new.cached_input_tokens, reasoning_tokens = new.reasoning_tokens,
+                cost_nanos = new.cost_nanos, error = new.error, waiting = new.waiting, started_at = new.started_at, ended_at = new.ended_at,
                 queue_deadline = new.queue_deadline, line = new.line, cancel_requested = new.cancel_requested
 FROM unnest($1::bytea[], $2::text[], $3::bigint[], $4::bytea[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
-            $9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::bigint[], $14::bigint[], $15::bigint[], $16::smallint[],
-            $17::bool[])
-     AS new (id, state, epoch, instance, next_seq, reserved_seq, next_item, steps, input_tokens, output_tokens, error,
-             waiting, started_at, ended_at, queue_deadline, line, cancel_requested)
+            $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::text[], $16::bigint[],
+            $17::bigint[], $18::bigint[], $19::smallint[], $20::bool[])
+     AS new (id, state, epoch, instance, next_seq, reserved_seq, next_item, steps, input_tokens, output_tokens,
+             cached_input_tokens, reasoning_tokens, cost_nanos, error, waiting, started_at, ended_at, queue_deadline, line,
+             cancel_requested)
 WHERE runs.id = new.id";
 
 const INSERT_SPECS: &str = "INSERT INTO run_specs (run_id, spec) SELECT * FROM unnest($1::bytea[], $2::text[])";
@@ -42,6 +45,14 @@ const INSERT_EVENTS: &str = "INSERT INTO event_batches (run_id, first_seq, last_
 const INSERT_ITEMS: &str = "INSERT INTO items (run_id, position, content) \
                             SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::text[])";
 
+/// With the ends of the holds that the charges are of.
+const INSERT_CHARGES: &str = "WITH ended AS (DELETE FROM budget_holds WHERE id = ANY($3::bytea[])) \
+     INSERT INTO usage_entries (run_id, account, id, model, provider, day, input_tokens, output_tokens, cached_input_tokens, \
+                                reasoning_tokens, cost_nanos, call_micros, at) \
+     SELECT * FROM unnest($1::bytea[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], \
+                          $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[]) \
+     ON CONFLICT DO NOTHING";
+
 const UPDATE_ACCOUNTS: &str = "UPDATE accounts SET running = new.running, queued = new.queued, slot_limit = new.slot_limit, \
                        next_place = new.next_place, turn = new.turn \
      FROM unnest($1::text[], $2::int[], $3::bigint[], $4::int[], $5::bigint[], $6::bigint[]) \
@@ -50,7 +61,10 @@ const UPDATE_ACCOUNTS: &str = "UPDATE accounts SET running = new.running, queued
 
 /// Whether there is anything to write.
 pub(super) fn is_empty(picture: &Picture) -> bool {
-    picture.events.is_empty() && picture.items.is_empty() && !picture.runs.values().any(|run| run.changed)
+    picture.events.is_empty()
+        && picture.items.is_empty()
+        && picture.charges.is_empty()
+        && !picture.runs.values().any(|run| run.changed)
 }
 
 pub(super) async fn write(
@@ -74,6 +88,9 @@ pub(super) async fn write(
     if !picture.items.is_empty() {
         statements.push(insert_items(picture));
     }
+    if !picture.charges.is_empty() {
+        statements.push(insert_charges(picture));
+    }
     if picture.accounts.values().any(|counts| counts.changed) {
         statements.push(update_accounts(picture));
     }
@@ -89,7 +106,7 @@ fn column<T>(runs: &[&RunPicture], value: impl Fn(&RunPicture) -> T) -> Vec<T> {
     runs.iter().map(|run| value(run)).collect()
 }
 
-/// What can change about a run, `$1` to `$17`.
+/// What can change about a run, `$1` to `$20`.
 fn bind_state<'q>(statement: Statement<'q>, runs: &[&RunPicture]) -> Result<Statement<'q>, StoreError> {
     let mut errors = Vec::with_capacity(runs.len());
     let mut waiting = Vec::with_capacity(runs.len());
@@ -108,6 +125,11 @@ fn bind_state<'q>(statement: Statement<'q>, runs: &[&RunPicture]) -> Result<Stat
         .bind(column(runs, |run| i64::from(run.record.progress.steps)))
         .bind(column(runs, |run| signed(run.record.progress.usage.input_tokens)))
         .bind(column(runs, |run| signed(run.record.progress.usage.output_tokens)))
+        .bind(column(runs, |run| {
+            signed(run.record.progress.usage.cached_input_tokens)
+        }))
+        .bind(column(runs, |run| signed(run.record.progress.usage.reasoning_tokens)))
+        .bind(column(runs, |run| signed(run.record.progress.cost.nanos())))
         .bind(errors)
         .bind(waiting)
         .bind(column(runs, |run| run.record.started_at.map(|at| at.as_micros())))
@@ -173,6 +195,41 @@ fn insert_items(picture: &Picture) -> Statement<'static> {
         .bind(items.iter().map(|(run, _, _)| run.id_bytes()).collect::<Vec<_>>())
         .bind(items.iter().map(|(_, place, _)| *place).collect::<Vec<_>>())
         .bind(items.iter().map(|(_, _, text)| text.clone()).collect::<Vec<_>>())
+}
+
+fn insert_charges(picture: &Picture) -> Statement<'static> {
+    let charges = &picture.charges;
+    let values: Vec<[i64; 8]> = charges.iter().map(|(_, _, charge)| charge_values(charge)).collect();
+    let mut insert = sqlx::query(INSERT_CHARGES)
+        .bind(charges.iter().map(|(run, _, _)| run.id_bytes()).collect::<Vec<_>>())
+        .bind(
+            charges
+                .iter()
+                .map(|(_, account, _)| account.to_string())
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            charges
+                .iter()
+                .map(|(_, _, charge)| charge.id.id_bytes())
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            charges
+                .iter()
+                .map(|(_, _, charge)| charge.model.clone())
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            charges
+                .iter()
+                .map(|(_, _, charge)| charge.provider.clone())
+                .collect::<Vec<_>>(),
+        );
+    for index in 0..8 {
+        insert = insert.bind(values.iter().map(|values| values[index]).collect::<Vec<_>>());
+    }
+    insert
 }
 
 fn update_accounts(picture: &Picture) -> Statement<'static> {

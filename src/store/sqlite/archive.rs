@@ -41,6 +41,8 @@ const REMOVE_REPLACED: &str =
 const ADD_ARCHIVED: &str =
     "INSERT INTO event_batches (run_id, first_seq, last_seq, frames, encoding) VALUES (?, ?, ?, ?, 1)";
 const MARK_ARCHIVED: &str = "UPDATE runs SET history = 1 WHERE id = ? AND history = 0";
+/// No commit can bring them again.
+const FORGET_CHARGES: &str = "DELETE FROM usage_entries WHERE run_id = ? AND folded = 1";
 
 pub(super) const TO_FORGET: &str = concat!(
     "SELECT id FROM runs WHERE history IN (0, 1) AND ",
@@ -113,6 +115,9 @@ impl Write for Portion {
         if !self.is_last {
             return Ok(true);
         }
+        transaction
+            .execute(sqlx::query(FORGET_CHARGES).bind(run.clone()))
+            .await?;
         let mark = sqlx::query(MARK_ARCHIVED).bind(run);
         Ok(transaction.execute(mark).await? > 0)
     }

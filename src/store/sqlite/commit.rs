@@ -4,6 +4,7 @@ use callboard_actors::ports::StoreError;
 use callboard_actors::ports::store::{RunCommit, StateChange};
 use callboard_actors::run_state::RunState;
 
+use super::budgets::charge;
 use super::rows::{IdBytes, json, signed};
 use super::transaction::{Statement, WriteFailure, WriteTransaction};
 use super::writer::Write;
@@ -26,7 +27,8 @@ macro_rules! seqs {
 macro_rules! progress {
     () => {
         ", steps = COALESCE(?, steps), input_tokens = COALESCE(?, input_tokens), \
-          output_tokens = COALESCE(?, output_tokens)"
+          output_tokens = COALESCE(?, output_tokens), cached_input_tokens = COALESCE(?, cached_input_tokens), \
+          reasoning_tokens = COALESCE(?, reasoning_tokens), cost_nanos = COALESCE(?, cost_nanos)"
     };
 }
 
@@ -76,10 +78,13 @@ impl Write for RunCommit {
     async fn apply(&self, transaction: &mut WriteTransaction<'_>) -> Result<(), WriteFailure> {
         self.check().map_err(WriteFailure::Refused)?;
         let statements = bind_all(self)?;
-        if transaction.guarded(statements).await? {
-            return Ok(());
+        if !transaction.guarded(statements).await? {
+            return Err(WriteFailure::Refused(StoreError::Fenced));
         }
-        Err(WriteFailure::Refused(StoreError::Fenced))
+        if !self.charges.is_empty() {
+            charge(transaction, self.run, &self.charges).await?;
+        }
+        Ok(())
     }
 }
 
@@ -97,7 +102,10 @@ fn bind_all(commit: &RunCommit) -> Result<Statement<'_>, WriteFailure> {
         statements = statements
             .bind(commit.progress.map(|progress| progress.steps))
             .bind(usage.map(|usage| signed(usage.input_tokens)))
-            .bind(usage.map(|usage| signed(usage.output_tokens)));
+            .bind(usage.map(|usage| signed(usage.output_tokens)))
+            .bind(usage.map(|usage| signed(usage.cached_input_tokens)))
+            .bind(usage.map(|usage| signed(usage.reasoning_tokens)))
+            .bind(commit.progress.map(|progress| signed(progress.cost.nanos())));
     }
     if let Some(change) = &commit.change {
         statements = bind_change(statements, change)?;

@@ -9,6 +9,7 @@
 //! Not here: Permits, queues, retries. Whoever is answered `Unavailable` decides when to come again.
 
 mod archive;
+mod budgets;
 mod checkpoint;
 mod claim;
 mod commit;

@@ -9,7 +9,8 @@ pub(super) use crate::store::rows::*;
 /// What [`run_record`] reads, for the `RETURNING` of an `UPDATE runs`.
 macro_rules! returned_run_columns {
     () => {
-        "id, account, tier, state, epoch, next_seq, reserved_seq, steps, input_tokens, output_tokens, error, waiting, \
+        "id, account, tier, state, epoch, next_seq, reserved_seq, steps, input_tokens, output_tokens, cached_input_tokens, \
+         reasoning_tokens, cost_nanos, error, waiting, \
          created_at, started_at, ended_at, queue_deadline, history, \
          (SELECT spec FROM run_specs WHERE run_specs.run_id = runs.id) AS spec"
     };

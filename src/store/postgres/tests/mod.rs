@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails says where")]
 
 mod archive;
+mod budget_conformance;
 mod conformance;
 mod fleet_conformance;
 mod instances;

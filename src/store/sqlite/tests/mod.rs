@@ -2,6 +2,7 @@
 
 mod archive;
 mod budget;
+mod budget_conformance;
 mod conformance;
 mod files;
 mod resilience;

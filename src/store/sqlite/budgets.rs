@@ -1,0 +1,260 @@
+//! Port `Budgets`: every change goes through the one writer, so nothing happens between a look and its hold.
+
+use async_trait::async_trait;
+use callboard_actors::ids::{AccountId, ModelCallId, RunId};
+use callboard_actors::ports::StoreError;
+use callboard_actors::ports::budgets::{
+    Balance, BudgetPeriod, Budgets, Charge, HoldOutcome, NewHold, TopUp, UsageQuery, UsageRow,
+};
+use callboard_actors::time::Timestamp;
+
+use super::SqliteStore;
+use super::rows::{self, IdBytes, signed};
+use super::transaction::{Statement, WriteFailure, WriteTransaction};
+use super::writer::Write;
+use crate::store::budget_statements::{
+    ADD_TOP_UP, BEGIN_FOLDING, END_FOLDING, FORGET_ARCHIVED, IS_HELD, RELEASE, TAKE_HOLD, TO_FOLD, count_top_up,
+    fold_into_budget, fold_into_days, is_live, standing_in_days, standing_since_ever, usage,
+};
+use crate::store::budgets::{
+    FOLDED_AT_ONCE, NO_HOLD, Standing, amount_values, charge_values, day_number, days_of, unknown_after, usage_rows,
+};
+
+/// `sum` fails beyond 64 bits, `total` is a float.
+macro_rules! capped_sum {
+    ($value:literal) => {
+        concat!("CAST(min(total(", $value, "), 9007199254740991) AS INTEGER)")
+    };
+}
+
+macro_rules! capped {
+    ($sum:literal) => {
+        concat!("min(", $sum, ", 9007199254740991)")
+    };
+}
+
+const STANDING_IN_DAYS: &str = standing_in_days!(capped_sum);
+const STANDING_SINCE_EVER: &str = standing_since_ever!(capped_sum);
+const COUNT_TOP_UP: &str = count_top_up!(capped);
+const FOLD_INTO_DAYS: &str = fold_into_days!(capped_sum, capped);
+const FOLD_INTO_BUDGET: &str = fold_into_budget!(capped_sum, capped);
+const USAGE: &str = usage!(capped_sum, "");
+const USAGE_OF_ACCOUNT: &str = usage!(capped_sum, " AND account = $3");
+
+/// The account is that of the run's row, whatever the commit says.
+const CHARGE: &str = "\
+    INSERT INTO usage_entries (run_id, account, id, model, provider, day, input_tokens, output_tokens, cached_input_tokens, \
+                               reasoning_tokens, cost_nanos, call_micros, at) \
+    SELECT runs.id, runs.account, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM runs WHERE runs.id = ? ON CONFLICT DO NOTHING; \
+    DELETE FROM budget_holds WHERE id = ?";
+
+const FORGET_DEAD_HOLDS: &str = concat!(
+    "DELETE FROM budget_holds WHERE id IN \
+     (SELECT budget_holds.id FROM budget_holds LEFT JOIN runs ON runs.id = budget_holds.run_id WHERE NOT ",
+    is_live!("$1"),
+    " LIMIT $2)"
+);
+
+/// What a model call used, and the end of its hold; once, however often it comes.
+pub(super) async fn charge(
+    transaction: &mut WriteTransaction<'_>,
+    run: RunId,
+    charges: &[Charge],
+) -> Result<(), WriteFailure> {
+    for charge in charges {
+        let mut statements = sqlx::query(CHARGE)
+            .bind(charge.id.id_bytes())
+            .bind(&charge.model)
+            .bind(&charge.provider);
+        for value in charge_values(charge) {
+            statements = statements.bind(value);
+        }
+        let statements = statements.bind(run.id_bytes()).bind(charge.id.id_bytes());
+        transaction.guarded(statements).await?;
+    }
+    Ok(())
+}
+
+/// How the account stands, without this hold.
+fn standing(account: &AccountId, but_for: ModelCallId, period: BudgetPeriod, at: Timestamp) -> Statement<'_> {
+    let days = days_of(period, at);
+    let text = days.map_or(STANDING_SINCE_EVER, |_| STANDING_IN_DAYS);
+    let statement = sqlx::query(text)
+        .bind(account.as_str())
+        .bind(but_for.id_bytes())
+        .bind(unknown_after(Timestamp::now()));
+    match days {
+        None => statement,
+        Some((first, last)) => statement.bind(first).bind(last),
+    }
+}
+
+impl Write for NewHold {
+    type Answer = HoldOutcome;
+
+    async fn apply(&self, transaction: &mut WriteTransaction<'_>) -> Result<HoldOutcome, WriteFailure> {
+        let look = standing(&self.account, self.id, self.limits.period, self.at);
+        let row = transaction.row(look).await?;
+        let standing = Standing::read(&row.ok_or_else(|| rows::damaged("a sum"))?)?;
+        if standing.has_much_to_fold() {
+            fold(transaction, &self.account, i64::MAX, FOLDED_AT_ONCE).await?;
+        }
+        if let Some(refusal) = standing.refusal(self) {
+            return Ok(refusal);
+        }
+        let mut take = sqlx::query(TAKE_HOLD)
+            .bind(self.id.id_bytes())
+            .bind(self.account.as_str())
+            .bind(self.run.id_bytes())
+            .bind(signed(self.epoch));
+        for value in amount_values(&self.amount) {
+            take = take.bind(value);
+        }
+        if transaction.execute(take.bind(self.at.as_micros())).await? > 0 {
+            return Ok(HoldOutcome::Held);
+        }
+        let row = transaction.row(sqlx::query(IS_HELD).bind(self.id.id_bytes())).await?;
+        let row = row.ok_or_else(|| rows::damaged("a count"))?;
+        if rows::get::<i64>(&row, "holds")? > 0 {
+            return Ok(HoldOutcome::Held);
+        }
+        Err(WriteFailure::Refused(StoreError::Fenced))
+    }
+}
+
+#[derive(Debug)]
+struct Release(ModelCallId);
+
+impl Write for Release {
+    type Answer = ();
+
+    async fn apply(&self, transaction: &mut WriteTransaction<'_>) -> Result<(), WriteFailure> {
+        transaction
+            .execute(sqlx::query(RELEASE).bind(self.0.id_bytes()))
+            .await?;
+        Ok(())
+    }
+}
+
+impl Write for TopUp {
+    type Answer = ();
+
+    async fn apply(&self, transaction: &mut WriteTransaction<'_>) -> Result<(), WriteFailure> {
+        let values = amount_values(&self.amount);
+        let mut add = sqlx::query(ADD_TOP_UP)
+            .bind(self.id.id_bytes())
+            .bind(self.account.as_str())
+            .bind(day_number(self.at.utc_day()));
+        let mut count = sqlx::query(COUNT_TOP_UP).bind(self.account.as_str());
+        for value in values {
+            add = add.bind(value);
+            count = count.bind(value);
+        }
+        if transaction.execute(add).await? > 0 {
+            transaction.execute(count).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Folds at most `limit` charges of the account made before this, and says how many.
+async fn fold(
+    transaction: &mut WriteTransaction<'_>,
+    account: &AccountId,
+    before: i64,
+    limit: u32,
+) -> Result<u64, WriteFailure> {
+    let begin = sqlx::query(BEGIN_FOLDING)
+        .bind(account.as_str())
+        .bind(before)
+        .bind(limit);
+    let count = transaction.execute(begin).await?;
+    if count > 0 {
+        for text in [FOLD_INTO_DAYS, FOLD_INTO_BUDGET, FORGET_ARCHIVED, END_FOLDING] {
+            transaction.execute(sqlx::query(text).bind(account.as_str())).await?;
+        }
+    }
+    Ok(count)
+}
+
+/// Folds at most `limit` charges made before this, and says how many.
+#[derive(Debug)]
+struct FoldSome {
+    before: Timestamp,
+    limit: u32,
+}
+
+impl Write for FoldSome {
+    type Answer = u64;
+
+    async fn apply(&self, transaction: &mut WriteTransaction<'_>) -> Result<u64, WriteFailure> {
+        let find = sqlx::query(TO_FOLD).bind(self.before.as_micros()).bind(self.limit);
+        let mut folded = 0;
+        for row in transaction.rows(find).await? {
+            let entries = rows::small(&row, "entries")?;
+            folded += fold(transaction, &rows::account(&row)?, self.before.as_micros(), entries).await?;
+        }
+        Ok(folded)
+    }
+}
+
+/// Forgets at most `limit` holds that do not count any more, and says how many.
+#[derive(Debug)]
+struct ForgetDeadHolds {
+    limit: u32,
+}
+
+impl Write for ForgetDeadHolds {
+    type Answer = u64;
+
+    async fn apply(&self, transaction: &mut WriteTransaction<'_>) -> Result<u64, WriteFailure> {
+        let forget = sqlx::query(FORGET_DEAD_HOLDS)
+            .bind(unknown_after(Timestamp::now()))
+            .bind(self.limit);
+        Ok(transaction.execute(forget).await?)
+    }
+}
+
+#[async_trait]
+impl Budgets for SqliteStore {
+    async fn hold(&self, hold: NewHold) -> Result<HoldOutcome, StoreError> {
+        self.writer.submit(hold).await
+    }
+
+    async fn release(&self, hold: ModelCallId) -> Result<(), StoreError> {
+        self.writer.submit(Release(hold)).await
+    }
+
+    async fn top_up(&self, top_up: TopUp) -> Result<(), StoreError> {
+        self.writer.submit(top_up).await
+    }
+
+    async fn balance(&self, account: &AccountId, period: BudgetPeriod, at: Timestamp) -> Result<Balance, StoreError> {
+        let row = self.readers.row(standing(account, NO_HOLD, period, at)).await?;
+        Ok(Standing::read(&row.ok_or_else(|| rows::damaged("a sum"))?)?.balance)
+    }
+
+    async fn usage(&self, query: UsageQuery) -> Result<Vec<UsageRow>, StoreError> {
+        let (from, to) = (day_number(query.from), day_number(query.to));
+        let statement = match &query.account {
+            None => sqlx::query(USAGE).bind(from).bind(to),
+            Some(account) => sqlx::query(USAGE_OF_ACCOUNT).bind(from).bind(to).bind(account.as_str()),
+        };
+        usage_rows(&self.readers.rows(statement).await?)
+    }
+
+    /// In transactions of at most 1,000 charges: after an error, some are folded. Forgets holds that do not count any more as well.
+    async fn fold_charges(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.writer.submit(ForgetDeadHolds { limit: FOLDED_AT_ONCE }).await?;
+        let mut folded = 0;
+        while folded < u64::from(limit) {
+            let left = u32::try_from(u64::from(limit) - folded).unwrap_or(u32::MAX);
+            let limit = FOLDED_AT_ONCE.min(left);
+            match self.writer.submit(FoldSome { before, limit }).await? {
+                0 => break,
+                count => folded += count,
+            }
+        }
+        Ok(folded)
+    }
+}
