@@ -14,10 +14,10 @@ use crate::ports::model::{LimitHints, WindowHint};
 use crate::ports::rate_limits::{CallEnd, KeyLimits, KeyUsage, USUAL_COOLING};
 
 /// When to ask again if only calls under way are in the way.
-pub(super) const SHORT_WAIT: Duration = Duration::from_millis(250);
+pub const SHORT_WAIT: Duration = Duration::from_millis(250);
 
 /// A provider that asks for more is asked again after this.
-const LONGEST_COOLING: Duration = Duration::from_secs(24 * 3600);
+pub const LONGEST_COOLING: Duration = Duration::from_secs(24 * 3600);
 
 /// What is known of a key.
 #[derive(Debug)]
