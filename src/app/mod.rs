@@ -10,6 +10,7 @@ mod settings;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -136,7 +137,9 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     }
     let events = Arc::new(OpenEventLog::over(&store, config, &io)?);
     let limit = config.capacity_parameters().concurrent_runs(machine);
-    let models = OpenModels::open(config, &parts::rate_limits())?;
+    let live_instances = Arc::new(AtomicU32::new(1));
+    let rate_limits = parts::rate_limits(config, live_instances.clone(), &io)?;
+    let models = OpenModels::open(config, &rate_limits)?;
     let services = run_services(config, &models, extra, store.clone(), events.log.clone(), io.clone())?;
     let catalog = catalog(&services);
     let asks_nobody = models.routes[&config.runs.default_model].is_simulated();
@@ -148,7 +151,7 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
         let name = name.clone();
         async move {
             match fleet {
-                Some(fleet) => joining::join(fleet, &config, name, address, is_shared).await,
+                Some(fleet) => joining::join(fleet, &config, name, address, is_shared, live_instances).await,
                 None => joining::begin_alone(store).await,
             }
         }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use callboard_actors::llm::circuit::Circuit;
-use callboard_actors::llm::{CallLine, ModelRoute, Provider, Target, Unlimited};
+use callboard_actors::llm::{CallLine, ModelRoute, Provider, Target};
+use callboard_actors::local_limits::{LimitTimes, LocalRateLimits};
 use callboard_actors::ports::rate_limits::{KeyLimits, LimitedKey};
 use callboard_actors::ports::{Model, RateLimits};
 use secrecy::SecretString;
@@ -40,6 +41,7 @@ impl OpenModels {
             config,
             keys: read_provider_keys(config)?,
             limits: limits.clone(),
+            own_limits: Arc::new(LocalRateLimits::new(LimitTimes::default())),
             providers: BTreeMap::new(),
             clients: HashMap::new(),
         };
@@ -62,6 +64,8 @@ struct Opening<'a> {
     config: &'a Config,
     keys: BTreeMap<String, Vec<ProviderKey>>,
     limits: Arc<dyn RateLimits>,
+    /// For what has no limits.
+    own_limits: Arc<dyn RateLimits>,
     providers: BTreeMap<&'a str, OpenProvider>,
     clients: HashMap<ClientKey<'a>, ProviderClient>,
 }
@@ -145,11 +149,8 @@ impl<'a> Opening<'a> {
         let group = open.groups.entry(model.clone()).or_insert_with(|| {
             let key_limits = config.limits.of_a_key();
             let asks_nobody = config.service == ProviderService::Simulated && key_limits == KeyLimits::default();
-            let limits: Arc<dyn RateLimits> = if asks_nobody {
-                Arc::new(Unlimited)
-            } else {
-                self.limits.clone()
-            };
+            // Nobody else counts these; nobody needs to be asked for them.
+            let limits = if asks_nobody { &self.own_limits } else { &self.limits };
             let mut listed: Vec<ListedKey> = self.keys[name].iter().map(listed_key).collect();
             if listed.is_empty() {
                 // For the limits that it has all the same.
@@ -165,7 +166,7 @@ impl<'a> Opening<'a> {
                 model,
                 listed,
                 line: CallLine::new(limits.clone(), config.limits.max_waiting),
-                limits,
+                limits: limits.clone(),
             })
         });
         group.clone()

@@ -1,6 +1,7 @@
 //! The adapters that a configuration names: the store, and the log of events over it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -11,10 +12,12 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Handle;
 
 use crate::config::{Config, Synchronous};
+use crate::limits::redis::{RedisLimitsOptions, RedisRateLimits};
 use crate::store::postgres::{PostgresOptions, PostgresStore};
 use crate::store::sqlite::{self, SqliteOptions, SqliteStore};
 use crate::stream::memory::{MemoryEventLog, MemoryLogOptions};
-use crate::stream::redis::{RedisAddress, RedisEventLog, RedisLogOptions};
+use crate::redis_client::RedisAddress;
+use crate::stream::redis::{RedisEventLog, RedisLogOptions};
 
 /// Connections of a command that works beside servers.
 const CONNECTIONS_OF_A_COMMAND: u32 = 4;
@@ -110,9 +113,24 @@ fn postgres_url(config: &Config) -> anyhow::Result<Option<SecretString>> {
         .transpose()
 }
 
-/// Who counts what the keys of providers allow.
-pub(super) fn rate_limits() -> Arc<dyn RateLimits> {
-    Arc::new(LocalRateLimits::new(LimitTimes::default()))
+/// Who counts what the keys of providers allow: Redis, for all instances, if the configuration names one. `instances` is how many live.
+pub(super) fn rate_limits(
+    config: &Config,
+    instances: Arc<AtomicU32>,
+    io: &Handle,
+) -> anyhow::Result<Arc<dyn RateLimits>> {
+    let events = &config.events;
+    let Some(variable) = &events.redis_url_env else {
+        return Ok(Arc::new(LocalRateLimits::new(LimitTimes::default())));
+    };
+    let urls = secret_from_env("events.redis_url_env", variable)?;
+    let options = RedisLimitsOptions {
+        ca_file: events.redis_ca_file.clone(),
+        key_prefix: events.redis_key_prefix.clone(),
+        ..RedisLimitsOptions::new(redis_address(&urls, events.redis_cluster), io.clone())
+    };
+    let limits = RedisRateLimits::start(options, instances);
+    Ok(Arc::new(limits.with_context(|| format!("events.redis_url_env ({variable})"))?))
 }
 
 /// A secret that the configuration names the variable of.
