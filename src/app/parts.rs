@@ -13,10 +13,10 @@ use tokio::runtime::Handle;
 
 use crate::config::{Config, Synchronous};
 use crate::limits::redis::{RedisLimitsOptions, RedisRateLimits};
+use crate::redis_client::RedisAddress;
 use crate::store::postgres::{PostgresOptions, PostgresStore};
 use crate::store::sqlite::{self, SqliteOptions, SqliteStore};
 use crate::stream::memory::{MemoryEventLog, MemoryLogOptions};
-use crate::redis_client::RedisAddress;
 use crate::stream::redis::{RedisEventLog, RedisLogOptions};
 
 /// Connections of a command that works beside servers.
@@ -130,7 +130,9 @@ pub(super) fn rate_limits(
         ..RedisLimitsOptions::new(redis_address(&urls, events.redis_cluster), io.clone())
     };
     let limits = RedisRateLimits::start(options, instances);
-    Ok(Arc::new(limits.with_context(|| format!("events.redis_url_env ({variable})"))?))
+    Ok(Arc::new(
+        limits.with_context(|| format!("events.redis_url_env ({variable})"))?,
+    ))
 }
 
 /// A secret that the configuration names the variable of.
