@@ -10,6 +10,8 @@ use callboard_actors::supervisor::messages::Snapshot;
 use callboard_actors::time::Timestamp;
 use serde::Serialize;
 
+use crate::json_durations::{whole_milliseconds, whole_milliseconds_or_null};
+
 /// The installation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct ClusterView {
@@ -220,19 +222,5 @@ impl InstanceState {
             Self::Draining => "draining",
             Self::Lost => "lost",
         }
-    }
-}
-
-fn whole_milliseconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
-}
-
-fn whole_milliseconds_or_null<S: serde::Serializer>(
-    duration: &Option<Duration>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match duration {
-        Some(duration) => whole_milliseconds(duration, serializer),
-        None => serializer.serialize_none(),
     }
 }

@@ -1,12 +1,12 @@
 //! What is done now and then, beside the runs: events of runs that have ended are archived, and what is kept for a time only is forgotten
-//! when that is over.
+//! when that is over, and what accounts have used is summed up by day.
 //!
 //! In a fleet every instance does it. The store sees to it that nothing is done twice.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use callboard_actors::ports::{Store, StoreError};
+use callboard_actors::ports::{Budgets, Store, StoreError};
 use callboard_actors::time::Timestamp;
 use metrics::Counter;
 use tokio::runtime::Handle;
@@ -16,8 +16,11 @@ use tokio::time::{Interval, MissedTickBehavior};
 /// How often expired idempotency keys are looked for.
 const IDEMPOTENCY_INTERVAL: Duration = Duration::from_secs(600);
 
-/// Runs that the store archives or forgets at once, before it rests.
-const RUNS_AT_ONCE: u32 = 256;
+/// How often charges are folded that no call of their account has folded.
+const FOLD_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Runs that the store archives or forgets at once, and charges that it folds, before it rests.
+const AT_ONCE: u32 = 256;
 
 /// How long what is kept.
 #[derive(Debug, Clone, Copy)]
@@ -37,10 +40,16 @@ pub(crate) struct Housekeeping {
 
 impl Housekeeping {
     /// Begins on the runtime to which the store's connections belong.
-    pub(crate) fn start(store: &Arc<dyn Store>, times: HousekeepingTimes, io: &Handle) -> Self {
+    pub(crate) fn start(
+        store: &Arc<dyn Store>,
+        budgets: Arc<dyn Budgets>,
+        times: HousekeepingTimes,
+        io: &Handle,
+    ) -> Self {
         let mut tasks = JoinSet::new();
         tasks.spawn_on(forget_idempotency_keys(store.clone(), times.idempotency_retention), io);
         tasks.spawn_on(archive_events(store.clone(), times.archive_after), io);
+        tasks.spawn_on(fold_charges(budgets), io);
         if let Some(retention) = times.history_retention {
             tasks.spawn_on(forget_events(store.clone(), retention), io);
         }
@@ -58,12 +67,23 @@ async fn forget_idempotency_keys(store: Arc<dyn Store>, retention: Duration) {
     }
 }
 
+async fn fold_charges(budgets: Arc<dyn Budgets>) {
+    let mut ticks = every(FOLD_INTERVAL);
+    loop {
+        ticks.tick().await;
+        let some = || budgets.fold_charges(Timestamp::now(), AT_ONCE);
+        if let Err(error) = until_none_is_left(some, &Counter::noop()).await {
+            tracing::warn!(%error, "what accounts have used could not be summed up; trying again later");
+        }
+    }
+}
+
 async fn archive_events(store: Arc<dyn Store>, archive_after: Duration) {
     let archived = metrics::counter!("callboard_event_histories_archived_total");
     let mut ticks = every(a_part_of(archive_after));
     loop {
         ticks.tick().await;
-        let some = || store.archive_ended(ago(archive_after), RUNS_AT_ONCE);
+        let some = || store.archive_ended(ago(archive_after), AT_ONCE);
         if let Err(error) = until_none_is_left(some, &archived).await {
             tracing::warn!(%error, "events of ended runs could not be archived; trying again later");
         }
@@ -75,14 +95,14 @@ async fn forget_events(store: Arc<dyn Store>, retention: Duration) {
     let mut ticks = every(a_part_of(retention));
     loop {
         ticks.tick().await;
-        let some = || store.forget_events(ago(retention), RUNS_AT_ONCE);
+        let some = || store.forget_events(ago(retention), AT_ONCE);
         if let Err(error) = until_none_is_left(some, &forgotten).await {
             tracing::warn!(%error, "events whose time is over could not be forgotten; trying again later");
         }
     }
 }
 
-/// Calls `some` again and again, which does [`RUNS_AT_ONCE`] or all that are left. After each call it rests for as long as that has
+/// Calls `some` again and again, which does [`AT_ONCE`] or all that are left. After each call it rests for as long as that has
 /// taken: a backlog, as after an update, must not take the store from the runs.
 async fn until_none_is_left<Doing>(mut some: impl FnMut() -> Doing, done: &Counter) -> Result<(), StoreError>
 where
@@ -92,7 +112,7 @@ where
         let began = Instant::now();
         let count = some().await?;
         done.increment(count);
-        if count < u64::from(RUNS_AT_ONCE) {
+        if count < u64::from(AT_ONCE) {
             return Ok(());
         }
         tokio::time::sleep(began.elapsed()).await;
@@ -121,7 +141,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_backlog_is_worked_off_until_an_error_or_the_end() {
-        let full = u64::from(RUNS_AT_ONCE);
+        let full = u64::from(AT_ONCE);
         for (answers, expected) in [
             (vec![Ok(0)], Ok(())),
             (vec![Ok(full), Ok(full), Ok(3)], Ok(())),

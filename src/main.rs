@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
-use callboard::cli::{self, Cli, ClusterArguments, KeysCommand, MigrateStoreArguments, Task};
+use callboard::cli::{self, Cli, ClusterArguments, KeysCommand, MigrateStoreArguments, Task, UsageArguments};
 use callboard::config::{Config, this_machine};
 use callboard::llm::simulate_server::{self, SimulateServerOptions};
+use callboard_actors::time::Timestamp;
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -24,6 +25,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Task::Serve(loaded) => callboard::app::serve(&loaded.config, this_machine()),
         Task::Keys(config, command) => work_on_keys(&config, command),
         Task::Cluster(config, arguments) => show_cluster(&config, &arguments),
+        Task::Usage(config, arguments) => show_usage(&config, arguments),
         Task::MigrateStore(config, arguments) => migrate_store(&config, arguments),
         Task::SimulateLlm(options) => simulate_llm(*options),
     }
@@ -40,6 +42,12 @@ fn small_runtime() -> std::io::Result<tokio::runtime::Runtime> {
 fn show_cluster(config: &Config, arguments: &ClusterArguments) -> anyhow::Result<()> {
     let overview = small_runtime()?.block_on(callboard::app::fleet_overview(config))?;
     Ok(cli::cluster::run(arguments, overview.as_ref(), &mut std::io::stdout())?)
+}
+
+fn show_usage(config: &Config, arguments: UsageArguments) -> anyhow::Result<()> {
+    small_runtime()?.block_on(callboard::app::with_budgets(config, async |budgets| {
+        Ok(cli::usage::run(arguments, &*budgets, Timestamp::now(), &mut std::io::stdout()).await?)
+    }))
 }
 
 fn work_on_keys(config: &Config, command: KeysCommand) -> anyhow::Result<()> {

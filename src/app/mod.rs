@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use callboard_actors::capacity::{MachineSize, RunLimit};
 use callboard_actors::ports::fleet::{FleetOverview, Notice};
-use callboard_actors::ports::{Fleet, Store, Tool};
+use callboard_actors::ports::{Budgets, Fleet, Store, Tool};
 use callboard_actors::supervisor::SupervisorHandle;
 use callboard_actors::time::Timestamp;
 use futures::StreamExt;
@@ -27,11 +27,12 @@ use crate::app::models::OpenModels;
 use crate::app::parts::{OpenEventLog, OpenStore};
 use crate::app::services::{catalog, run_services};
 use crate::app::settings::{
-    capacity_report, housekeeping_times, http_options, or_cpus, request_rates, supervisor_settings,
+    capacity_report, housekeeping_times, http_options, or_cpus, request_rates, supervisor_settings, tier_budgets,
 };
 use crate::auth::{Authenticator, RateLimiters};
 use crate::banner::Banner;
 use crate::blocking::BlockingPool;
+use crate::budget_watch::BudgetWatch;
 use crate::config::{Config, LOCAL_TIER, LogFormat};
 use crate::housekeeping::Housekeeping;
 use crate::http::{self, HttpParts, HttpState, InstanceIdentity};
@@ -80,6 +81,20 @@ where
 {
     let opened = OpenStore::for_command(config).await?;
     let done = work(opened.store()).await;
+    opened.close().await;
+    done
+}
+
+/// What accounts have used, as the configured store has it, for a command that works beside a server or without one.
+///
+/// # Errors
+/// The store cannot be opened, or what `work` answers.
+pub async fn with_budgets<T, F>(config: &Config, work: impl FnOnce(Arc<dyn Budgets>) -> F) -> anyhow::Result<T>
+where
+    F: Future<Output = anyhow::Result<T>>,
+{
+    let opened = OpenStore::for_command(config).await?;
+    let done = work(opened.budgets()).await;
     opened.close().await;
     done
 }
@@ -138,9 +153,9 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     let events = Arc::new(OpenEventLog::over(&store, config, &io)?);
     let limit = config.capacity_parameters().concurrent_runs(machine);
     let live_instances = Arc::new(AtomicU32::new(1));
-    let rate_limits = parts::rate_limits(config, live_instances.clone(), &io)?;
+    let rate_limits = parts::open_rate_limits(config, live_instances.clone(), &io)?;
     let models = OpenModels::open(config, &rate_limits)?;
-    let services = run_services(config, &models, extra, store.clone(), events.log.clone(), io.clone())?;
+    let services = run_services(config, &models, &opened, extra, events.log.clone(), io.clone())?;
     let catalog = catalog(&services);
     let asks_nobody = models.routes[&config.runs.default_model].is_simulated();
     let fleet = opened.fleet();
@@ -158,8 +173,10 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     })
     .await?;
     let settings = supervisor_settings(config, &limit, machine.cpus as usize);
+    let account_budgets = services.account_budgets.clone();
     let supervisor = SupervisorHandle::start_supervisor(services, settings, beginning);
-    let housekeeping = Housekeeping::start(&store, housekeeping_times(config), &io);
+    let budget_watch = BudgetWatch::start(&store, account_budgets.as_ref(), &supervisor, &io);
+    let housekeeping = Housekeeping::start(&store, opened.budgets(), housekeeping_times(config), &io);
     let authenticator = Authenticator::new(store.clone(), io.clone(), LOCAL_TIER);
     if let Some(fleet) = &fleet {
         io.spawn(forget_changed_keys(fleet.clone(), authenticator.clone()));
@@ -170,6 +187,7 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     let parts = HttpParts {
         runs: Arc::new(supervisor.clone()),
         store: store.clone(),
+        budgets: opened.budgets(),
         event_log: events.log.clone(),
         fleet,
         instance: InstanceIdentity {
@@ -179,6 +197,7 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
         },
         catalog,
         model_directory: models.directory,
+        tier_budgets: tier_budgets(config),
         authenticator,
         rate_limiters: RateLimiters::new(request_rates(config)),
         capacity: capacity_report(config, machine, &limit),
@@ -205,7 +224,7 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     let _ = close_streams.send(true);
     server_handle.stop(true).await;
     serving.await??;
-    drop(housekeeping);
+    drop((housekeeping, budget_watch));
     on(&io, async move {
         opened.close().await;
         Ok(())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use callboard_actors::llm::circuit::Circuit;
+use callboard_actors::llm::circuit::{Circuit, CircuitSettings};
 use callboard_actors::llm::{CallLine, ModelRoute, Provider, Target};
 use callboard_actors::local_limits::{LimitTimes, LocalRateLimits};
 use callboard_actors::ports::rate_limits::{KeyLimits, LimitedKey};
@@ -21,7 +21,7 @@ use crate::llm::openai::OpenAiModel;
 use crate::llm::openai_responses::OpenAiResponsesModel;
 use crate::llm::simulated::SimulatedModel;
 use crate::llm::upstream::{ProviderClient, UpstreamOptions};
-use crate::model_directory::{KeyGroup, ListedKey, ListedProvider, ModelDirectory, WatchedModel};
+use crate::model_directory::{KeyPool, ListedKey, ListedProvider, ModelDirectory, WatchedModel};
 
 /// Models and their providers, ready to be asked.
 pub(super) struct OpenModels {
@@ -78,7 +78,7 @@ struct OpenProvider {
     provider: Arc<Provider>,
     dialect: &'static str,
     /// By model, if each has limits of its own.
-    groups: BTreeMap<Option<Arc<str>>, Arc<KeyGroup>>,
+    pools: BTreeMap<Option<Arc<str>>, Arc<KeyPool>>,
 }
 
 impl From<OpenProvider> for ListedProvider {
@@ -86,7 +86,7 @@ impl From<OpenProvider> for ListedProvider {
         Self {
             provider: open.provider,
             dialect: open.dialect,
-            groups: open.groups.into_values().collect(),
+            pools: open.pools.into_values().collect(),
         }
     }
 }
@@ -113,9 +113,9 @@ impl<'a> Opening<'a> {
         let config = self.config;
         let provider_config = config.providers.get(name).context("there is no such provider")?;
         let upstream_model: Arc<str> = target.upstream_model.as_str().into();
-        let group = self.group(name, provider_config, &upstream_model);
+        let pool = self.pool(name, provider_config, &upstream_model);
         let mut models = Vec::new();
-        for (place, listed) in group.listed.iter().enumerate() {
+        for (place, listed) in pool.listed.iter().enumerate() {
             let secret = self.keys[name].get(place).map(|key| key.secret.clone());
             let model = self.model(name, provider_config, target, calls, secret)?;
             models.push(Arc::new(WatchedModel::new(model, listed.calls.clone())) as Arc<dyn Model>);
@@ -123,30 +123,30 @@ impl<'a> Opening<'a> {
         Ok(Target {
             provider: self.providers[name].provider.clone(),
             upstream_model,
-            keys: group.keys.clone(),
+            keys: pool.keys.clone(),
             has_keys: !self.keys[name].is_empty(),
             models,
-            line: group.line.clone(),
+            line: pool.line.clone(),
             weight: target.weight,
             price: target.price.unwrap_or_default(),
         })
     }
 
     /// The keys that calls to this model choose from.
-    fn group(&mut self, name: &'a str, config: &ProviderConfig, upstream_model: &Arc<str>) -> Arc<KeyGroup> {
+    fn pool(&mut self, name: &'a str, config: &ProviderConfig, upstream_model: &Arc<str>) -> Arc<KeyPool> {
         let open = self.providers.entry(name).or_insert_with(|| OpenProvider {
             provider: Arc::new(Provider {
                 name: name.into(),
-                circuit: Circuit::new(config.limits.circuit()),
+                circuit: Circuit::new(circuit_of(config)),
             }),
             dialect: dialect_name(config),
-            groups: BTreeMap::new(),
+            pools: BTreeMap::new(),
         });
         let model = match config.limits.limits_per {
             LimitsPer::Key => None,
             LimitsPer::Model => Some(upstream_model.clone()),
         };
-        let group = open.groups.entry(model.clone()).or_insert_with(|| {
+        let pool = open.pools.entry(model.clone()).or_insert_with(|| {
             let key_limits = config.limits.of_a_key();
             let asks_nobody = config.service == ProviderService::Simulated && key_limits == KeyLimits::default();
             // Nobody else counts these; nobody needs to be asked for them.
@@ -161,7 +161,7 @@ impl<'a> Opening<'a> {
                 provider: name.into(),
                 limits: key_limits,
             };
-            Arc::new(KeyGroup {
+            Arc::new(KeyPool {
                 keys: (0..listed.len()).map(key).collect(),
                 model,
                 listed,
@@ -169,7 +169,7 @@ impl<'a> Opening<'a> {
                 limits: limits.clone(),
             })
         });
-        group.clone()
+        pool.clone()
     }
 
     fn model(
@@ -226,5 +226,17 @@ fn key_name(provider: &str, place: usize, model: Option<&str>) -> String {
     match model {
         Some(model) => format!("{provider}/{number}/{model}"),
         None => format!("{provider}/{number}"),
+    }
+}
+
+/// What asks nobody is never in trouble: what fails there was told to by one run, and is no business of the others.
+fn circuit_of(config: &ProviderConfig) -> CircuitSettings {
+    let settings = config.limits.circuit();
+    match config.service {
+        ProviderService::Simulated => CircuitSettings {
+            failures: 0,
+            ..settings
+        },
+        _ => settings,
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use callboard_actors::capacity::MachineSize;
-use callboard_actors::local_limits::{LimitTimes, LocalRateLimits};
-use callboard_actors::ports::{EventLog, Fleet, RateLimits, Store};
+use callboard_actors::local_limits::LocalRateLimits;
+use callboard_actors::ports::{Budgets, EventLog, Fleet, RateLimits, Store};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Handle;
 
@@ -56,6 +56,14 @@ impl OpenStore {
     }
 
     pub(super) fn store(&self) -> Arc<dyn Store> {
+        match self {
+            Self::Sqlite(store) => Arc::new(store.clone()),
+            Self::Postgres(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// What counts what accounts use.
+    pub(super) fn budgets(&self) -> Arc<dyn Budgets> {
         match self {
             Self::Sqlite(store) => Arc::new(store.clone()),
             Self::Postgres(store) => Arc::new(store.clone()),
@@ -111,28 +119,6 @@ fn postgres_url(config: &Config) -> anyhow::Result<Option<SecretString>> {
     variable
         .map(|name| secret_from_env("store.postgres_url_env", name))
         .transpose()
-}
-
-/// Who counts what the keys of providers allow: Redis, for all instances, if the configuration names one. `instances` is how many live.
-pub(super) fn rate_limits(
-    config: &Config,
-    instances: Arc<AtomicU32>,
-    io: &Handle,
-) -> anyhow::Result<Arc<dyn RateLimits>> {
-    let events = &config.events;
-    let Some(variable) = &events.redis_url_env else {
-        return Ok(Arc::new(LocalRateLimits::new(LimitTimes::default())));
-    };
-    let urls = secret_from_env("events.redis_url_env", variable)?;
-    let options = RedisLimitsOptions {
-        ca_file: events.redis_ca_file.clone(),
-        key_prefix: events.redis_key_prefix.clone(),
-        ..RedisLimitsOptions::new(redis_address(&urls, events.redis_cluster), io.clone())
-    };
-    let limits = RedisRateLimits::start(options, instances);
-    Ok(Arc::new(
-        limits.with_context(|| format!("events.redis_url_env ({variable})"))?,
-    ))
 }
 
 /// A secret that the configuration names the variable of.
@@ -211,6 +197,28 @@ impl OpenEventLog {
             tracing::warn!("the last events did not reach Redis; readers get them from the database");
         }
     }
+}
+
+/// Rate limits of the providers' keys: counted in this process, or in Redis if the configuration names one. `instances` is how many instances
+/// live, which the caller keeps current: while Redis is away each keeps to its share.
+pub(super) fn open_rate_limits(
+    config: &Config,
+    instances: Arc<AtomicU32>,
+    io: &Handle,
+) -> anyhow::Result<Arc<dyn RateLimits>> {
+    let events = &config.events;
+    let Some(variable) = &events.redis_url_env else {
+        return Ok(Arc::new(LocalRateLimits::default()));
+    };
+    let urls = secret_from_env("events.redis_url_env", variable)?;
+    let options = RedisLimitsOptions {
+        ca_file: events.redis_ca_file.clone(),
+        key_prefix: events.redis_key_prefix.clone(),
+        ..RedisLimitsOptions::new(redis_address(&urls, events.redis_cluster), io.clone())
+    };
+    let limits = RedisRateLimits::start(options, instances);
+    let limits = limits.with_context(|| format!("events.redis_url_env ({variable})"))?;
+    Ok(Arc::new(limits))
 }
 
 /// Several URLs, separated by commas, are nodes of a Cluster.

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use callboard_actors::llm::{AnswerSharing, Flights};
-use callboard_actors::ports::{EventLog, Store, Tool};
+use callboard_actors::llm::{AccountBudgets, AnswerSharing, Flights};
+use callboard_actors::ports::{EventLog, Tool};
 use callboard_actors::services::RunServices;
 use tokio::runtime::Handle;
 
 use super::models::OpenModels;
+use super::parts::OpenStore;
+use super::settings::tier_budgets;
 use crate::config::Config;
 use crate::http::Catalog;
 use crate::llm::answer_cache::MemoryAnswerCache;
@@ -17,8 +19,8 @@ use crate::llm::answer_cache::MemoryAnswerCache;
 pub(super) fn run_services(
     config: &Config,
     models: &OpenModels,
+    opened: &OpenStore,
     extra: Vec<Arc<dyn Tool>>,
-    store: Arc<dyn Store>,
     log: Arc<dyn EventLog>,
     io: Handle,
 ) -> anyhow::Result<RunServices> {
@@ -38,14 +40,23 @@ pub(super) fn run_services(
         flights: Flights::default(),
     });
     Ok(RunServices {
-        store,
+        store: opened.store(),
         log,
         models: models.routes.clone(),
-        account_budgets: None,
+        account_budgets: account_budgets(config, opened),
         shared_answers,
         tools,
         io,
         settings: config.run_settings(),
+    })
+}
+
+/// `None` if no tier has a budget: then nobody asks the store before a call.
+fn account_budgets(config: &Config, opened: &OpenStore) -> Option<AccountBudgets> {
+    let by_tier = tier_budgets(config);
+    (!by_tier.is_empty()).then(|| AccountBudgets {
+        budgets: opened.budgets(),
+        by_tier,
     })
 }
 

@@ -1,6 +1,9 @@
 //! From the configuration to the options of each part.
 
+use std::collections::HashMap;
+
 use callboard_actors::capacity::{MachineSize, RunLimit};
+use callboard_actors::llm::AccountBudget;
 use callboard_actors::supervisor::SupervisorSettings;
 use serde_json::json;
 
@@ -41,6 +44,14 @@ pub(super) fn request_rates(config: &Config) -> impl Iterator<Item = (String, Re
             },
         ))
     })
+}
+
+/// What accounts may use, by tier.
+pub(super) fn tier_budgets(config: &Config) -> HashMap<String, AccountBudget> {
+    let tiers = config.tiers.iter();
+    tiers
+        .filter_map(|(name, tier)| Some((name.clone(), tier.budget?)))
+        .collect()
 }
 
 pub(super) fn capacity_report(config: &Config, machine: MachineSize, limit: &RunLimit) -> CapacityReport {

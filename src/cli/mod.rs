@@ -10,6 +10,7 @@ pub mod migrate_store;
 mod plan;
 mod simulate_llm;
 mod text;
+pub mod usage;
 
 pub use text::error_chain;
 
@@ -25,6 +26,7 @@ pub use cluster::{ClusterArguments, ClusterError};
 pub use keys::{KeysCommand, KeysError};
 pub use migrate_store::{MigrateStoreArguments, MigrateStoreError};
 use simulate_llm::SimulateLlmArguments;
+pub use usage::{UsageArguments, UsageError};
 
 /// Exit code for a wrong configuration; clap has the same for a wrong command line.
 pub const EXIT_WRONG_INPUT: u8 = 2;
@@ -54,6 +56,8 @@ enum Command {
     Keys(KeysCommand),
     /// Show the instances of a fleet, how busy each is, and what they come to together
     Cluster(ClusterArguments),
+    /// Show what accounts have used, by day and model
+    Usage(UsageArguments),
     /// Move everything from one store to another, and compare what both have
     MigrateStore(MigrateStoreArguments),
     /// Serve the simulated model as a provider in the dialects of OpenAI and Anthropic, with limits and troubles, for tests under load
@@ -71,6 +75,8 @@ pub enum Task {
     Keys(Box<Config>, KeysCommand),
     /// Show the instances that the configured store knows.
     Cluster(Box<Config>, ClusterArguments),
+    /// Show what the configured store says was used.
+    Usage(Box<Config>, UsageArguments),
     /// Move what is in the configured store.
     MigrateStore(Box<Config>, MigrateStoreArguments),
     /// Serve the simulated model.
@@ -99,6 +105,8 @@ pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
         cause
     } else if let Some(ClusterError::Output(cause)) = error.downcast_ref() {
         cause
+    } else if let Some(UsageError::Output(cause)) = error.downcast_ref() {
+        cause
     } else if let Some(MigrateStoreError::Output(cause)) = error.downcast_ref() {
         cause
     } else {
@@ -116,6 +124,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         error.downcast_ref(),
         Some(KeysError::UnknownTier { .. } | KeysError::UnknownKey(_))
     ) || matches!(error.downcast_ref(), Some(ClusterError::Alone))
+        || matches!(error.downcast_ref(), Some(UsageError::NoDays { .. }))
         || error.downcast_ref().is_some_and(MigrateStoreError::is_wrong_input);
     if is_wrong_input { EXIT_WRONG_INPUT } else { 1 }
 }
@@ -130,6 +139,7 @@ pub fn run(cli: Cli, output: &mut impl Write) -> Result<Task, CliError> {
         Command::Serve => Ok(Task::Serve(Box::new(load_config()?))),
         Command::Keys(command) => Ok(Task::Keys(Box::new(load_config()?.config), command)),
         Command::Cluster(arguments) => Ok(Task::Cluster(Box::new(load_config()?.config), arguments)),
+        Command::Usage(arguments) => Ok(Task::Usage(Box::new(load_config()?.config), arguments)),
         Command::MigrateStore(arguments) => Ok(Task::MigrateStore(Box::new(load_config()?.config), arguments)),
         Command::SimulateLlm(arguments) => Ok(Task::SimulateLlm(Box::new(arguments.options()?))),
         Command::Plan(arguments) => {

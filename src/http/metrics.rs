@@ -8,6 +8,7 @@ use callboard_actors::supervisor::messages::Snapshot;
 use metrics::gauge;
 
 use super::error::{ApiError, ErrorCode};
+use super::models;
 use super::process_usage::ProcessSample;
 use super::state::HttpState;
 use crate::blocking::BlockingPoolUsage;
@@ -22,6 +23,7 @@ pub(super) async fn get_metrics(state: web::Data<HttpState>) -> Result<HttpRespo
     set_run_gauges(&snapshot);
     set_fleet_gauges(&snapshot, state.parts.event_log.reach());
     set_store_gauges(state.parts.store.usage());
+    models::key_gauges(&state).await?;
     let process = state.process_sample().await?;
     set_process_gauges(state.parts.blocking_pool.usage(), process);
     Ok(HttpResponse::Ok()

@@ -4,6 +4,7 @@
 //! never meets the supervisor. It decides nothing about runs. Errors are [`ApiError`], with the one table in [`ErrorCode`].
 
 mod authenticate;
+mod budget;
 mod capacity;
 mod cluster;
 mod error;
@@ -11,6 +12,7 @@ mod error_code;
 mod events;
 mod extract;
 mod metrics;
+mod models;
 mod openapi;
 mod options;
 mod process_usage;
@@ -19,6 +21,7 @@ mod request_id;
 mod runs;
 mod server;
 mod state;
+mod usage;
 
 pub use crate::cluster_view::InstanceIdentity;
 pub use capacity::CapacityReport;

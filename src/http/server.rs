@@ -11,7 +11,7 @@ use tokio::net::TcpSocket;
 
 use super::error::{ApiError, ErrorCode};
 use super::state::HttpState;
-use super::{authenticate, capacity, cluster, metrics, openapi, readiness, request_id, runs};
+use super::{authenticate, budget, capacity, cluster, metrics, models, openapi, readiness, request_id, runs, usage};
 
 /// Listens. Connections wait until a server is made of it. Must be called on a thread of a runtime.
 pub fn listen(address: SocketAddr, backlog: u32) -> std::io::Result<TcpListener> {
@@ -78,6 +78,9 @@ fn configure(config: &mut ServiceConfig) {
                 .wrap(from_fn(authenticate::authenticate))
                 .service(resource("/capacity", "GET").route(web::get().to(capacity::get_capacity)))
                 .service(resource("/cluster", "GET").route(web::get().to(cluster::get_cluster)))
+                .service(resource("/budget", "GET").route(web::get().to(budget::get_budget)))
+                .service(resource("/usage", "GET").route(web::get().to(usage::get_usage)))
+                .configure(models::configure)
                 .configure(runs::configure)
                 .default_service(web::to(not_found)),
         );

@@ -1,14 +1,14 @@
 //! What every handler shares.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use callboard_actors::ids::RunId;
-use callboard_actors::llm::ModelRoute;
+use callboard_actors::llm::{AccountBudget, ModelRoute};
 use callboard_actors::ports::store::RunRecord;
-use callboard_actors::ports::{EventLog, Fleet, Store, StoreError};
+use callboard_actors::ports::{Budgets, EventLog, Fleet, Store, StoreError};
 use callboard_actors::supervisor::SupervisorHandle;
 use callboard_actors::supervisor::messages::{Snapshot, StartError, StartRun, Started};
 use tokio::sync::watch;
@@ -79,6 +79,11 @@ impl Catalog {
         self.tools.contains(name)
     }
 
+    /// Every model, by name.
+    pub fn models(&self) -> impl Iterator<Item = &Arc<ModelRoute>> {
+        self.models.values()
+    }
+
     /// Every model's name, sorted.
     pub fn model_names(&self) -> impl Iterator<Item = &str> {
         self.models.keys().map(String::as_str)
@@ -96,6 +101,8 @@ pub struct HttpParts {
     pub runs: Arc<dyn Runs>,
     /// Where runs are read from.
     pub store: Arc<dyn Store>,
+    /// What accounts have used.
+    pub budgets: Arc<dyn Budgets>,
     /// Where events are read from.
     pub event_log: Arc<dyn EventLog>,
     /// The other instances; `None` on one that is alone.
@@ -106,6 +113,8 @@ pub struct HttpParts {
     pub catalog: Catalog,
     /// The providers of the models, and their keys.
     pub model_directory: ModelDirectory,
+    /// What accounts may use, by tier; a tier that is not here has no budget.
+    pub tier_budgets: HashMap<String, AccountBudget>,
     /// Who may call.
     pub authenticator: Authenticator,
     /// How often.

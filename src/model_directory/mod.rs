@@ -2,6 +2,7 @@
 //! keys in it, only their ends.
 
 mod recent_calls;
+mod view;
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use callboard_actors::ports::RateLimits;
 use callboard_actors::ports::rate_limits::LimitedKey;
 
 pub use recent_calls::{CallCounts, Failure, MINUTES, RecentCalls, WatchedModel};
+pub(crate) use view::{CircuitName, KeyPoolView, KeyView, ModelKeysView, ProviderView, ReachName};
 
 /// All providers.
 #[derive(Clone, Default)]
@@ -25,12 +27,12 @@ pub struct ListedProvider {
     pub provider: Arc<Provider>,
     /// What it understands.
     pub dialect: &'static str,
-    /// Its keys, once; or once for each model if each has limits of its own.
-    pub groups: Vec<Arc<KeyGroup>>,
+    /// Its keys: once, or once for each model if each has limits of its own.
+    pub pools: Vec<Arc<KeyPool>>,
 }
 
 /// Keys that calls can choose from, and where they wait for them.
-pub struct KeyGroup {
+pub struct KeyPool {
     /// The only model that they are counted for; `None` is all of them.
     pub model: Option<Arc<str>>,
     /// The keys.

@@ -150,6 +150,10 @@ impl Model for WatchedModel {
         })
     }
 
+    fn option_names(&self) -> &'static [&'static str] {
+        self.model.option_names()
+    }
+
     fn check_options(&self, options: &Map<String, Value>) -> Result<(), InvalidOption> {
         self.model.check_options(options)
     }

@@ -103,6 +103,13 @@ impl Link {
         }
     }
 
+    /// Returns as soon as there is no connection.
+    pub(crate) async fn disconnected(&self) {
+        let mut current = self.current.subscribe();
+        // An error would mean that the sender is gone, which lives as long as `self`.
+        let _ = current.wait_for(Option::is_none).await;
+    }
+
     /// Somebody's command failed: have a look. An error that the server gave on purpose says nothing about the connection, unless it says
     /// that this is not the server to talk to.
     pub(crate) fn report(&self, error: &RedisError) {

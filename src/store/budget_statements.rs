@@ -25,19 +25,6 @@ macro_rules! summed_amounts {
 }
 pub(super) use summed_amounts;
 
-/// A hold counts while its run is `running` under its epoch. A run that is not there yet may be written at this moment, beside its first
-/// call: its holds count if they were taken after `$unknown_after`.
-macro_rules! is_live {
-    ($unknown_after:literal) => {
-        concat!(
-            "CASE WHEN runs.id IS NULL THEN budget_holds.at > ",
-            $unknown_after,
-            " ELSE runs.state = 'running' AND runs.epoch = budget_holds.epoch END"
-        )
-    };
-}
-pub(super) use is_live;
-
 macro_rules! standing {
     ($capped_sum:ident, $used:expr, $topped_up:expr) => {
         concat!(
@@ -52,12 +39,10 @@ macro_rules! standing {
             " AS used CROSS JOIN ",
             crate::store::budget_statements::summed_amounts!(
                 $capped_sum,
-                concat!(
-                    "SELECT budget_holds.cost_nanos, budget_holds.tokens, budget_holds.calls, budget_holds.call_micros \
-                     FROM budget_holds LEFT JOIN runs ON runs.id = budget_holds.run_id \
-                     WHERE budget_holds.account = $1 AND budget_holds.id <> $2 AND ",
-                    crate::store::budget_statements::is_live!("$3")
-                )
+                "SELECT budget_holds.cost_nanos, budget_holds.tokens, budget_holds.calls, budget_holds.call_micros \
+                 FROM budget_holds JOIN runs \
+                   ON runs.id = budget_holds.run_id AND runs.state = 'running' AND runs.epoch = budget_holds.epoch \
+                 WHERE budget_holds.account = $1 AND budget_holds.id <> $2"
             ),
             " AS held CROSS JOIN ",
             crate::store::budget_statements::summed_amounts!($capped_sum, $topped_up),
@@ -67,17 +52,17 @@ macro_rules! standing {
 }
 pub(super) use standing;
 
-/// How an account (`$1`) stands in the days from `$4` to `$5`. Holds but for `$2`; of runs that are not there, those taken after `$3`.
+/// How an account (`$1`) stands in the days from `$3` to `$4`, without the hold `$2`.
 macro_rules! standing_in_days {
     ($capped_sum:ident) => {
         crate::store::budget_statements::standing!(
             $capped_sum,
             "SELECT cost_nanos, input_tokens + output_tokens AS tokens, calls, call_micros FROM usage_days \
-             WHERE account = $1 AND day BETWEEN $4 AND $5 \
+             WHERE account = $1 AND day BETWEEN $3 AND $4 \
              UNION ALL SELECT cost_nanos, input_tokens + output_tokens, 1, call_micros FROM usage_entries \
-             WHERE account = $1 AND folded <> 1 AND day BETWEEN $4 AND $5",
+             WHERE account = $1 AND folded <> 1 AND day BETWEEN $3 AND $4",
             "SELECT cost_nanos, tokens, calls, call_micros FROM budget_top_ups \
-             WHERE account = $1 AND day BETWEEN $4 AND $5"
+             WHERE account = $1 AND day BETWEEN $3 AND $4"
         )
     };
 }
@@ -98,11 +83,11 @@ macro_rules! standing_since_ever {
 }
 pub(super) use standing_since_ever;
 
-/// Not if its run is known and not running under this epoch, and not twice.
+/// Not if its run does not run under this epoch, and not twice.
 pub(super) const TAKE_HOLD: &str = "\
     INSERT INTO budget_holds (id, account, run_id, epoch, cost_nanos, tokens, calls, call_micros, at) \
     SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9 \
-    WHERE NOT EXISTS (SELECT 1 FROM runs WHERE id = $3 AND NOT (state = 'running' AND epoch = $4)) \
+    WHERE EXISTS (SELECT 1 FROM runs WHERE id = $3 AND state = 'running' AND epoch = $4) \
     ON CONFLICT (id) DO NOTHING";
 
 pub(super) const IS_HELD: &str = "SELECT count(*) AS holds FROM budget_holds WHERE id = $1";
@@ -112,6 +97,15 @@ pub(super) const RELEASE: &str = "DELETE FROM budget_holds WHERE id = $1";
 pub(super) const ADD_TOP_UP: &str = "\
     INSERT INTO budget_top_ups (id, account, day, cost_nanos, tokens, calls, call_micros) \
     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO NOTHING";
+
+/// Holds that do not count any more.
+macro_rules! select_dead_holds {
+    () => {
+        "SELECT budget_holds.id FROM budget_holds WHERE NOT EXISTS \
+         (SELECT 1 FROM runs WHERE runs.id = budget_holds.run_id AND runs.state = 'running' AND runs.epoch = budget_holds.epoch)"
+    };
+}
+pub(super) use select_dead_holds;
 
 /// Adds a top-up to what the account (`$1`) was given since ever.
 macro_rules! count_top_up {

@@ -24,9 +24,6 @@ pub(super) const MOST_TO_SUM_UP: u64 = 64;
 /// Charges that one transaction folds.
 pub(super) const FOLDED_AT_ONCE: u32 = 1000;
 
-/// How long a hold counts whose run is not there: as long as it may take to write the run, and more.
-const LONGEST_CREATION: Duration = Duration::from_secs(60);
-
 /// No hold's id.
 pub(super) const NO_HOLD: ModelCallId = ModelCallId::from_uuid(Uuid::nil());
 
@@ -85,12 +82,6 @@ pub(super) fn days_of(period: BudgetPeriod, at: Timestamp) -> Option<(i64, i64)>
         BudgetPeriod::Forever => return None,
     };
     Some((day_number(first), day_number(last)))
-}
-
-/// Holds of runs that are not there count if they were taken after this.
-pub(super) fn unknown_after(now: Timestamp) -> i64 {
-    now.as_micros()
-        .saturating_sub(i64::try_from(LONGEST_CREATION.as_micros()).unwrap_or(i64::MAX))
 }
 
 /// How an account stands, as a hold finds it.

@@ -45,3 +45,4 @@ mod startup;
 mod steps;
 mod store_migration;
 mod unknown_outcomes;
+mod usage;

@@ -53,6 +53,30 @@ pub(super) struct Answered {
     last_pieces: Vec<ModelDelta>,
 }
 
+/// Why no target has answered this time.
+enum Unanswered {
+    /// One has said so: all may be asked again, if the error is of that kind.
+    ByTarget {
+        error: ModelError,
+        /// What was in the way is the key's, and is seen to by its limits.
+        key_cools: bool,
+    },
+    /// Asking again would not help.
+    ForGood(CallFailure),
+}
+
+impl From<CallFailure> for Unanswered {
+    fn from(failure: CallFailure) -> Self {
+        match failure {
+            CallFailure::Model(error) => Self::ByTarget {
+                error,
+                key_cools: false,
+            },
+            other => Self::ForGood(other),
+        }
+    }
+}
+
 /// A target that has room.
 struct Room {
     index: usize,
@@ -98,25 +122,20 @@ impl ModelCall {
         self.wish.request.attempt = 0;
         loop {
             attempts.begin();
-            let error = match self.ask_each(&targets).await {
+            let (error, key_cools) = match self.ask_each(&targets).await {
                 Ok(answered) => return Ok(answered),
-                Err(CallFailure::Model(error)) => error,
-                Err(failure) => return Err(failure),
+                Err(Unanswered::ByTarget { error, key_cools }) => (error, key_cools),
+                Err(Unanswered::ForGood(failure)) => return Err(failure),
             };
-            let rate_limited = error.is_rate_limited();
-            // A key that was limited cools down by itself; there may be others.
-            let judged = if rate_limited {
-                ModelError {
-                    retry_after: None,
-                    ..error.clone()
-                }
-            } else {
-                error.clone()
-            };
+            let mut judged = error.clone();
+            if key_cools {
+                // For the key that is. There may be others, and the line knows when it is well again.
+                judged.retry_after = None;
+            }
             let Some(delay) = attempts.next_delay(&judged) else {
                 return Err(CallFailure::Model(error));
             };
-            let delay = if rate_limited { Duration::ZERO } else { delay };
+            let delay = if key_cools { Duration::ZERO } else { delay };
             tracing::debug!(run_id = %self.wish.request.run_id, attempt = self.wish.request.attempt, %error, ?delay, "model call will be made again");
             let attempt = self.wish.request.attempt + 1;
             let retrying = ModelProgress::Retrying { attempt, error, delay };
@@ -126,7 +145,7 @@ impl ModelCall {
     }
 
     /// Asks one target after the other until one answers, or the error is not the target's.
-    async fn ask_each(&mut self, targets: &[Arc<Target>]) -> Result<Answered, CallFailure> {
+    async fn ask_each(&mut self, targets: &[Arc<Target>]) -> Result<Answered, Unanswered> {
         let mut failed = vec![false; targets.len()];
         let mut keys_left: usize = targets.iter().map(|target| target.keys.len()).sum();
         let mut hold = None;
@@ -145,7 +164,8 @@ impl ModelCall {
                 continue;
             }
             if !error.is_upstream_trouble() {
-                return Err(CallFailure::Model(error));
+                let key_cools = error.is_rate_limited() && target.has_keys;
+                return Err(Unanswered::ByTarget { error, key_cools });
             }
             failed[index] = true;
             let may_answer = |index: &usize| {
@@ -153,7 +173,8 @@ impl ModelCall {
                 !failed[*index] && !matches!(circuit, CircuitState::Open(_))
             };
             let Some(next) = (0..targets.len()).find(may_answer) else {
-                return Err(CallFailure::Model(error));
+                let key_cools = false;
+                return Err(Unanswered::ByTarget { error, key_cools });
             };
             let provider = targets[next].provider.name.clone();
             self.listener.hear(ModelProgress::Rerouted { provider, error }).await;
@@ -305,7 +326,7 @@ impl ModelCall {
 }
 
 fn end_of(error: &ModelError, has_keys: bool, was_shown: bool) -> CallEnd {
-    if error.is_rate_limited() {
+    if error.is_rate_limited() && has_keys {
         return CallEnd::RateLimited {
             retry_after: error.retry_after,
             hints: *error.hints,

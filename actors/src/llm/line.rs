@@ -54,6 +54,7 @@ struct State {
 struct Waiting {
     number: u64,
     wanted: Wanted,
+    deadline: Instant,
     reply: oneshot::Sender<Result<GrantHold, NoRoom>>,
 }
 
@@ -127,7 +128,7 @@ impl CallLine {
     where
         Telling: Future<Output = ()>,
     {
-        let mut place = self.stand_in_line(account, wanted)?;
+        let mut place = self.stand_in_line(account, wanted, deadline)?;
         let tell_at = deadline.min(Instant::now() + TELL_AFTER);
         if let Ok(answer) = timeout_at(tell_at, &mut place.answer).await {
             return answer.unwrap_or(Err(NoRoom::Deadline));
@@ -139,7 +140,12 @@ impl CallLine {
         }
     }
 
-    fn stand_in_line(self: &Arc<Self>, account: &AccountId, wanted: Wanted) -> Result<Place, NoRoom> {
+    fn stand_in_line(
+        self: &Arc<Self>,
+        account: &AccountId,
+        wanted: Wanted,
+        deadline: Instant,
+    ) -> Result<Place, NoRoom> {
         let (reply, answer) = oneshot::channel();
         let mut state = self.lock();
         if state.waiting >= self.most_waiting {
@@ -149,7 +155,12 @@ impl CallLine {
         let number = state.next_number;
         state.next_number += 1;
         let line = state.lines.entry(account.clone()).or_default();
-        line.push_back(Waiting { number, wanted, reply });
+        line.push_back(Waiting {
+            number,
+            wanted,
+            deadline,
+            reply,
+        });
         if line.len() == 1 {
             state.turns.push_back(account.clone());
         }
@@ -215,6 +226,11 @@ impl CallLine {
                 Admission::NotYet { wait, reason } => (wait, reason),
             };
             let until = Instant::now() + wait;
+            // A key that cools down does not change its mind.
+            if until > first.deadline && reason == ModelWaitingReason::CoolingDown {
+                let _ = first.reply.send(Err(NoRoom::Deadline));
+                return;
+            }
             self.lock().head = Some((reason, until));
             tokio::select! {
                 () = sleep_until(until.min(Instant::now() + LONGEST_LOOK)) => {}

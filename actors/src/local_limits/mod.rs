@@ -7,6 +7,7 @@
 mod key;
 mod others_use;
 mod recent_use;
+mod resting;
 #[cfg(test)]
 mod tests;
 
@@ -19,8 +20,9 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use self::key::{Key, Room, Roominess};
-pub use self::key::{LONGEST_COOLING, SHORT_WAIT};
+pub use self::key::SHORT_WAIT;
+use self::key::{GrantedBy, Key, Room, Roominess};
+pub use self::resting::LONGEST_COOLING;
 use crate::event::ModelWaitingReason;
 use crate::ports::RateLimits;
 use crate::ports::model::LimitHints;
@@ -82,7 +84,7 @@ impl LocalRateLimits {
         let now = Instant::now();
         let mut keys = self.lock();
         let key = self.key(&mut keys, key, now);
-        key.grant(now, grant.id, grant.tokens, lease);
+        key.grant(now, grant.id, grant.tokens, lease, GrantedBy::SomebodyElse);
     }
 
     /// [`LocalRateLimits::adopt`] if there is room for it. Answers whether there was.
@@ -93,7 +95,7 @@ impl LocalRateLimits {
         let room = key.room(now, grant.tokens, instances);
         let is_there = matches!(room, Room::There(_));
         if is_there {
-            key.grant(now, grant.id, grant.tokens, lease);
+            key.grant(now, grant.id, grant.tokens, lease, GrantedBy::SomebodyElse);
         }
         is_there
     }
@@ -143,8 +145,15 @@ impl LocalRateLimits {
             provider: limited.provider.clone(),
             tokens: key.holding(wanted.tokens),
         };
-        key.grant(now, grant.id, grant.tokens, wanted.lease);
+        key.grant(now, grant.id, grant.tokens, wanted.lease, GrantedBy::Us);
         Admission::Granted(grant)
+    }
+
+    /// Whether this is a call under way that was granted here, and not adopted.
+    pub fn has_granted(&self, grant: &Grant) -> bool {
+        let keys = self.lock();
+        let granted_by = keys.get(&grant.key_name).and_then(|key| key.granted_by(grant.id));
+        granted_by == Some(GrantedBy::Us)
     }
 
     /// [`RateLimits::answered`], which waits for nothing.

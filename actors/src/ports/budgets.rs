@@ -4,8 +4,8 @@
 //! - A hold is atomic: it is taken whole, or not at all. However many are asked for at once, what an account has used in a period, plus
 //!   what its holds hold, never exceeds its limits and top-ups.
 //! - A hold counts as long as its run is `running` under the epoch that took it, and until it is charged or released. What becomes of a
-//!   run, no hold outlives it. A hold for a run that is not `running` under this epoch is `Fenced`. A run that is not there yet may be
-//!   written at this moment, beside its first call: its holds count as well, for a minute if it never comes. The same hold twice is one.
+//!   run, no hold outlives it. Who asks for a run that is not `running` under this epoch is answered `Fenced`. The same hold
+//!   twice is one.
 //! - A [`Charge`] travels in the commit of its run's step ([`crate::ports::store::RunCommit::charges`]): both are durable, or neither. It
 //!   ends the hold with its id. The same charge twice is one.
 //! - A charge counts in the period of its time, and is in what [`Budgets::usage`] says, for ever.

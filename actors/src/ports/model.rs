@@ -29,6 +29,11 @@ pub trait Model: Send + Sync + 'static {
     /// Checks `model_options` of a run before it is admitted. `Err` has the offending key and a sentence.
     fn check_options(&self, options: &Map<String, Value>) -> Result<(), InvalidOption>;
 
+    /// The options that [`Model::check_options`] may take, for people who look for one.
+    fn option_names(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// True if no real model is asked; every answer says so.
     fn is_simulated(&self) -> bool {
         false

@@ -72,6 +72,13 @@ pub trait Store: Send + Sync + 'static {
     /// Runs of an account, newest first.
     async fn list_runs(&self, query: RunQuery) -> Result<Vec<RunRecord>, StoreError>;
 
+    /// Runs that wait for their account's budget and whose they are, oldest first: at most `limit` of those younger than `after`.
+    async fn runs_waiting_for_budget(
+        &self,
+        after: Option<RunId>,
+        limit: u32,
+    ) -> Result<Vec<(RunId, AccountId)>, StoreError>;
+
     /// A run's items in order, input first: at most `limit` above the place `after` (0-based; `None` from the beginning), each with its place.
     async fn items(&self, run: RunId, after: Option<u32>, limit: u32) -> Result<Vec<(u32, Item)>, StoreError>;
 

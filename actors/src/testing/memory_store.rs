@@ -246,6 +246,14 @@ impl Store for MemoryStore {
         events_only()
     }
 
+    async fn runs_waiting_for_budget(
+        &self,
+        _after: Option<RunId>,
+        _limit: u32,
+    ) -> Result<Vec<(RunId, AccountId)>, StoreError> {
+        events_only()
+    }
+
     async fn items(&self, _run: RunId, _after: Option<u32>, _limit: u32) -> Result<Vec<(u32, Item)>, StoreError> {
         events_only()
     }

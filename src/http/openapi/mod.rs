@@ -5,6 +5,8 @@
 
 #[expect(dead_code, reason = "these types exist for their schemas only")]
 mod event_schemas;
+#[expect(dead_code, reason = "these types exist for their schemas only")]
+mod model_schemas;
 mod operation;
 mod page;
 mod paths;
@@ -14,6 +16,8 @@ mod request_schemas;
 mod run_schemas;
 #[expect(dead_code, reason = "these types exist for their schemas only")]
 mod server_schemas;
+#[expect(dead_code, reason = "these types exist for their schemas only")]
+mod usage_schemas;
 
 use std::sync::LazyLock;
 
@@ -66,10 +70,14 @@ async fn get_document() -> Result<HttpResponse, ApiError> {
     run_schemas::ErrorAnswer,
     run_schemas::ErrorCodeName,
     event_schemas::EventPage,
+    model_schemas::Models,
+    model_schemas::ModelKeys,
+    model_schemas::Budget,
     server_schemas::Capacity,
     server_schemas::Cluster,
     server_schemas::Health,
     server_schemas::ReadinessAnswer,
+    usage_schemas::AccountUsage,
 )))]
 struct Schemas;
 

@@ -8,6 +8,7 @@ use utoipa::openapi::tag::{Tag, TagBuilder};
 use utoipa::openapi::{Required, ResponseBuilder};
 
 use super::event_schemas::EventPage;
+use super::model_schemas::{Budget, ModelKeys, Models};
 use super::operation::{
     api_operation, count, error_response, header_of, json_of, json_response, open_operation, query_of, query_text,
     request_header, run_id, text,
@@ -15,9 +16,12 @@ use super::operation::{
 use super::request_schemas::RunRequest;
 use super::run_schemas::{ItemPage, Run, RunPage, RunState};
 use super::server_schemas::{Capacity, Cluster, Health, ReadinessAnswer};
+use super::usage_schemas::AccountUsage;
 use crate::http::error::ErrorCode;
 
 const RUNS: &str = "runs";
+const USAGE: &str = "usage";
+const MODELS: &str = "models";
 const SERVER: &str = "server";
 
 const LIMIT: &str = "Entries of the page; within `server.page_maximum`";
@@ -28,6 +32,8 @@ pub(super) fn tags() -> Vec<Tag> {
     let tag = |name: &str, description: &str| TagBuilder::new().name(name).description(Some(description)).build();
     vec![
         tag(RUNS, "Start runs, watch them, read them, end them"),
+        tag(USAGE, "What accounts have used"),
+        tag(MODELS, "Which models there are, and what they may use"),
         tag(SERVER, "How the server is"),
     ]
 }
@@ -46,6 +52,10 @@ pub(super) fn paths() -> Paths {
             "/api/v1/runs/{id}/cancel",
             PathItem::new(HttpMethod::Post, cancel_run().build()),
         )
+        .path("/api/v1/models", get(get_models()))
+        .path("/api/v1/models/keys", get(get_model_keys()))
+        .path("/api/v1/budget", get(get_budget()))
+        .path("/api/v1/usage", get(get_usage()))
         .path("/api/v1/capacity", get(get_capacity()))
         .path("/api/v1/cluster", get(get_cluster()))
         .path("/healthz", get(healthz()))
@@ -198,6 +208,38 @@ fn cancel_run() -> OperationBuilder {
             "200",
             json_response::<Run>("The run, ended. One that had ended before is shown as it is"),
         )
+}
+
+fn get_usage() -> OperationBuilder {
+    let summary = "Shows what the account has used";
+    let groups = "`day`, `model`, `provider`, or some of them with commas between; `day,model` if nothing is said";
+    api_operation("getUsage", USAGE, summary, &[])
+        .parameter(query_text(
+            "from",
+            "The first day, in UTC; the first of the month that `to` is in if nothing is said",
+        ))
+        .parameter(query_text(
+            "to",
+            "The last day, at most 365 days later; today if nothing is said",
+        ))
+        .parameter(query_text("group_by", groups))
+        .response("200", json_response::<AccountUsage>("Sums, and the sum of all"))
+}
+
+fn get_models() -> OperationBuilder {
+    let summary = "Lists the models that a run may name, and who answers them";
+    api_operation("listModels", MODELS, summary, &[]).response("200", json_response::<Models>("All models"))
+}
+
+fn get_model_keys() -> OperationBuilder {
+    let summary =
+        "Shows how things stand with the providers' keys: what they allow, what is used of it, which are set aside";
+    api_operation("getModelKeys", MODELS, summary, &[]).response("200", json_response::<ModelKeys>("All keys"))
+}
+
+fn get_budget() -> OperationBuilder {
+    let summary = "Shows what the account's model calls may use, have used and have left";
+    api_operation("getBudget", MODELS, summary, &[]).response("200", json_response::<Budget>("The account's budget"))
 }
 
 fn get_capacity() -> OperationBuilder {

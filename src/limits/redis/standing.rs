@@ -136,6 +136,12 @@ impl Standing {
         self.lock().young_until.insert(provider.clone(), until);
     }
 
+    /// Whether it is known that Redis has not counted for a whole window, and so this instance decides too.
+    pub(super) fn knows_young(&self, provider: &Arc<str>) -> bool {
+        let until = self.lock().young_until.get(provider).copied();
+        until.is_some_and(|until| until > Instant::now())
+    }
+
     /// Redis does not answer.
     pub(super) fn lost(&self, reason: &str) {
         if std::mem::replace(&mut self.lock().is_away, true) {

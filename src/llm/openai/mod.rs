@@ -90,6 +90,10 @@ impl Model for OpenAiModel {
         self.upstream.call(body, caller, ChunkFold::default()).await
     }
 
+    fn option_names(&self) -> &'static [&'static str] {
+        &PASSED_ON
+    }
+
     fn check_options(&self, options: &Map<String, Value>) -> Result<(), InvalidOption> {
         refuse_unknown(options, &PASSED_ON)
     }

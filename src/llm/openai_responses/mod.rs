@@ -82,6 +82,10 @@ impl Model for OpenAiResponsesModel {
         self.upstream.call(body, caller, ResponseFold::default()).await
     }
 
+    fn option_names(&self) -> &'static [&'static str] {
+        &TAKEN
+    }
+
     fn check_options(&self, options: &Map<String, Value>) -> Result<(), InvalidOption> {
         refuse_unknown(options, &TAKEN)?;
         OptionsInUse::of(options).map(drop)

@@ -69,6 +69,10 @@ impl Model for SimulatedModel {
         Ok(ModelAnswer::unlimited(pieces.boxed()))
     }
 
+    fn option_names(&self) -> &'static [&'static str] {
+        &super::openai::PASSED_ON
+    }
+
     fn check_options(&self, options: &Map<String, Value>) -> Result<(), InvalidOption> {
         if let Some(key) = options
             .keys()

@@ -9,10 +9,11 @@ use super::tables::COPIED;
 use super::target::{Target, target_error};
 
 const SERVED_BY: &str = "SELECT name FROM instances WHERE lease_until > clock_timestamp() ORDER BY id LIMIT 1";
-const IS_NOT_EMPTY: [(&str, &str); 3] = [
+const IS_NOT_EMPTY: [(&str, &str); 4] = [
     ("runs", "SELECT EXISTS (SELECT 1 FROM runs)"),
     ("keys", "SELECT EXISTS (SELECT 1 FROM api_keys)"),
     ("accounts", "SELECT EXISTS (SELECT 1 FROM accounts)"),
+    ("top-ups", "SELECT EXISTS (SELECT 1 FROM budget_top_ups)"),
 ];
 const EARLIER_ATTEMPT: &str = "SELECT source, source_state, state, \
      (extract(epoch FROM COALESCE(ended_at, started_at)) * 1000000)::bigint AS at FROM store_migration";

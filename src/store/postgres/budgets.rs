@@ -23,11 +23,9 @@ use super::rows::{self, IdBytes, signed};
 use crate::store::activity::Activity;
 use crate::store::budget_statements::{
     ADD_TOP_UP, BEGIN_FOLDING, END_FOLDING, FORGET_ARCHIVED, IS_HELD, RELEASE, TAKE_HOLD, TO_FOLD, count_top_up,
-    fold_into_budget, fold_into_days, is_live, standing_in_days, standing_since_ever, usage,
+    fold_into_budget, fold_into_days, select_dead_holds, standing_in_days, standing_since_ever, usage,
 };
-use crate::store::budgets::{
-    FOLDED_AT_ONCE, NO_HOLD, Standing, amount_values, day_number, days_of, unknown_after, usage_rows,
-};
+use crate::store::budgets::{FOLDED_AT_ONCE, NO_HOLD, Standing, amount_values, day_number, days_of, usage_rows};
 
 macro_rules! capped_sum {
     ($value:literal) => {
@@ -45,8 +43,8 @@ macro_rules! capped {
     };
 }
 
-const STANDING_IN_DAYS: &str = standing_in_days!(capped_sum);
-const STANDING_SINCE_EVER: &str = standing_since_ever!(capped_sum);
+pub(super) const STANDING_IN_DAYS: &str = standing_in_days!(capped_sum);
+pub(super) const STANDING_SINCE_EVER: &str = standing_since_ever!(capped_sum);
 const COUNT_TOP_UP: &str = count_top_up!(capped);
 const FOLD_INTO_DAYS: &str = fold_into_days!(capped_sum, capped);
 const FOLD_INTO_BUDGET: &str = fold_into_budget!(capped_sum, capped);
@@ -58,10 +56,9 @@ const ADD_BUDGET: &str = "INSERT INTO budgets (account) VALUES ($1) ON CONFLICT 
 
 /// A hold that a commit ends or its call releases at this moment is passed over.
 const FORGET_DEAD_HOLDS: &str = concat!(
-    "DELETE FROM budget_holds WHERE id IN \
-     (SELECT budget_holds.id FROM budget_holds LEFT JOIN runs ON runs.id = budget_holds.run_id WHERE NOT ",
-    is_live!("$1"),
-    " LIMIT $2 FOR UPDATE OF budget_holds SKIP LOCKED)"
+    "DELETE FROM budget_holds WHERE id IN (",
+    select_dead_holds!(),
+    " LIMIT $1 FOR UPDATE OF budget_holds SKIP LOCKED)"
 );
 
 /// So many accounts' holds at once, at most.
@@ -182,10 +179,7 @@ impl Counted<'_> {
 fn standing(account: &AccountId, but_for: ModelCallId, period: BudgetPeriod, at: Timestamp) -> Statement<'_> {
     let days = days_of(period, at);
     let text = days.map_or(STANDING_SINCE_EVER, |_| STANDING_IN_DAYS);
-    let statement = sqlx::query(text)
-        .bind(account.as_str())
-        .bind(but_for.id_bytes())
-        .bind(unknown_after(Timestamp::now()));
+    let statement = sqlx::query(text).bind(account.as_str()).bind(but_for.id_bytes());
     match days {
         None => statement,
         Some((first, last)) => statement.bind(first).bind(last),
@@ -259,9 +253,7 @@ impl Budgets for PostgresStore {
     /// In transactions of one account each: after an error, some are folded. Forgets holds that do not count any more as well.
     async fn fold_charges(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
         self.activity.count_statements(1);
-        let forget = sqlx::query(FORGET_DEAD_HOLDS)
-            .bind(unknown_after(Timestamp::now()))
-            .bind(i64::from(FOLDED_AT_ONCE));
+        let forget = sqlx::query(FORGET_DEAD_HOLDS).bind(i64::from(FOLDED_AT_ONCE));
         self.readers.pool().execute(forget).await?;
         let mut folded = 0;
         while folded < u64::from(limit) {

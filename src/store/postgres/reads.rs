@@ -47,6 +47,10 @@ macro_rules! list_runs {
     };
 }
 
+/// The condition of its index, word for word.
+pub(super) const WAITING_FOR_BUDGET: &str = "SELECT id, account FROM runs WHERE state = 'waiting' AND waiting = '\"budget\"' \
+                                  AND id > $1 ORDER BY id LIMIT $2";
+
 const ITEMS: &str =
     "SELECT position, content FROM items WHERE run_id = $1 AND position > $2 ORDER BY position LIMIT $3";
 
@@ -130,6 +134,21 @@ impl Readers {
             .bind(before.id_bytes())
             .bind(i64::from(query.limit));
         self.rows(statement).await?.iter().map(rows::run_record).collect()
+    }
+
+    pub(super) async fn runs_waiting_for_budget(
+        &self,
+        after: Option<RunId>,
+        limit: u32,
+    ) -> Result<Vec<(RunId, AccountId)>, StoreError> {
+        // Below every id there is.
+        let after = after.unwrap_or(RunId::from_uuid(Uuid::nil()));
+        let statement = sqlx::query(WAITING_FOR_BUDGET)
+            .bind(after.id_bytes())
+            .bind(i64::from(limit));
+        let found = self.rows(statement).await?;
+        let runs = found.iter().map(|row| Ok((rows::run_id(row)?, rows::account(row)?)));
+        runs.collect()
     }
 
     pub(super) async fn items(

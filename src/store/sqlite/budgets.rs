@@ -14,10 +14,10 @@ use super::transaction::{Statement, WriteFailure, WriteTransaction};
 use super::writer::Write;
 use crate::store::budget_statements::{
     ADD_TOP_UP, BEGIN_FOLDING, END_FOLDING, FORGET_ARCHIVED, IS_HELD, RELEASE, TAKE_HOLD, TO_FOLD, count_top_up,
-    fold_into_budget, fold_into_days, is_live, standing_in_days, standing_since_ever, usage,
+    fold_into_budget, fold_into_days, select_dead_holds, standing_in_days, standing_since_ever, usage,
 };
 use crate::store::budgets::{
-    FOLDED_AT_ONCE, NO_HOLD, Standing, amount_values, charge_values, day_number, days_of, unknown_after, usage_rows,
+    FOLDED_AT_ONCE, NO_HOLD, Standing, amount_values, charge_values, day_number, days_of, usage_rows,
 };
 
 /// `sum` fails beyond 64 bits, `total` is a float.
@@ -33,8 +33,8 @@ macro_rules! capped {
     };
 }
 
-const STANDING_IN_DAYS: &str = standing_in_days!(capped_sum);
-const STANDING_SINCE_EVER: &str = standing_since_ever!(capped_sum);
+pub(super) const STANDING_IN_DAYS: &str = standing_in_days!(capped_sum);
+pub(super) const STANDING_SINCE_EVER: &str = standing_since_ever!(capped_sum);
 const COUNT_TOP_UP: &str = count_top_up!(capped);
 const FOLD_INTO_DAYS: &str = fold_into_days!(capped_sum, capped);
 const FOLD_INTO_BUDGET: &str = fold_into_budget!(capped_sum, capped);
@@ -49,10 +49,9 @@ const CHARGE: &str = "\
     DELETE FROM budget_holds WHERE id = ?";
 
 const FORGET_DEAD_HOLDS: &str = concat!(
-    "DELETE FROM budget_holds WHERE id IN \
-     (SELECT budget_holds.id FROM budget_holds LEFT JOIN runs ON runs.id = budget_holds.run_id WHERE NOT ",
-    is_live!("$1"),
-    " LIMIT $2)"
+    "DELETE FROM budget_holds WHERE id IN (",
+    select_dead_holds!(),
+    " LIMIT $1)"
 );
 
 /// What a model call used, and the end of its hold; once, however often it comes.
@@ -79,10 +78,7 @@ pub(super) async fn charge(
 fn standing(account: &AccountId, but_for: ModelCallId, period: BudgetPeriod, at: Timestamp) -> Statement<'_> {
     let days = days_of(period, at);
     let text = days.map_or(STANDING_SINCE_EVER, |_| STANDING_IN_DAYS);
-    let statement = sqlx::query(text)
-        .bind(account.as_str())
-        .bind(but_for.id_bytes())
-        .bind(unknown_after(Timestamp::now()));
+    let statement = sqlx::query(text).bind(account.as_str()).bind(but_for.id_bytes());
     match days {
         None => statement,
         Some((first, last)) => statement.bind(first).bind(last),
@@ -208,9 +204,7 @@ impl Write for ForgetDeadHolds {
     type Answer = u64;
 
     async fn apply(&self, transaction: &mut WriteTransaction<'_>) -> Result<u64, WriteFailure> {
-        let forget = sqlx::query(FORGET_DEAD_HOLDS)
-            .bind(unknown_after(Timestamp::now()))
-            .bind(self.limit);
+        let forget = sqlx::query(FORGET_DEAD_HOLDS).bind(self.limit);
         Ok(transaction.execute(forget).await?)
     }
 }

@@ -179,6 +179,14 @@ impl Store for SqliteStore {
         self.readers.list_runs(&query).await
     }
 
+    async fn runs_waiting_for_budget(
+        &self,
+        after: Option<RunId>,
+        limit: u32,
+    ) -> Result<Vec<(RunId, AccountId)>, StoreError> {
+        self.readers.runs_waiting_for_budget(after, limit).await
+    }
+
     async fn items(&self, run: RunId, after: Option<u32>, limit: u32) -> Result<Vec<(u32, Item)>, StoreError> {
         self.readers.items(run, after, limit).await
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use callboard_actors::encoding::EncodedEvents;
-use callboard_actors::ids::RunId;
+use callboard_actors::ids::{AccountId, RunId};
 use callboard_actors::item::Item;
 use callboard_actors::ports::StoreError;
 use callboard_actors::ports::store::{KeyRecord, RunQuery, RunRecord};
@@ -36,6 +36,10 @@ macro_rules! list_runs {
         )
     };
 }
+
+/// The condition of its index, word for word.
+pub(super) const WAITING_FOR_BUDGET: &str = "SELECT id, account FROM runs WHERE state = 'waiting' AND waiting = '\"budget\"' \
+                                  AND id > ? ORDER BY id LIMIT ?";
 
 const ITEMS: &str = "SELECT position, content FROM items WHERE run_id = ? AND position > ? ORDER BY position LIMIT ?";
 
@@ -106,6 +110,19 @@ impl Readers {
             .bind(before.id_bytes())
             .bind(query.limit);
         self.rows(statement).await?.iter().map(rows::run_record).collect()
+    }
+
+    pub(super) async fn runs_waiting_for_budget(
+        &self,
+        after: Option<RunId>,
+        limit: u32,
+    ) -> Result<Vec<(RunId, AccountId)>, StoreError> {
+        // Below every id there is.
+        let after = after.unwrap_or(RunId::from_uuid(Uuid::nil()));
+        let statement = sqlx::query(WAITING_FOR_BUDGET).bind(after.id_bytes()).bind(limit);
+        let found = self.rows(statement).await?;
+        let runs = found.iter().map(|row| Ok((rows::run_id(row)?, rows::account(row)?)));
+        runs.collect()
     }
 
     pub(super) async fn items(

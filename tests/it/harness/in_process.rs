@@ -18,7 +18,7 @@ use callboard_actors::ledger::TierQuota;
 use callboard_actors::llm::ModelRoute;
 use callboard_actors::ports::event_log::Reach;
 use callboard_actors::ports::store::*;
-use callboard_actors::ports::{EventLog, EventLogError, EventStream, LogHead, Model, StoreError, Tool};
+use callboard_actors::ports::{Budgets, EventLog, EventLogError, EventStream, LogHead, Model, StoreError, Tool};
 use callboard_actors::services::{Durability, RunServices, RunSettings};
 use callboard_actors::spec::{RunLimits, RunSpec};
 use callboard_actors::supervisor::messages::{OnLimit, StartRun};
@@ -73,6 +73,7 @@ struct ScriptedLog {
 pub(crate) struct InProcess {
     pub(crate) io: Runtime,
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) budgets: Arc<dyn Budgets>,
     pub(crate) log: Arc<dyn EventLog>,
     _directory: TempDir,
 }
@@ -99,6 +100,7 @@ impl InProcess {
         let handle = io.handle().clone();
         let opened = io.spawn(async move { SqliteStore::open(options, &handle).await });
         let inner = opened.await.expect("no panic").expect("it opens");
+        let budgets = Arc::new(inner.clone());
         let store: Arc<dyn Store> = Arc::new(ScriptedStore {
             inner,
             script: script.clone(),
@@ -108,6 +110,7 @@ impl InProcess {
         Self {
             io,
             store,
+            budgets,
             log,
             _directory: directory,
         }
@@ -344,6 +347,14 @@ impl Store for ScriptedStore {
         self.inner.list_runs(query).await
     }
 
+    async fn runs_waiting_for_budget(
+        &self,
+        after: Option<RunId>,
+        limit: u32,
+    ) -> Result<Vec<(RunId, AccountId)>, StoreError> {
+        self.inner.runs_waiting_for_budget(after, limit).await
+    }
+
     async fn items(&self, run: RunId, after: Option<u32>, limit: u32) -> Result<Vec<(u32, Item)>, StoreError> {
         self.inner.items(run, after, limit).await
     }
@@ -389,7 +400,7 @@ impl Store for ScriptedStore {
     }
 
     fn usage(&self) -> StoreUsage {
-        self.inner.usage()
+        Store::usage(&self.inner)
     }
 }
 

@@ -42,6 +42,7 @@ impl Surface {
         let parts = HttpParts {
             runs,
             store: behind.store.clone(),
+            budgets: behind.budgets.clone(),
             event_log: behind.log.clone(),
             fleet,
             instance: InstanceIdentity {
@@ -54,6 +55,7 @@ impl Surface {
                 Default::default(),
             ),
             model_directory: Default::default(),
+            tier_budgets: Default::default(),
             authenticator: Authenticator::new(behind.store.clone(), io.clone(), LOCAL_TIER),
             rate_limiters: RateLimiters::new(std::iter::empty()),
             capacity: CapacityReport {

@@ -5,8 +5,8 @@ use super::fixtures::{UNLIMITED, amount, new_hold, tokens_limit};
 use crate::error::RunError;
 use crate::ids::InstanceId;
 use crate::ports::StoreError;
-use crate::ports::budgets::{Amount, HoldOutcome};
-use crate::ports::store::{Creation, RunRecord};
+use crate::ports::budgets::Amount;
+use crate::ports::store::RunRecord;
 use crate::run_state::RunState;
 use crate::testing::store_conformance::fixtures::{claimed, created, move_commit, queued, record, starting};
 
@@ -73,31 +73,10 @@ pub async fn a_run_that_does_not_run_gets_no_hold(fresh: &FreshBudgets) {
     fresh.store.commit(leaves).await.expect("waits");
     let running = fresh.running("acme").await;
     let of_another_epoch = RunRecord { epoch: 2, ..running };
-    for run in [&parked, &ended, &waiting, &of_another_epoch] {
+    let unknown = starting("acme", None).record();
+    for run in [&parked, &ended, &waiting, &of_another_epoch, &unknown] {
         let refused = fresh.hold(&new_hold(run, UNLIMITED, 1)).await;
         assert_eq!(refused, Err(StoreError::Fenced), "{} {}", run.state, run.epoch);
     }
     assert_eq!(fresh.balance("acme").await.held, Amount::default());
-}
-
-/// A run's first call is made beside the writing of its row: what it holds counts from the first moment. If the run has to wait after all,
-/// it counts no more.
-pub async fn a_run_may_hold_while_it_is_written(fresh: &FreshBudgets) {
-    for (may_start, account_name) in [(true, "starts"), (false, "waits")] {
-        let run = match may_start {
-            true => starting(account_name, None),
-            false => queued(account_name),
-        };
-        let to_come = RunRecord {
-            epoch: 1,
-            ..run.record()
-        };
-        fresh.held(&new_hold(&to_come, tokens_limit(10), 6)).await;
-        assert_eq!(fresh.balance(account_name).await.held, amount(6));
-        let refused = fresh.hold(&new_hold(&to_come, tokens_limit(10), 5)).await;
-        assert!(matches!(refused, Ok(HoldOutcome::Exhausted { .. })), "{refused:?}");
-        assert_eq!(fresh.store.create_run(run).await, Ok(Creation::Created));
-        let held = if may_start { amount(6) } else { Amount::default() };
-        assert_eq!(fresh.balance(account_name).await.held, held);
-    }
 }

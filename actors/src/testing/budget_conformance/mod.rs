@@ -58,7 +58,6 @@ macro_rules! budget_conformance {
             ending::holds_end_when_their_run_waits_or_is_handed_over,
             ending::holds_end_when_their_run_is_taken_over,
             ending::a_run_that_does_not_run_gets_no_hold,
-            ending::a_run_may_hold_while_it_is_written,
             charging::a_charge_ends_its_hold_and_is_used,
             charging::a_charge_without_a_hold_counts,
             charging::a_refused_step_charges_nothing,

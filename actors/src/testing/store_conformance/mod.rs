@@ -21,6 +21,7 @@ pub mod parked;
 pub mod reading;
 pub mod recovery;
 pub mod repeating;
+pub mod waiting_for_budget;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -83,6 +84,8 @@ macro_rules! store_conformance {
             parked::an_update_and_a_claim_never_both_win,
             parked::many_cancels_are_one_ending,
             parked::an_abandoned_run_fails_once,
+            waiting_for_budget::runs_that_wait_for_their_budget_are_listed_oldest_first,
+            waiting_for_budget::a_run_that_waited_for_its_budget_goes_on,
             reading::events_come_in_whole_batches_and_are_cut_at_the_front,
             reading::event_pages_join_without_a_gap,
             reading::items_come_in_pages,

@@ -46,8 +46,8 @@ async fn ends_of_calls_are_told_when_redis_is_back() {
     until_under_way(&other, 0).await;
 }
 
-/// Nobody will use it, so it is taken back.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+/// Nobody will use it, so it is taken back. (On one thread, so that no answer comes while it is asked.)
+#[tokio::test]
 async fn what_nobody_waits_for_is_taken_back() {
     let limits: Arc<dyn RateLimits> = open(&options(test_server::single()), 1);
     until_shared(&limits).await;

@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 use super::*;
 
 /// Tables of the source that are not moved.
-const LEFT_BEHIND: [&str; 2] = [
+const LEFT_BEHIND: [&str; 3] = [
     // What the migrations of each database are.
     "_sqlx_migrations",
     // Where SQLite's trial writes go.
     "pings",
+    // Their runs are taken over, and end them so.
+    "budget_holds",
 ];
 
 /// Columns that only the target has: what it makes of them by itself.
@@ -26,7 +28,8 @@ const OWN_OF_TARGET: [&str; 6] = [
     "runs.cancel_requested",
 ];
 
-const OWN_TABLES_OF_TARGET: [&str; 5] = [
+const OWN_TABLES_OF_TARGET: [&str; 6] = [
+    "budget_holds",
     "instances",
     "tiers",
     "writer_lanes",

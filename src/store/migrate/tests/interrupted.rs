@@ -84,9 +84,9 @@ async fn an_attempt_goes_on_behind_what_is_copied() {
     // The second batch was on its way, and may have arrived.
     let items = copied.iter().find(|(table, _)| *table == "items");
     assert!(items.is_none_or(|(_, rows)| *rows == 110), "{copied:?}");
-    assert_eq!(copied.last(), Some(&("event_batches", 5_110)));
-    let begun = ["items", "event_batches"];
-    assert!(copied.iter().all(|(table, _)| begun.contains(table)), "{copied:?}");
+    assert!(copied.contains(&("event_batches", 5_110)), "{copied:?}");
+    let done = ["accounts", "api_keys", "runs", "run_specs"];
+    assert!(copied.iter().all(|(table, _)| !done.contains(table)), "{copied:?}");
 }
 
 #[tokio::test]
@@ -171,7 +171,7 @@ async fn rows_that_are_missing_and_rows_too_many_are_found() {
             _directory: tempfile::tempdir().expect("a directory"),
         };
         // When the last table has been copied; the places in line are set after that.
-        assert!(cut_off(&site, 7).await);
+        assert!(cut_off(&site, 11).await);
         site.write_to_target(change).await;
         // What is behind the last key is copied again, so that what is missing there would not be.
         site.write_to_target("UPDATE store_migration SET started_at = started_at")

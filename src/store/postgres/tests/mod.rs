@@ -4,8 +4,10 @@ mod archive;
 mod budget_conformance;
 mod conformance;
 mod fleet_conformance;
+mod holds;
 mod instances;
 mod long_queue;
+mod plan;
 mod queue_plan;
 
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};

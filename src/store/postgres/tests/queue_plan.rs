@@ -3,76 +3,25 @@
 use callboard_actors::ports::Fleet;
 use callboard_actors::ports::fleet::{ClaimNext, NewInstance};
 use callboard_actors::time::Timestamp;
-use serde_json::Value;
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{Connection, PgConnection};
 
 use super::super::fleet::claims::{ACCOUNTS_IN_TURN, FIRST_IN_LINE, LOCK_FREE_ACCOUNTS};
 use super::long_queue;
+use super::plan::{Plan, number};
 
 /// Runs that are claimed.
 const LIMIT: u64 = 16;
 
-/// What the server did for a statement.
-struct Plan {
-    text: String,
-    root: Value,
-}
-
-impl Plan {
-    /// Runs the statement, as if it had been prepared and run often (`generic`) or with these very arguments in mind.
-    async fn of(connection: &mut PgConnection, statement: &str, arguments: &str, generic: bool) -> Self {
-        let mode = if generic {
-            "force_generic_plan"
-        } else {
-            "force_custom_plan"
-        };
-        let script = format!("DEALLOCATE ALL; SET plan_cache_mode = {mode}; PREPARE claiming AS {statement}");
-        sqlx::raw_sql(AssertSqlSafe(script))
-            .execute(&mut *connection)
-            .await
-            .expect("prepares");
-        let explain = format!("EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) EXECUTE claiming ({arguments})");
-        let row = sqlx::raw_sql(AssertSqlSafe(explain))
-            .fetch_one(&mut *connection)
-            .await
-            .expect("explains");
-        let mut plans: Value = sqlx::Row::get(&row, 0);
-        Self {
-            text: format!("{statement}\n{plans:#}"),
-            root: plans[0]["Plan"].take(),
-        }
+/// No node reads one of these tables from end to end, and none, a sort say, has more rows in hand than a few for each run that is
+/// claimed.
+fn assert_bounded(plan: &Plan, long_tables: &[&str]) {
+    for node in plan.nodes() {
+        let table = node["Relation Name"].as_str().unwrap_or("");
+        let is_whole = node["Node Type"] == "Seq Scan" && long_tables.contains(&table);
+        assert!(!is_whole, "{}", plan.text);
+        let rows = number(node, "Actual Rows") + number(node, "Rows Removed by Filter");
+        assert!(rows * number(node, "Actual Loops") <= 4 * LIMIT, "{}", plan.text);
     }
-
-    /// Pages looked at, in memory or on disk.
-    fn pages(&self) -> u64 {
-        number(&self.root, "Shared Hit Blocks") + number(&self.root, "Shared Read Blocks")
-    }
-
-    fn nodes(&self) -> Vec<&Value> {
-        let mut nodes = vec![&self.root];
-        let mut next = 0;
-        while let Some(node) = nodes.get(next) {
-            nodes.extend(node["Plans"].as_array().into_iter().flatten());
-            next += 1;
-        }
-        nodes
-    }
-
-    /// No node reads one of these tables from end to end, and none, a sort say, has more rows in hand than a few for each run that is
-    /// claimed.
-    fn assert_bounded(&self, long_tables: &[&str]) {
-        for node in self.nodes() {
-            let table = node["Relation Name"].as_str().unwrap_or("");
-            let is_whole = node["Node Type"] == "Seq Scan" && long_tables.contains(&table);
-            assert!(!is_whole, "{}", self.text);
-            let rows = number(node, "Actual Rows") + number(node, "Rows Removed by Filter");
-            assert!(rows * number(node, "Actual Loops") <= 4 * LIMIT, "{}", self.text);
-        }
-    }
-}
-
-fn number(node: &Value, key: &str) -> u64 {
-    node[key].as_f64().unwrap_or(0.0) as u64
 }
 
 /// Pages that each statement of a claim looks at, both ways of planning, in a queue of so many accounts with so many runs each.
@@ -104,7 +53,7 @@ async fn pages_of_a_claim(accounts: i64, runs_of_each: i64) -> Vec<u64> {
         for generic in [false, true] {
             let plan = Plan::of(&mut connection, statement, &arguments, generic).await;
             if !long_tables.is_empty() {
-                plan.assert_bounded(&long_tables);
+                assert_bounded(&plan, &long_tables);
             }
             pages.push(plan.pages());
         }

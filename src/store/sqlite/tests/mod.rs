@@ -5,6 +5,7 @@ mod budget;
 mod budget_conformance;
 mod conformance;
 mod files;
+mod holds;
 mod resilience;
 
 use std::path::Path;
