@@ -12,8 +12,6 @@ use super::windows::KeyUse;
 
 /// Between two looks at what is used.
 const STEP_US: i64 = 250_000;
-/// A call that waits for longer than this waits for room, not for its turn to be sent.
-const REAL_WAIT_US: i64 = 1_000_000;
 
 /// What came of a trial.
 pub(crate) struct Report {
@@ -70,18 +68,10 @@ impl Report {
         ended.max().unwrap_or(self.course.began_us)
     }
 
-    /// From when the first call had to wait for room until the last had it.
-    pub(crate) fn saturated_us(&self) -> (i64, i64) {
-        let real = || self.waits.all.iter().filter(|wait| wait.length_us() >= REAL_WAIT_US);
-        let from = real().map(|wait| wait.from_us).min();
-        let until = real().map(|wait| wait.until_us).max();
-        (from.unwrap_or_default(), until.unwrap_or_default())
-    }
-
     /// Looks at each key, while calls wait and nothing keeps it from being used: what part of its scarcer limit is used on the average.
     /// `None`: there was no such moment.
     fn share_of(&self, uses: &[KeyUse]) -> Option<f64> {
-        let (from, until) = self.saturated_us();
+        let (from, until) = self.waits.saturated_us();
         let (mut sum, mut looks) = (0.0, 0_u32);
         let mut at_us = from;
         while at_us < until {

@@ -21,11 +21,39 @@ impl Wait {
     }
 }
 
+/// A call that waits for longer than this waits for room, not for its turn to be sent.
+const REAL_WAIT_US: i64 = 1_000_000;
+
 /// All calls that waited, however short.
 pub(crate) struct Waits {
-    pub(super) all: Vec<Wait>,
-    /// For each account when its waits began and ended, each in the order of time.
-    begun_and_ended: Vec<(Vec<i64>, Vec<i64>)>,
+    all: Vec<Wait>,
+    /// By account.
+    crowds: Vec<Crowd>,
+    /// By account, those that have waited for longer than [`REAL_WAIT_US`], from then on.
+    real_crowds: Vec<Crowd>,
+}
+
+/// How many wait at any moment.
+struct Crowd {
+    /// When they began, in the order of time.
+    began: Vec<i64>,
+    /// When they ended, in the order of time.
+    ended: Vec<i64>,
+}
+
+impl Crowd {
+    fn of(waits: impl Iterator<Item = (i64, i64)>) -> Self {
+        let (mut began, mut ended): (Vec<i64>, Vec<i64>) = waits.unzip();
+        began.sort_unstable();
+        ended.sort_unstable();
+        Self { began, ended }
+    }
+
+    /// One that is taken at this moment included.
+    fn at(&self, at_us: i64) -> usize {
+        let before = |moments: &[i64]| moments.partition_point(|moment| *moment < at_us);
+        before(&self.began).saturating_sub(before(&self.ended))
+    }
 }
 
 impl Waits {
@@ -54,40 +82,37 @@ impl Waits {
                 }
             }
         }
-        let begun_and_ended = (0..accounts).map(|account| {
-            let of_account = || all.iter().filter(move |wait| wait.account == account);
-            let mut begun: Vec<i64> = of_account().map(|wait| wait.from_us).collect();
-            let mut ended: Vec<i64> = of_account().map(|wait| wait.until_us).collect();
-            begun.sort_unstable();
-            ended.sort_unstable();
-            (begun, ended)
-        });
+        let crowds = |patience: i64| {
+            let real = move |wait: &&Wait| wait.length_us() >= patience;
+            let of = |account: usize| all.iter().filter(move |wait| wait.account == account).filter(real);
+            let crowd = |account| Crowd::of(of(account).map(|wait| (wait.from_us + patience, wait.until_us)));
+            (0..accounts).map(crowd).collect()
+        };
         Self {
-            begun_and_ended: begun_and_ended.collect(),
+            crowds: crowds(0),
+            real_crowds: crowds(REAL_WAIT_US),
             all,
         }
     }
 
-    /// How many calls of an account wait at this moment, one that is taken at this moment included.
-    pub(crate) fn waiting(&self, account: usize, at_us: i64) -> usize {
-        let (begun, ended) = &self.begun_and_ended[account];
-        let before = |moments: &[i64]| moments.partition_point(|moment| *moment < at_us);
-        before(begun).saturating_sub(before(ended))
+    /// From when the first call had to wait for room until the last had it, microseconds since 1970.
+    pub(super) fn saturated_us(&self) -> (i64, i64) {
+        let real = || self.all.iter().filter(|wait| wait.length_us() >= REAL_WAIT_US);
+        let from = real().map(|wait| wait.from_us).min();
+        let until = real().map(|wait| wait.until_us).max();
+        (from.unwrap_or_default(), until.unwrap_or_default())
     }
 
-    /// How many calls wait at this moment.
-    pub(super) fn all_waiting(&self, at_us: i64) -> usize {
-        (0..self.begun_and_ended.len())
-            .map(|account| self.waiting(account, at_us))
-            .sum()
+    /// How many calls of an account wait at this moment.
+    pub(crate) fn waiting(&self, account: usize, at_us: i64) -> usize {
+        self.crowds[account].at(at_us)
     }
 
     /// How many calls of each account were taken while calls of every account waited.
     pub(super) fn taken_while_all_wanted_more(&self) -> Vec<usize> {
-        let accounts = self.begun_and_ended.len();
-        let mut taken = vec![0; accounts];
+        let mut taken = vec![0; self.real_crowds.len()];
         for wait in &self.all {
-            if (0..accounts).all(|account| self.waiting(account, wait.until_us) > 0) {
+            if self.real_crowds.iter().all(|crowd| crowd.at(wait.until_us) > 0) {
                 taken[wait.account] += 1;
             }
         }
