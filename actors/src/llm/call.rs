@@ -12,6 +12,7 @@ use super::estimate::likely_input_tokens;
 use super::flight;
 use super::grant::GrantHold;
 use super::line::{NoRoom, RoomNow};
+use super::place::{Place, first_room};
 use super::progress::{CallFailure, CallInProgress, CallListener, CallWish, ModelProgress};
 use super::route::Target;
 use crate::item::Usage;
@@ -264,51 +265,72 @@ impl ModelCall {
 
     /// The first target with room for the call, or the one that has some first.
     async fn find_room(&self, targets: &[Arc<Target>], failed: &[bool]) -> Result<Room, CallFailure> {
-        let mut shortest: Option<(Duration, usize)> = None;
-        let mut all_refused = true;
+        let (mut full, mut left_alone) = (Vec::new(), Vec::new());
         for (index, target) in targets.iter().enumerate() {
-            if failed[index] || !target.provider.circuit.lets_through() {
-                all_refused &= failed[index];
+            if failed[index] {
+                continue;
+            }
+            if !target.provider.circuit.lets_through() {
+                left_alone.push(index);
                 continue;
             }
             match target.line.room_now(&self.wanted(target)).await {
                 RoomNow::Granted(grant) => return Ok(Room { index, grant }),
-                RoomNow::NotBefore(wait) => {
-                    all_refused = false;
+                RoomNow::NotYet => {
                     target.provider.circuit.not_tried();
-                    if shortest.is_none_or(|(known, _)| wait < known) {
-                        shortest = Some((wait, index));
-                    }
+                    full.push(index);
                 }
                 RoomNow::AllKeysRefused => target.provider.circuit.not_tried(),
             }
         }
-        let Some((_, index)) = shortest else {
-            return Err(CallFailure::Model(if all_refused {
+        if full.is_empty() {
+            return Err(CallFailure::Model(if left_alone.is_empty() {
                 keys_refused()
             } else {
                 in_trouble()
             }));
-        };
-        let target = &targets[index];
-        let began = Instant::now();
-        let tell = |notice| self.listener.hear(ModelProgress::Waiting(notice));
-        let room = target
-            .line
-            .room(&self.wish.account, self.wanted(target), self.room_by, tell)
-            .await;
-        metrics::histogram!("callboard_model_wait_seconds", "provider" => target.provider.name.to_string())
-            .record(began.elapsed());
-        match room {
-            Ok(grant) => Ok(Room { index, grant }),
-            Err(NoRoom::LineFull) => Err(CallFailure::Capacity(
-                "as many calls wait for this model as may; try again later",
-            )),
-            Err(NoRoom::Deadline) => Err(CallFailure::Capacity(
-                "the limits of the model's keys left no room for the call in time",
-            )),
-            Err(NoRoom::AllKeysRefused) => Err(CallFailure::Model(keys_refused())),
         }
+        // One that is left alone now may have room before the others have.
+        full.extend(left_alone);
+        self.wait_for_room(targets, full).await
+    }
+
+    /// Waits in the lines of these targets.
+    async fn wait_for_room(&self, targets: &[Arc<Target>], waited_for: Vec<usize>) -> Result<Room, CallFailure> {
+        let began = Instant::now();
+        let mut places: Vec<(usize, Place)> = Vec::new();
+        let mut answer = Err(NoRoom::LineFull);
+        for index in waited_for {
+            let target = &targets[index];
+            // Who stands in a line twice would have two turns.
+            if places
+                .iter()
+                .any(|(other, _)| Arc::ptr_eq(&targets[*other].line, &target.line))
+            {
+                continue;
+            }
+            let (account, wanted) = (&self.wish.account, self.wanted(target));
+            let standing = target
+                .line
+                .stand_in_line(account, &target.provider, wanted, self.room_by);
+            if let Ok(place) = standing {
+                places.push((index, place));
+            }
+        }
+        if !places.is_empty() {
+            let tell = |notice| self.listener.hear(ModelProgress::Waiting(notice));
+            answer = first_room(places, self.room_by, tell).await;
+        }
+        let (index, grant) = answer.map_err(|no_room| match no_room {
+            NoRoom::LineFull => CallFailure::Capacity("as many calls wait for this model as may; try again later"),
+            NoRoom::Deadline => {
+                CallFailure::Capacity("the limits of the model's keys left no room for the call in time")
+            }
+            NoRoom::AllKeysRefused => CallFailure::Model(keys_refused()),
+        })?;
+        let provider = targets[index].provider.name.to_string();
+        metrics::histogram!("callboard_model_wait_seconds", "provider" => provider).record(began.elapsed());
+        Ok(Room { index, grant })
     }
 
     fn wanted(&self, target: &Target) -> Wanted {
