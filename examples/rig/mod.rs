@@ -1,9 +1,9 @@
 //! A fleet on one machine: real servers, the PostgreSQL and the Redis behind them, a network between them that can be cut, and clients
 //! that follow runs across all of it and write down what they saw.
 //!
-//! A module, not an example: `examples/chaos`, `examples/fleet` and `tests/it` include it. What it starts ends with the value that
-//! stands for it, also when that is merely dropped. What does not come about within [`PATIENCE`] is an error that shows what
-//! the processes printed.
+//! A module, not an example: `examples/chaos`, `examples/fleet`, `examples/rate_limits` and `tests/it` include it. What it starts ends
+//! with the value that stands for it, also when that is merely dropped. What does not come about within [`PATIENCE`] is an error that
+//! shows what the processes printed.
 
 #![allow(
     dead_code,

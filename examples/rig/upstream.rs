@@ -1,7 +1,7 @@
 //! `callboard simulate-llm`: a provider in a process of its own, which remembers who called it.
 
 use anyhow::Context;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::binary::{Binary, ServerProcess};
@@ -15,12 +15,25 @@ pub(crate) struct Upstream {
 
 impl Upstream {
     pub(crate) async fn start(binary: &Binary) -> anyhow::Result<Self> {
+        Self::start_as(binary, "").await
+    }
+
+    /// One that keeps to these settings (TOML): keys, limits, troubles.
+    pub(crate) async fn start_as(binary: &Binary, settings: &str) -> anyhow::Result<Self> {
+        const SETTINGS: &str = "simulate.toml";
         let directory = tempfile::tempdir()?;
-        let starting = binary.start("simulate-llm", directory.path(), &[], &["simulate-llm", "--port", "0"]);
+        std::fs::write(directory.path().join(SETTINGS), settings)?;
+        let arguments = ["simulate-llm", "--port", "0", "--settings", SETTINGS];
+        let starting = binary.start("simulate-llm", directory.path(), &[], &arguments);
         Ok(Self {
             server: starting.await?,
             _directory: directory,
         })
+    }
+
+    /// `http://ADDRESS:PORT`.
+    pub(crate) fn url(&self) -> &str {
+        &self.server.url
     }
 
     /// The configuration of servers whose default model asks this provider.
@@ -36,6 +49,20 @@ impl Upstream {
     pub(crate) async fn calls(&self) -> anyhow::Result<Vec<Value>> {
         let journal = self.client()?.get_raw("/journal").await?.success()?;
         Ok(journal["calls"].as_array().context("a journal without calls")?.clone())
+    }
+
+    /// Takes the key that ends in these four characters no more.
+    pub(crate) async fn refuse_key(&self, ending: &str) -> anyhow::Result<()> {
+        let path = format!("/admin/keys/{ending}");
+        let changed = self.client()?.post_raw(&path, &json!({"refused": true})).await?;
+        changed.success()?;
+        Ok(())
+    }
+
+    /// Has these troubles from now on, instead of those it had.
+    pub(crate) async fn set_troubles(&self, troubles: &Value) -> anyhow::Result<()> {
+        self.client()?.post_raw("/admin/troubles", troubles).await?.success()?;
+        Ok(())
     }
 
     /// How many calls are being answered.

@@ -1,4 +1,4 @@
-//! What our charts look like. `examples/fleet` draws with it, too.
+//! What our charts look like. `examples/fleet` and `examples/rate_limits` draw with it, too.
 
 #![allow(dead_code, reason = "each program that includes it uses a part of it")]
 

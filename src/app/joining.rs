@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
@@ -32,6 +33,7 @@ pub(super) async fn join(
     name: String,
     address: SocketAddr,
     shares_events: bool,
+    live_instances: Arc<AtomicU32>,
 ) -> anyhow::Result<Beginning> {
     let limits = config
         .tiers
@@ -67,6 +69,7 @@ pub(super) async fn join(
                     settings,
                     instance,
                     joined_at,
+                    live_instances,
                 }));
             }
             Err(JoinError::MustBeAlone) if began.elapsed() > settings.lease + settings.heartbeat => bail!(

@@ -10,12 +10,14 @@ mod settings;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use callboard_actors::capacity::{MachineSize, RunLimit};
+use callboard_actors::local_limits::{LimitTimes, LocalRateLimits};
 use callboard_actors::ports::fleet::{FleetOverview, Notice};
-use callboard_actors::ports::{Budgets, Fleet, Store, Tool};
+use callboard_actors::ports::{Budgets, Fleet, RateLimits, Store, Tool};
 use callboard_actors::supervisor::SupervisorHandle;
 use callboard_actors::time::Timestamp;
 use futures::StreamExt;
@@ -31,6 +33,7 @@ use crate::app::settings::{
 use crate::auth::{Authenticator, RateLimiters};
 use crate::banner::Banner;
 use crate::blocking::BlockingPool;
+use crate::budget_watch::BudgetWatch;
 use crate::config::{Config, LOCAL_TIER, LogFormat};
 use crate::housekeeping::Housekeeping;
 use crate::http::{self, HttpParts, HttpState, InstanceIdentity};
@@ -92,7 +95,9 @@ where
 /// # Errors
 /// A key is missing or cannot be sent.
 pub fn key_probes(config: &Config, model: Option<&str>) -> anyhow::Result<Vec<KeyProbe>> {
-    Ok(OpenModels::open(config, &parts::rate_limits())?.probes(model))
+    // A try is made whether there is room for it or not.
+    let limits: Arc<dyn RateLimits> = Arc::new(LocalRateLimits::new(LimitTimes::default()));
+    Ok(OpenModels::open(config, &limits)?.probes(model))
 }
 
 /// The instances that share the configured store; `None` if it is one that serves a single server.
@@ -148,7 +153,9 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     }
     let events = Arc::new(OpenEventLog::over(&store, config, &io)?);
     let limit = config.capacity_parameters().concurrent_runs(machine);
-    let models = OpenModels::open(config, &parts::rate_limits())?;
+    let live_instances = Arc::new(AtomicU32::new(1));
+    let rate_limits = parts::open_rate_limits(config, live_instances.clone(), &io)?;
+    let models = OpenModels::open(config, &rate_limits)?;
     let services = run_services(config, &models, &opened, extra, events.log.clone(), io.clone())?;
     let catalog = catalog(&services);
     let asks_nobody = models.routes[&config.runs.default_model].is_simulated();
@@ -160,14 +167,16 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
         let name = name.clone();
         async move {
             match fleet {
-                Some(fleet) => joining::join(fleet, &config, name, address, is_shared).await,
+                Some(fleet) => joining::join(fleet, &config, name, address, is_shared, live_instances).await,
                 None => joining::begin_alone(store).await,
             }
         }
     })
     .await?;
     let settings = supervisor_settings(config, &limit, machine.cpus as usize);
+    let account_budgets = services.account_budgets.clone();
     let supervisor = SupervisorHandle::start_supervisor(services, settings, beginning);
+    let budget_watch = BudgetWatch::start(&store, account_budgets.as_ref(), &supervisor, &io);
     let housekeeping = Housekeeping::start(&store, opened.budgets(), housekeeping_times(config), &io);
     let authenticator = Authenticator::new(store.clone(), io.clone(), LOCAL_TIER);
     if let Some(fleet) = &fleet {
@@ -216,7 +225,7 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     let _ = close_streams.send(true);
     server_handle.stop(true).await;
     serving.await??;
-    drop(housekeeping);
+    drop((housekeeping, budget_watch));
     on(&io, async move {
         opened.close().await;
         Ok(())

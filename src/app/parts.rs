@@ -1,20 +1,23 @@
 //! The adapters that a configuration names: the store, and the log of events over it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use callboard_actors::capacity::MachineSize;
-use callboard_actors::local_limits::{LimitTimes, LocalRateLimits};
+use callboard_actors::local_limits::LocalRateLimits;
 use callboard_actors::ports::{Budgets, EventLog, Fleet, RateLimits, Store};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Handle;
 
 use crate::config::{Config, Synchronous};
+use crate::limits::redis::{RedisLimitsOptions, RedisRateLimits};
+use crate::redis_client::RedisAddress;
 use crate::store::postgres::{PostgresOptions, PostgresStore};
 use crate::store::sqlite::{self, SqliteOptions, SqliteStore};
 use crate::stream::memory::{MemoryEventLog, MemoryLogOptions};
-use crate::stream::redis::{RedisAddress, RedisEventLog, RedisLogOptions};
+use crate::stream::redis::{RedisEventLog, RedisLogOptions};
 
 /// Connections of a command that works beside servers.
 const CONNECTIONS_OF_A_COMMAND: u32 = 4;
@@ -118,11 +121,6 @@ fn postgres_url(config: &Config) -> anyhow::Result<Option<SecretString>> {
         .transpose()
 }
 
-/// Who counts what the keys of providers allow.
-pub(super) fn rate_limits() -> Arc<dyn RateLimits> {
-    Arc::new(LocalRateLimits::new(LimitTimes::default()))
-}
-
 /// A secret that the configuration names the variable of.
 pub(super) fn secret_from_env(key: &str, name: &str) -> anyhow::Result<SecretString> {
     match std::env::var(name) {
@@ -199,6 +197,28 @@ impl OpenEventLog {
             tracing::warn!("the last events did not reach Redis; readers get them from the database");
         }
     }
+}
+
+/// Rate limits of the providers' keys: counted in this process, or in Redis if the configuration names one. `instances` is how many instances
+/// live, which the caller keeps current: while Redis is away each keeps to its share.
+pub(super) fn open_rate_limits(
+    config: &Config,
+    instances: Arc<AtomicU32>,
+    io: &Handle,
+) -> anyhow::Result<Arc<dyn RateLimits>> {
+    let events = &config.events;
+    let Some(variable) = &events.redis_url_env else {
+        return Ok(Arc::new(LocalRateLimits::default()));
+    };
+    let urls = secret_from_env("events.redis_url_env", variable)?;
+    let options = RedisLimitsOptions {
+        ca_file: events.redis_ca_file.clone(),
+        key_prefix: events.redis_key_prefix.clone(),
+        ..RedisLimitsOptions::new(redis_address(&urls, events.redis_cluster), io.clone())
+    };
+    let limits = RedisRateLimits::start(options, instances);
+    let limits = limits.with_context(|| format!("events.redis_url_env ({variable})"))?;
+    Ok(Arc::new(limits))
 }
 
 /// Several URLs, separated by commas, are nodes of a Cluster.

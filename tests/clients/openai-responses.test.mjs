@@ -20,7 +20,7 @@ after(async () => {
   site.remove();
 });
 
-const ask = (simulate, more = {}) => ({ model: 'simulated', input: 'Hello', simulate, ...more });
+const ask = (simulate, more = {}) => ({ model: 'simulated', input: 'Hello', reasoning: { summary: 'auto' }, simulate, ...more });
 
 test('a whole answer', async () => {
   const answer = await client.responses.create(ask({ text: 'one two', cached_input_tokens: 1 }));
@@ -75,9 +75,12 @@ test('parallel function calls and the thought before them are sent back', async 
   await assert.rejects(goOn([{ ...thought, encrypted_content: 'mine' }, ...others], results), OpenAI.BadRequestError);
 });
 
-test('thoughts are not encrypted for those who do not ask', async () => {
-  const answer = await client.responses.create(ask({ reasoning_tokens: 2 }));
-  assert.equal(answer.output[0].encrypted_content, undefined);
+test('thoughts are neither told nor encrypted for those who do not ask', async () => {
+  const asked = ask({ reasoning_tokens: 2 }, { reasoning: {} });
+  for (const answer of [await client.responses.create(asked), await client.responses.stream(asked).finalResponse()]) {
+    const [thought] = answer.output;
+    assert.deepEqual([thought.type, thought.summary, thought.encrypted_content], ['reasoning', [], undefined]);
+  }
 });
 
 test('an answer that is cut is incomplete', async () => {

@@ -99,6 +99,18 @@ fn adapters_know_the_ports_and_not_each_other() {
         ],
     );
     refuse(
+        "src/limits",
+        &[
+            "crate::store",
+            "crate::stream",
+            "crate::llm",
+            "crate::tools",
+            "crate::http",
+            "crate::config",
+            "supervisor",
+        ],
+    );
+    refuse(
         "src/llm",
         &[
             "crate::store",
@@ -131,6 +143,14 @@ fn adapters_know_the_ports_and_not_each_other() {
 }
 
 #[test]
+fn what_reaches_redis_knows_none_of_those_who_use_it() {
+    refuse(
+        "src/redis_client",
+        &["callboard_actors", "crate::stream", "crate::limits", "crate::config"],
+    );
+}
+
+#[test]
 fn the_http_side_names_no_concrete_adapter() {
     refuse(
         "src/http",
@@ -143,6 +163,7 @@ fn the_http_side_names_no_concrete_adapter() {
             "PostgresStore",
             "MemoryEventLog",
             "RedisEventLog",
+            "RedisRateLimits",
         ],
     );
 }
@@ -151,7 +172,7 @@ fn the_http_side_names_no_concrete_adapter() {
 fn only_the_composition_root_puts_adapters_together() {
     let root = |path: &Path| path.display().to_string().contains("src/app/");
     for (path, lines) in sources("src") {
-        let adapter = ["src/store", "src/stream", "src/llm"]
+        let adapter = ["src/store", "src/stream", "src/limits", "src/llm"]
             .iter()
             .any(|folder| path.display().to_string().contains(folder));
         if root(&path) || adapter || is_test(&path) {
@@ -162,6 +183,7 @@ fn only_the_composition_root_puts_adapters_together() {
             "PostgresStore",
             "MemoryEventLog",
             "RedisEventLog",
+            "RedisRateLimits",
             "OpenAiModel",
             "OpenAiResponsesModel",
             "AnthropicModel",

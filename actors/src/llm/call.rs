@@ -12,6 +12,7 @@ use super::estimate::likely_input_tokens;
 use super::flight;
 use super::grant::GrantHold;
 use super::line::{NoRoom, RoomNow};
+use super::place::{Place, first_room};
 use super::progress::{CallFailure, CallInProgress, CallListener, CallWish, ModelProgress};
 use super::route::Target;
 use crate::item::Usage;
@@ -51,6 +52,30 @@ pub(super) struct Answered {
     pub(super) target: Arc<Target>,
     call: Arc<CallInProgress>,
     last_pieces: Vec<ModelDelta>,
+}
+
+/// Why no target has answered this time.
+enum Unanswered {
+    /// One has said so: all may be asked again, if the error is of that kind.
+    ByTarget {
+        error: ModelError,
+        /// What was in the way is the key's, and is seen to by its limits.
+        key_cools: bool,
+    },
+    /// Asking again would not help.
+    ForGood(CallFailure),
+}
+
+impl From<CallFailure> for Unanswered {
+    fn from(failure: CallFailure) -> Self {
+        match failure {
+            CallFailure::Model(error) => Self::ByTarget {
+                error,
+                key_cools: false,
+            },
+            other => Self::ForGood(other),
+        }
+    }
 }
 
 /// A target that has room.
@@ -98,25 +123,20 @@ impl ModelCall {
         self.wish.request.attempt = 0;
         loop {
             attempts.begin();
-            let error = match self.ask_each(&targets).await {
+            let (error, key_cools) = match self.ask_each(&targets).await {
                 Ok(answered) => return Ok(answered),
-                Err(CallFailure::Model(error)) => error,
-                Err(failure) => return Err(failure),
+                Err(Unanswered::ByTarget { error, key_cools }) => (error, key_cools),
+                Err(Unanswered::ForGood(failure)) => return Err(failure),
             };
-            let rate_limited = error.is_rate_limited();
-            // A key that was limited cools down by itself; there may be others.
-            let judged = if rate_limited {
-                ModelError {
-                    retry_after: None,
-                    ..error.clone()
-                }
-            } else {
-                error.clone()
-            };
+            let mut judged = error.clone();
+            if key_cools {
+                // For the key that is. There may be others, and the line knows when it is well again.
+                judged.retry_after = None;
+            }
             let Some(delay) = attempts.next_delay(&judged) else {
                 return Err(CallFailure::Model(error));
             };
-            let delay = if rate_limited { Duration::ZERO } else { delay };
+            let delay = if key_cools { Duration::ZERO } else { delay };
             tracing::debug!(run_id = %self.wish.request.run_id, attempt = self.wish.request.attempt, %error, ?delay, "model call will be made again");
             let attempt = self.wish.request.attempt + 1;
             let retrying = ModelProgress::Retrying { attempt, error, delay };
@@ -126,7 +146,7 @@ impl ModelCall {
     }
 
     /// Asks one target after the other until one answers, or the error is not the target's.
-    async fn ask_each(&mut self, targets: &[Arc<Target>]) -> Result<Answered, CallFailure> {
+    async fn ask_each(&mut self, targets: &[Arc<Target>]) -> Result<Answered, Unanswered> {
         let mut failed = vec![false; targets.len()];
         let mut keys_left: usize = targets.iter().map(|target| target.keys.len()).sum();
         let mut hold = None;
@@ -145,7 +165,8 @@ impl ModelCall {
                 continue;
             }
             if !error.is_upstream_trouble() {
-                return Err(CallFailure::Model(error));
+                let key_cools = error.is_rate_limited() && target.has_keys;
+                return Err(Unanswered::ByTarget { error, key_cools });
             }
             failed[index] = true;
             let may_answer = |index: &usize| {
@@ -153,7 +174,8 @@ impl ModelCall {
                 !failed[*index] && !matches!(circuit, CircuitState::Open(_))
             };
             let Some(next) = (0..targets.len()).find(may_answer) else {
-                return Err(CallFailure::Model(error));
+                let key_cools = false;
+                return Err(Unanswered::ByTarget { error, key_cools });
             };
             let provider = targets[next].provider.name.clone();
             self.listener.hear(ModelProgress::Rerouted { provider, error }).await;
@@ -243,51 +265,72 @@ impl ModelCall {
 
     /// The first target with room for the call, or the one that has some first.
     async fn find_room(&self, targets: &[Arc<Target>], failed: &[bool]) -> Result<Room, CallFailure> {
-        let mut shortest: Option<(Duration, usize)> = None;
-        let mut all_refused = true;
+        let (mut full, mut left_alone) = (Vec::new(), Vec::new());
         for (index, target) in targets.iter().enumerate() {
-            if failed[index] || !target.provider.circuit.lets_through() {
-                all_refused &= failed[index];
+            if failed[index] {
+                continue;
+            }
+            if !target.provider.circuit.lets_through() {
+                left_alone.push(index);
                 continue;
             }
             match target.line.room_now(&self.wanted(target)).await {
                 RoomNow::Granted(grant) => return Ok(Room { index, grant }),
-                RoomNow::NotBefore(wait) => {
-                    all_refused = false;
+                RoomNow::NotYet => {
                     target.provider.circuit.not_tried();
-                    if shortest.is_none_or(|(known, _)| wait < known) {
-                        shortest = Some((wait, index));
-                    }
+                    full.push(index);
                 }
                 RoomNow::AllKeysRefused => target.provider.circuit.not_tried(),
             }
         }
-        let Some((_, index)) = shortest else {
-            return Err(CallFailure::Model(if all_refused {
+        if full.is_empty() {
+            return Err(CallFailure::Model(if left_alone.is_empty() {
                 keys_refused()
             } else {
                 in_trouble()
             }));
-        };
-        let target = &targets[index];
-        let began = Instant::now();
-        let tell = |notice| self.listener.hear(ModelProgress::Waiting(notice));
-        let room = target
-            .line
-            .room(&self.wish.account, self.wanted(target), self.room_by, tell)
-            .await;
-        metrics::histogram!("callboard_model_wait_seconds", "provider" => target.provider.name.to_string())
-            .record(began.elapsed());
-        match room {
-            Ok(grant) => Ok(Room { index, grant }),
-            Err(NoRoom::LineFull) => Err(CallFailure::Capacity(
-                "as many calls wait for this model as may; try again later",
-            )),
-            Err(NoRoom::Deadline) => Err(CallFailure::Capacity(
-                "the limits of the model's keys left no room for the call in time",
-            )),
-            Err(NoRoom::AllKeysRefused) => Err(CallFailure::Model(keys_refused())),
         }
+        // One that is left alone now may have room before the others have.
+        full.extend(left_alone);
+        self.wait_for_room(targets, full).await
+    }
+
+    /// Waits in the lines of these targets.
+    async fn wait_for_room(&self, targets: &[Arc<Target>], waited_for: Vec<usize>) -> Result<Room, CallFailure> {
+        let began = Instant::now();
+        let mut places: Vec<(usize, Place)> = Vec::new();
+        let mut answer = Err(NoRoom::LineFull);
+        for index in waited_for {
+            let target = &targets[index];
+            // Who stands in a line twice would have two turns.
+            if places
+                .iter()
+                .any(|(other, _)| Arc::ptr_eq(&targets[*other].line, &target.line))
+            {
+                continue;
+            }
+            let (account, wanted) = (&self.wish.account, self.wanted(target));
+            let standing = target
+                .line
+                .stand_in_line(account, &target.provider, wanted, self.room_by);
+            if let Ok(place) = standing {
+                places.push((index, place));
+            }
+        }
+        if !places.is_empty() {
+            let tell = |notice| self.listener.hear(ModelProgress::Waiting(notice));
+            answer = first_room(places, self.room_by, tell).await;
+        }
+        let (index, grant) = answer.map_err(|no_room| match no_room {
+            NoRoom::LineFull => CallFailure::Capacity("as many calls wait for this model as may; try again later"),
+            NoRoom::Deadline => {
+                CallFailure::Capacity("the limits of the model's keys left no room for the call in time")
+            }
+            NoRoom::AllKeysRefused => CallFailure::Model(keys_refused()),
+        })?;
+        let provider = targets[index].provider.name.to_string();
+        metrics::histogram!("callboard_model_wait_seconds", "provider" => provider).record(began.elapsed());
+        Ok(Room { index, grant })
     }
 
     fn wanted(&self, target: &Target) -> Wanted {
@@ -305,7 +348,7 @@ impl ModelCall {
 }
 
 fn end_of(error: &ModelError, has_keys: bool, was_shown: bool) -> CallEnd {
-    if error.is_rate_limited() {
+    if error.is_rate_limited() && has_keys {
         return CallEnd::RateLimited {
             retry_after: error.retry_after,
             hints: *error.hints,

@@ -1,16 +1,22 @@
 //! Where model calls wait for room under the limits of their keys: bounded, fair between accounts, each with a deadline.
 //!
 //! One task, the pump, asks the limits for whoever is first; it lives as long as somebody waits. So a line costs its limits one question
-//! at a time, however many wait. Accounts take turns; calls of an account go in the order in which they came.
+//! at a time, however many wait. Accounts take turns; calls of an account go in the order in which they came. While the provider is left
+//! alone nobody goes, and everybody keeps his place.
+//!
+//! A call whose route has several targets has a [`Place`] in the line of each.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
+use super::circuit::CircuitState;
 use super::grant::GrantHold;
+use super::place::Place;
+use super::route::Provider;
 use crate::event::ModelWaitingReason;
 use crate::ids::AccountId;
 use crate::ports::RateLimits;
@@ -18,9 +24,6 @@ use crate::ports::rate_limits::{Admission, Wanted};
 
 /// The longest time between two looks at the limits: another instance may have given back what it did not use.
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
-
-/// A wait that is shorter than this is not worth an event.
-const TELL_AFTER: Duration = Duration::from_millis(250);
 
 /// How much a new interval between two grants counts in their average.
 const PACE_WEIGHT: f64 = 0.1;
@@ -54,6 +57,8 @@ struct State {
 struct Waiting {
     number: u64,
     wanted: Wanted,
+    provider: Arc<Provider>,
+    deadline: Instant,
     reply: oneshot::Sender<Result<GrantHold, NoRoom>>,
 }
 
@@ -80,8 +85,7 @@ pub struct WaitNotice {
 /// What became of a call that does not want to wait.
 pub(super) enum RoomNow {
     Granted(GrantHold),
-    /// Not before so long.
-    NotBefore(Duration),
+    NotYet,
     AllKeysRefused,
 }
 
@@ -103,43 +107,27 @@ impl CallLine {
 
     /// Takes room if there is some that nobody waits for.
     pub(super) async fn room_now(self: &Arc<Self>, wanted: &Wanted) -> RoomNow {
-        if let Some(wait) = self.wait_of_a_newcomer() {
-            return RoomNow::NotBefore(wait);
+        if self.lock().is_pumped {
+            return RoomNow::NotYet;
         }
         match self.limits.admit(wanted).await {
             Admission::Granted(grant) => RoomNow::Granted(GrantHold::new(self.clone(), self.limits.clone(), grant)),
             Admission::NotYet { wait, reason } => {
                 self.lock().head = Some((reason, Instant::now() + wait));
-                RoomNow::NotBefore(wait)
+                RoomNow::NotYet
             }
             Admission::AllKeysRefused => RoomNow::AllKeysRefused,
         }
     }
 
-    /// Waits for room. `tell` is called once, if the wait is worth it.
-    pub(super) async fn room<Telling>(
+    /// Takes a place at the end of the account's line.
+    pub(super) fn stand_in_line(
         self: &Arc<Self>,
         account: &AccountId,
+        provider: &Arc<Provider>,
         wanted: Wanted,
         deadline: Instant,
-        tell: impl FnOnce(WaitNotice) -> Telling,
-    ) -> Result<GrantHold, NoRoom>
-    where
-        Telling: Future<Output = ()>,
-    {
-        let mut place = self.stand_in_line(account, wanted)?;
-        let tell_at = deadline.min(Instant::now() + TELL_AFTER);
-        if let Ok(answer) = timeout_at(tell_at, &mut place.answer).await {
-            return answer.unwrap_or(Err(NoRoom::Deadline));
-        }
-        tell(place.notice()).await;
-        match timeout_at(deadline, &mut place.answer).await {
-            Ok(answer) => answer.unwrap_or(Err(NoRoom::Deadline)),
-            Err(_) => Err(NoRoom::Deadline),
-        }
-    }
-
-    fn stand_in_line(self: &Arc<Self>, account: &AccountId, wanted: Wanted) -> Result<Place, NoRoom> {
+    ) -> Result<Place, NoRoom> {
         let (reply, answer) = oneshot::channel();
         let mut state = self.lock();
         if state.waiting >= self.most_waiting {
@@ -149,19 +137,46 @@ impl CallLine {
         let number = state.next_number;
         state.next_number += 1;
         let line = state.lines.entry(account.clone()).or_default();
-        line.push_back(Waiting { number, wanted, reply });
+        line.push_back(Waiting {
+            number,
+            wanted,
+            provider: provider.clone(),
+            deadline,
+            reply,
+        });
         if line.len() == 1 {
             state.turns.push_back(account.clone());
         }
         if !std::mem::replace(&mut state.is_pumped, true) {
             tokio::spawn(self.clone().pump());
         }
-        Ok(Place {
-            line: self.clone(),
-            account: account.clone(),
-            number,
-            answer,
-        })
+        Ok(Place::new(self.clone(), account.clone(), number, answer))
+    }
+
+    /// What the call with this number is told.
+    pub(super) fn notice(&self, account: &AccountId, number: u64) -> WaitNotice {
+        let state = self.lock();
+        WaitNotice {
+            reason: state.head.map_or(ModelWaitingReason::Line, |(reason, _)| reason),
+            estimate: state.wait_behind(state.ahead_of(account, number)),
+        }
+    }
+
+    /// Takes the call with this number out of the line, if it is still in it.
+    pub(super) fn leave(&self, account: &AccountId, number: u64) {
+        let mut state = self.lock();
+        let Some(line) = state.lines.get_mut(account) else {
+            return;
+        };
+        let Ok(place) = line.binary_search_by_key(&number, |waiting| waiting.number) else {
+            return;
+        };
+        line.remove(place);
+        if line.is_empty() {
+            state.lines.remove(account);
+            state.turns.retain(|other| other != account);
+        }
+        state.waiting -= 1;
     }
 
     /// Asks for whoever is first until nobody waits.
@@ -200,19 +215,39 @@ impl CallLine {
             if first.reply.is_closed() {
                 return;
             }
-            let (wait, reason) = match self.limits.admit(&first.wanted).await {
-                Admission::Granted(grant) => {
-                    self.note_grant();
-                    let hold = GrantHold::new(self.clone(), self.limits.clone(), grant);
-                    // One that left at this moment gives it back by dropping it.
-                    let _ = first.reply.send(Ok(hold));
-                    return;
+            let circuit = &first.provider.circuit;
+            let (wait, reason) = if circuit.lets_through() {
+                match self.limits.admit(&first.wanted).await {
+                    Admission::Granted(grant) => {
+                        self.note_grant();
+                        let hold = GrantHold::new(self.clone(), self.limits.clone(), grant);
+                        if first.reply.send(Ok(hold)).is_err() {
+                            // It left at this moment, and gives back what it was given by dropping it.
+                            circuit.not_tried();
+                        }
+                        return;
+                    }
+                    Admission::AllKeysRefused => {
+                        circuit.not_tried();
+                        let _ = first.reply.send(Err(NoRoom::AllKeysRefused));
+                        return;
+                    }
+                    Admission::NotYet { wait, reason } => {
+                        circuit.not_tried();
+                        // A key that cools down does not change its mind.
+                        if Instant::now() + wait > first.deadline && reason == ModelWaitingReason::CoolingDown {
+                            let _ = first.reply.send(Err(NoRoom::Deadline));
+                            return;
+                        }
+                        (wait, reason)
+                    }
                 }
-                Admission::AllKeysRefused => {
-                    let _ = first.reply.send(Err(NoRoom::AllKeysRefused));
-                    return;
+            } else {
+                match circuit.state() {
+                    CircuitState::Open(rest) => (rest, ModelWaitingReason::CoolingDown),
+                    // Another call finds out whether it is well again.
+                    CircuitState::HalfOpen | CircuitState::Closed => (LONGEST_LOOK, ModelWaitingReason::CoolingDown),
                 }
-                Admission::NotYet { wait, reason } => (wait, reason),
             };
             let until = Instant::now() + wait;
             self.lock().head = Some((reason, until));
@@ -231,12 +266,6 @@ impl CallLine {
             let interval = now.duration_since(last).as_secs_f64();
             state.pace += (interval - state.pace) * PACE_WEIGHT;
         }
-    }
-
-    /// How long somebody who came now would wait; `None` if nobody is in line.
-    fn wait_of_a_newcomer(&self) -> Option<Duration> {
-        let state = self.lock();
-        state.is_pumped.then(|| state.wait_behind(state.waiting + 1))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -261,41 +290,5 @@ impl State {
             .map_or(0, |line| line.partition_point(|waiting| waiting.number < number));
         let others = self.lines.iter().filter(|(other, _)| *other != account);
         place + others.map(|(_, line)| line.len().min(place + 1)).sum::<usize>()
-    }
-}
-
-/// A place in the line; dropping it leaves the line.
-struct Place {
-    line: Arc<CallLine>,
-    account: AccountId,
-    number: u64,
-    answer: oneshot::Receiver<Result<GrantHold, NoRoom>>,
-}
-
-impl Place {
-    fn notice(&self) -> WaitNotice {
-        let state = self.line.lock();
-        WaitNotice {
-            reason: state.head.map_or(ModelWaitingReason::Line, |(reason, _)| reason),
-            estimate: state.wait_behind(state.ahead_of(&self.account, self.number)),
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut state = self.line.lock();
-        let Some(line) = state.lines.get_mut(&self.account) else {
-            return;
-        };
-        let Ok(place) = line.binary_search_by_key(&self.number, |waiting| waiting.number) else {
-            return;
-        };
-        line.remove(place);
-        if line.is_empty() {
-            state.lines.remove(&self.account);
-            state.turns.retain(|account| *account != self.account);
-        }
-        state.waiting -= 1;
     }
 }

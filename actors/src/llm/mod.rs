@@ -7,7 +7,7 @@
 //!
 //! | what happens | what is done |
 //! |---|---|
-//! | no room on any key of any target | stand in line where the wait is shortest; `model.waiting` |
+//! | no room on any key of any target | stand in the lines of all of them; `model.waiting` |
 //! | 429 | the key cools down; another key or target, or the line |
 //! | 401, 403 with a key | the key is set aside; another key |
 //! | overload, 5xx, time-out, broken connection | the next target (`model.rerouted`); when all have failed, all again after a while (`model.retrying`) |
@@ -23,6 +23,7 @@ pub mod estimate;
 pub mod flight;
 mod grant;
 pub mod line;
+mod place;
 pub mod price;
 mod progress;
 pub mod route;

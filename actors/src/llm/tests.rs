@@ -1,4 +1,4 @@
-//! The line in front of limits that open when the test says so.
+//! Lines in front of limits that open when the test says so.
 
 use std::future::ready;
 use std::sync::Mutex;
@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::grant::GrantHold;
 use super::line::{NoRoom, WaitNotice};
+use super::place::{Place, first_room};
 use super::*;
 use crate::event::ModelWaitingReason;
 use crate::ids::AccountId;
@@ -66,6 +67,7 @@ impl RateLimits for Gate {
 struct Site {
     gate: Arc<Gate>,
     line: Arc<CallLine>,
+    provider: Arc<Provider>,
     granted: mpsc::UnboundedReceiver<(&'static str, GrantHold)>,
     grant: mpsc::UnboundedSender<(&'static str, GrantHold)>,
 }
@@ -76,26 +78,35 @@ impl Site {
         let (grant, granted) = mpsc::unbounded_channel();
         Self {
             line: CallLine::new(gate.clone(), most_waiting),
+            provider: Arc::new(Provider {
+                name: "gate".into(),
+                circuit: Circuit::new(CircuitSettings {
+                    failures: 1,
+                    rest: Duration::from_secs(10),
+                    longest_rest: Duration::from_secs(10),
+                }),
+            }),
             gate,
             granted,
             grant,
         }
     }
 
+    fn place(&self, account: &str, deadline: Instant) -> Result<Place, NoRoom> {
+        let account = account.parse::<AccountId>().expect("a good name");
+        self.line.stand_in_line(&account, &self.provider, wanted(), deadline)
+    }
+
     /// Waits in a task of its own until it stands in line.
     async fn call(&self, name: &'static str, account: &str) -> tokio::task::JoinHandle<Result<(), NoRoom>> {
-        let (line, grant) = (self.line.clone(), self.grant.clone());
-        let account = account.parse::<AccountId>().expect("a good name");
-        let before = self.line.waiting();
+        let grant = self.grant.clone();
+        let place = self.place(account, in_an_hour());
         let task = tokio::spawn(async move {
-            let hold = line.room(&account, wanted(), in_an_hour(), |_| ready(())).await?;
+            let (_, hold) = first_room(vec![(0, place?)], in_an_hour(), |_| ready(())).await?;
             grant.send((name, hold)).map_err(|_| NoRoom::Deadline)
         });
         // The first one is taken out by the pump.
         for _ in 0..10 {
-            if self.line.waiting() > before {
-                break;
-            }
             tokio::task::yield_now().await;
         }
         task
@@ -188,13 +199,12 @@ async fn the_line_is_bounded_and_the_wait_has_an_end() {
     for name in ["at the gate", "one", "two"] {
         site.call(name, "a").await;
     }
-    let account = "b".parse::<AccountId>().expect("a good name");
-    let refused = site.line.room(&account, wanted(), in_an_hour(), |_| ready(())).await;
-    assert_eq!(refused.map(drop), Err(NoRoom::LineFull));
+    assert_eq!(site.place("b", in_an_hour()).map(drop), Err(NoRoom::LineFull));
 
     let site = Site::new(2);
     let soon = Instant::now() + Duration::from_secs(5);
-    let waited = site.line.room(&account, wanted(), soon, |_| ready(())).await;
+    let place = site.place("b", soon).expect("the line is empty");
+    let waited = first_room(vec![(0, place)], soon, |_| ready(())).await;
     assert_eq!(waited.map(drop), Err(NoRoom::Deadline));
     assert_eq!(Instant::now(), soon);
     assert_eq!(site.line.waiting(), 0);
@@ -208,7 +218,7 @@ async fn a_long_wait_is_told_once_with_its_reason_and_a_short_one_not_at_all() {
         told.lock().expect("no panic").push(notice);
         ready(())
     };
-    let account = "a".parse::<AccountId>().expect("a good name");
+    let place = || vec![(0, site.place("a", in_an_hour()).expect("the line has room"))];
     let (line, gate) = (site.line.clone(), site.gate.clone());
     let opener = tokio::spawn(async move {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -218,14 +228,56 @@ async fn a_long_wait_is_told_once_with_its_reason_and_a_short_one_not_at_all() {
         gate.open.store(1, Ordering::SeqCst);
         line.room.notify_one();
     });
-    let short = site.line.room(&account, wanted(), in_an_hour(), tell).await;
+    let short = first_room(place(), in_an_hour(), tell).await;
     assert!(short.is_ok());
     assert_eq!(*told.lock().expect("no panic"), []);
-    let long = site.line.room(&account, wanted(), in_an_hour(), tell).await;
+    let long = first_room(place(), in_an_hour(), tell).await;
     assert!(long.is_ok());
     let told = told.lock().expect("no panic").clone();
     assert_eq!(told.len(), 1);
     assert_eq!(told[0].reason, ModelWaitingReason::TokensPerMinute);
     assert!(told[0].estimate > Duration::from_secs(29), "{told:?}");
     opener.await.expect("no panic");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_several_lines_the_one_with_room_first_is_taken_and_the_others_are_left() {
+    let (east, west) = (Site::new(10), Site::new(10));
+    west.call("before it", "a").await;
+    west.call("right before it", "a").await;
+    let places = [&east, &west].map(|site| site.place("a", in_an_hour()).expect("the line has room"));
+    let waiting = tokio::spawn(first_room((0..).zip(places).collect(), in_an_hour(), |_| ready(())));
+    west.call("behind it", "a").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(west.line.waiting(), 3);
+    east.open(1);
+    let (target, hold) = waiting.await.expect("no panic").expect("there is room");
+    assert_eq!(target, 0);
+    drop(hold);
+    assert_eq!(west.line.waiting(), 2);
+    let mut west = west;
+    west.open(3);
+    let mut order = Vec::new();
+    for _ in 0..3 {
+        order.push(west.next().await.0);
+    }
+    assert_eq!(order, ["before it", "right before it", "behind it"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_provider_is_left_alone_calls_keep_their_places_and_then_one_tries_it() {
+    let mut site = Site::new(10);
+    for name in ["first", "second", "third"] {
+        site.call(name, "a").await;
+    }
+    assert!(site.provider.circuit.failed());
+    let left_alone = Instant::now();
+    site.open(3);
+    let (name, _hold) = site.next().await;
+    assert_eq!(name, "first");
+    assert!(left_alone.elapsed() >= Duration::from_secs(10));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(site.granted.is_empty(), "one is enough to see");
+    site.provider.circuit.succeeded();
+    assert_eq!([site.next().await.0, site.next().await.0], ["second", "third"]);
 }

@@ -9,15 +9,13 @@ use uuid::Uuid;
 use super::LimitTimes;
 use super::others_use::OthersUse;
 use super::recent_use::{Amount, PartNumber, PerMinute, RecentUse};
+use super::resting::Resting;
 use crate::event::ModelWaitingReason;
 use crate::ports::model::{LimitHints, WindowHint};
 use crate::ports::rate_limits::{CallEnd, KeyLimits, KeyUsage, USUAL_COOLING};
 
 /// When to ask again if only calls under way are in the way.
-pub(super) const SHORT_WAIT: Duration = Duration::from_millis(250);
-
-/// A provider that asks for more is asked again after this.
-const LONGEST_COOLING: Duration = Duration::from_secs(24 * 3600);
+pub const SHORT_WAIT: Duration = Duration::from_millis(250);
 
 /// What is known of a key.
 #[derive(Debug)]
@@ -35,13 +33,13 @@ pub(super) struct Key {
     leases: BTreeSet<(Instant, Uuid)>,
     others_calls: OthersUse,
     others_tokens: OthersUse,
-    cooling_until: Option<Instant>,
-    refused: Option<Refused>,
+    resting: Resting,
 }
 
 /// A call that is not settled.
 #[derive(Debug)]
 struct Call {
+    granted_by: GrantedBy,
     tokens: u64,
     lease_until: Instant,
     answered: Option<PartNumber>,
@@ -49,12 +47,11 @@ struct Call {
     answered_before: Amount,
 }
 
-/// The provider does not take the key.
-#[derive(Debug, Clone, Copy)]
-struct Refused {
-    until: Instant,
-    /// The call that tries whether it still is.
-    tried_by: Option<Uuid>,
+/// Who granted a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum GrantedBy {
+    Us,
+    SomebodyElse,
 }
 
 /// Whether a call can be made on a key now.
@@ -94,8 +91,7 @@ impl Key {
             leases: BTreeSet::new(),
             others_calls: OthersUse::default(),
             others_tokens: OthersUse::default(),
-            cooling_until: None,
-            refused: None,
+            resting: Resting::default(),
         }
     }
 
@@ -108,7 +104,7 @@ impl Key {
             }
             self.leases.pop_first();
             self.end(now, id, Some);
-            self.nobody_tries(id);
+            self.resting.nothing_found_out(id);
         }
     }
 
@@ -138,18 +134,14 @@ impl Key {
     /// Whether there is room for a call that would use so many tokens.
     pub(super) fn room(&self, now: Instant, tokens: u64, instances: u32) -> Room {
         let limits = self.limits(instances);
-        if let Some(refused) = &self.refused {
-            if refused.until > now {
-                return Room::KeyRefused {
-                    until_retried: refused.until - now,
-                };
-            }
-            if refused.tried_by.is_some() {
-                return Room::NotYet {
-                    wait: SHORT_WAIT,
-                    reason: ModelWaitingReason::CoolingDown,
-                };
-            }
+        if let Some(until_retried) = self.resting.refused_for(now) {
+            return Room::KeyRefused { until_retried };
+        }
+        if self.resting.is_tried() {
+            return Room::NotYet {
+                wait: SHORT_WAIT,
+                reason: ModelWaitingReason::CoolingDown,
+            };
         }
         let mut share = 1.0_f64;
         let mut blocked: Option<(Duration, ModelWaitingReason)> = None;
@@ -158,7 +150,7 @@ impl Key {
                 blocked = Some((wait, reason));
             }
         };
-        if let Some(cooling) = self.cooling_for(now) {
+        if let Some(cooling) = self.resting.cooling_for(now) {
             block(cooling, ModelWaitingReason::CoolingDown);
         }
         let per_minute = [
@@ -207,8 +199,9 @@ impl Key {
     }
 
     /// A call is granted.
-    pub(super) fn grant(&mut self, now: Instant, id: Uuid, tokens: u64, lease: Duration) {
+    pub(super) fn grant(&mut self, now: Instant, id: Uuid, tokens: u64, lease: Duration, granted_by: GrantedBy) {
         let call = Call {
+            granted_by,
             tokens,
             lease_until: now + lease,
             answered: None,
@@ -217,9 +210,12 @@ impl Key {
         self.on_their_way = self.on_their_way.plus(Amount::of_call(tokens));
         self.leases.insert((call.lease_until, id));
         self.calls.insert(id, call);
-        if let Some(refused) = self.refused.as_mut().filter(|refused| refused.until <= now) {
-            refused.tried_by = Some(id);
-        }
+        self.resting.granted(id);
+    }
+
+    /// Who granted a call that is under way.
+    pub(super) fn granted_by(&self, id: Uuid) -> Option<GrantedBy> {
+        self.calls.get(&id).map(|call| call.granted_by)
     }
 
     pub(super) fn answered(&mut self, now: Instant, id: Uuid, hints: LimitHints, instances: u32) {
@@ -233,7 +229,7 @@ impl Key {
         self.on_their_way = self.on_their_way.minus(amount);
         self.answered_ever = self.answered_ever.plus(amount);
         self.heard_what_is_left(now, hints, meanwhile, instances);
-        self.is_taken_again(id);
+        self.resting.key_was_taken(id);
     }
 
     pub(super) fn settle(&mut self, now: Instant, id: Uuid, end: CallEnd, instances: u32) {
@@ -242,43 +238,40 @@ impl Key {
         match end {
             CallEnd::Used { tokens } => {
                 self.end(now, id, |_| Some(tokens));
-                self.is_taken_again(id);
+                self.resting.key_was_taken(id);
             }
             CallEnd::Unknown => {
                 self.end(now, id, Some);
-                self.nobody_tries(id);
+                self.resting.nothing_found_out(id);
             }
             CallEnd::NotMade => {
                 self.end(now, id, |_| None);
-                self.nobody_tries(id);
+                self.resting.nothing_found_out(id);
             }
             CallEnd::RateLimited { retry_after, hints } => {
                 self.end(now, id, |_| Some(0));
-                self.is_taken_again(id);
+                self.resting.key_was_taken(id);
                 self.told(hints);
                 if let Some(meanwhile) = meanwhile {
                     self.heard_what_is_left(now, hints, meanwhile, instances);
                 }
-                let until = now + retry_after.unwrap_or(USUAL_COOLING).min(LONGEST_COOLING);
-                self.cooling_until = self.cooling_until.max(Some(until));
+                self.resting.cool_down(now, retry_after.unwrap_or(USUAL_COOLING));
             }
             CallEnd::KeyRefused => {
                 self.end(now, id, |_| Some(0));
-                let until = now + self.times.refused_key_rest;
-                self.refused = Some(Refused { until, tried_by: None });
+                self.resting.refuse(now, self.times.refused_key_rest);
             }
         }
     }
 
     pub(super) fn usage(&self, now: Instant, instances: u32) -> KeyUsage {
-        let refused = self.refused.filter(|refused| refused.until > now);
         KeyUsage {
             limits: self.limits(instances),
             requests: self.used(now, PerMinute::Calls),
             tokens: self.used(now, PerMinute::Tokens),
             concurrent_calls: self.leases.len() as u64,
-            cooling_for: self.cooling_for(now),
-            refused_for: refused.map(|refused| refused.until - now),
+            cooling_for: self.resting.cooling_for(now),
+            refused_for: self.resting.refused_for(now),
         }
     }
 
@@ -357,22 +350,5 @@ impl Key {
             .map(|ours| ours.max(others.gone_in(now)));
         // Else calls under way are in the way.
         with_others.into_iter().chain(without).min().unwrap_or(SHORT_WAIT)
-    }
-
-    fn cooling_for(&self, now: Instant) -> Option<Duration> {
-        let until = self.cooling_until.filter(|until| *until > now)?;
-        Some(until - now)
-    }
-
-    /// The provider takes the key, said by the call that tried.
-    fn is_taken_again(&mut self, id: Uuid) {
-        self.refused.take_if(|refused| refused.tried_by == Some(id));
-    }
-
-    /// The call that tried has not found out.
-    fn nobody_tries(&mut self, id: Uuid) {
-        if let Some(refused) = &mut self.refused {
-            refused.tried_by = refused.tried_by.filter(|tried_by| *tried_by != id);
-        }
     }
 }

@@ -7,6 +7,7 @@
 mod key;
 mod others_use;
 mod recent_use;
+mod resting;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +20,9 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use self::key::{Key, Room, Roominess};
+pub use self::key::SHORT_WAIT;
+use self::key::{GrantedBy, Key, Room, Roominess};
+pub use self::resting::LONGEST_COOLING;
 use crate::event::ModelWaitingReason;
 use crate::ports::RateLimits;
 use crate::ports::model::LimitHints;
@@ -81,54 +84,76 @@ impl LocalRateLimits {
         let now = Instant::now();
         let mut keys = self.lock();
         let key = self.key(&mut keys, key, now);
-        key.grant(now, grant.id, grant.tokens, lease);
+        key.grant(now, grant.id, grant.tokens, lease, GrantedBy::SomebodyElse);
+    }
+
+    /// [`LocalRateLimits::adopt`] if there is room for it. Answers whether there was.
+    pub fn adopt_if_room(&self, grant: &Grant, key: &LimitedKey, lease: Duration) -> bool {
+        let (now, instances) = (Instant::now(), self.instances());
+        let mut keys = self.lock();
+        let key = self.key(&mut keys, key, now);
+        let room = key.room(now, grant.tokens, instances);
+        let is_there = matches!(room, Room::There(_));
+        if is_there {
+            key.grant(now, grant.id, grant.tokens, lease, GrantedBy::SomebodyElse);
+        }
+        is_there
+    }
+
+    /// The keys on which there is room, as places in [`Wanted::keys`]; or what [`RateLimits::admit`] would say if there is none on any. Counts nothing.
+    pub fn places_with_room(&self, wanted: &Wanted) -> Result<Vec<usize>, Admission> {
+        let (now, instances) = (Instant::now(), self.instances());
+        let mut keys = self.lock();
+        let mut rooms = Vec::with_capacity(wanted.keys.len());
+        for key in wanted.keys.iter() {
+            rooms.push(self.key(&mut keys, key, now).room(now, wanted.tokens, instances));
+        }
+        let places: Vec<usize> = (0..rooms.len())
+            .filter(|place| matches!(rooms[*place], Room::There(_)))
+            .collect();
+        if places.is_empty() {
+            Err(self.refusal(&rooms))
+        } else {
+            Ok(places)
+        }
     }
 
     /// [`RateLimits::admit`], which waits for nothing.
     pub fn admit_now(&self, wanted: &Wanted) -> Admission {
-        let now = Instant::now();
-        let instances = self.instances();
+        let (now, instances) = (Instant::now(), self.instances());
         let mut keys = self.lock();
         let mut best: Option<(usize, Roominess)> = None;
-        let mut soonest: Option<(Duration, ModelWaitingReason)> = None;
-        let mut all_refused = true;
+        let mut rooms = Vec::with_capacity(wanted.keys.len());
         for (place, key) in wanted.keys.iter().enumerate() {
             let room = self.key(&mut keys, key, now).room(now, wanted.tokens, instances);
-            all_refused &= matches!(room, Room::KeyRefused { .. });
-            let (wait, reason) = match room {
-                Room::There(room) => {
-                    if best.is_none_or(|(_, best)| room.is_better_than(&best)) {
-                        best = Some((place, room));
-                    }
-                    continue;
-                }
-                Room::NotYet { wait, reason } => (wait, reason),
-                Room::KeyRefused { until_retried } => (until_retried, ModelWaitingReason::CoolingDown),
-            };
-            if soonest.is_none_or(|(soonest, _)| wait < soonest) {
-                soonest = Some((wait, reason));
+            if let Room::There(room) = room
+                && best.is_none_or(|(_, best)| room.is_better_than(&best))
+            {
+                best = Some((place, room));
             }
+            rooms.push(room);
         }
-        if let Some((place, _)) = best {
-            let limited = &wanted.keys[place];
-            let key = self.key(&mut keys, limited, now);
-            let grant = Grant {
-                id: Uuid::now_v7(),
-                key: place,
-                key_name: limited.name.clone(),
-                provider: limited.provider.clone(),
-                tokens: key.holding(wanted.tokens),
-            };
-            key.grant(now, grant.id, grant.tokens, wanted.lease);
-            return Admission::Granted(grant);
-        }
-        match soonest {
-            Some((wait, reason)) if !all_refused => Admission::NotYet {
-                wait: wait.clamp(LEAST_WAIT, self.times.refused_key_rest.max(LEAST_WAIT)),
-                reason,
-            },
-            _ => Admission::AllKeysRefused,
-        }
+        let Some((place, _)) = best else {
+            return self.refusal(&rooms);
+        };
+        let limited = &wanted.keys[place];
+        let key = self.key(&mut keys, limited, now);
+        let grant = Grant {
+            id: Uuid::now_v7(),
+            key: place,
+            key_name: limited.name.clone(),
+            provider: limited.provider.clone(),
+            tokens: key.holding(wanted.tokens),
+        };
+        key.grant(now, grant.id, grant.tokens, wanted.lease, GrantedBy::Us);
+        Admission::Granted(grant)
+    }
+
+    /// Whether this is a call under way that was granted here, and not adopted.
+    pub fn has_granted(&self, grant: &Grant) -> bool {
+        let keys = self.lock();
+        let granted_by = keys.get(&grant.key_name).and_then(|key| key.granted_by(grant.id));
+        granted_by == Some(GrantedBy::Us)
     }
 
     /// [`RateLimits::answered`], which waits for nothing.
@@ -157,6 +182,25 @@ impl LocalRateLimits {
             .iter()
             .map(|key| self.key(&mut known, key, now).usage(now, instances));
         usage.collect()
+    }
+
+    /// When there may be room on the first of these keys, none of which has any.
+    fn refusal(&self, rooms: &[Room]) -> Admission {
+        if rooms.iter().all(|room| matches!(room, Room::KeyRefused { .. })) {
+            return Admission::AllKeysRefused;
+        }
+        let waits = rooms.iter().filter_map(|room| match *room {
+            Room::There(_) => None,
+            Room::NotYet { wait, reason } => Some((wait, reason)),
+            Room::KeyRefused { until_retried } => Some((until_retried, ModelWaitingReason::CoolingDown)),
+        });
+        let soonest = waits.min_by_key(|(wait, _)| *wait);
+        let (wait, reason) = soonest.unwrap_or((SHORT_WAIT, ModelWaitingReason::Line));
+        let longest = self.times.refused_key_rest.max(LEAST_WAIT);
+        Admission::NotYet {
+            wait: wait.clamp(LEAST_WAIT, longest),
+            reason,
+        }
     }
 
     /// The key as it is now.

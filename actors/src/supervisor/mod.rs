@@ -243,7 +243,7 @@ impl Handler<TakeSnapshot> for Supervisor {
         }
         MessageResult(Snapshot {
             instance: Some(self.member.as_ref().map_or(self.instance, |member| member.instance)),
-            live_instances: self.member.as_ref().map_or(1, |member| member.live_instances),
+            live_instances: self.member.as_ref().map_or(1, Member::live_instances),
             permits_limit: self.permits.limit(),
             permits_in_use: self.permits.in_use(),
             queue_limit: self.settings.queue_limit,

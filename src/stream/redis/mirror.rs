@@ -12,10 +12,10 @@ use callboard_actors::ports::EventLogError;
 use tokio::time::Instant;
 
 use super::Shared;
-use super::link::{Backoff, describe, jittered};
 use super::run::RunEntry;
 use super::script::{Message, PAGE};
 use super::subscriptions::Inbox;
+use crate::redis_client::{Backoff, describe, jittered};
 
 /// How long the first look waits for the subscription, so that one look is enough.
 const SUBSCRIPTION_PATIENCE: Duration = Duration::from_millis(250);

@@ -18,9 +18,7 @@
 //! - Two connections per instance, however many runs are written or followed (with a Cluster: one per node, and one).
 //! - All work is done on one runtime, whoever calls or polls.
 
-mod connection;
 mod elsewhere;
-mod link;
 mod mirror;
 mod options;
 mod publisher;
@@ -43,13 +41,13 @@ use futures::{Stream, StreamExt};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::AbortHandle;
 
-use self::connection::Endpoint;
-use self::link::Link;
 use self::mirror::Mirror;
-pub use self::options::{RedisAddress, RedisLogError, RedisLogOptions};
+pub use self::options::RedisLogOptions;
 use self::run::Runs;
 use self::script::Commands;
 use self::subscriptions::{Inbox, Subscriptions};
+use crate::redis_client::{Endpoint, Link};
+pub use crate::redis_client::{RedisAddress, RedisSetupError};
 
 /// Runs that are sent to Redis at the same moment; their commands share one connection.
 const SENDING_AT_ONCE: usize = 256;
@@ -108,13 +106,16 @@ impl RedisEventLog {
         local: Arc<dyn EventLog>,
         store: Arc<dyn Store>,
         options: RedisLogOptions,
-    ) -> Result<Self, RedisLogError> {
-        let endpoint = Arc::new(Endpoint::new(&options)?);
+    ) -> Result<Self, RedisSetupError> {
+        let endpoint = Arc::new(Endpoint::new(&options.connect())?);
         let shared = Arc::new(Shared {
             local,
             store,
             runs: Runs::default(),
-            link: Link::new(&options),
+            link: Link::new(
+                &options.connect(),
+                Some("events stay on this instance until it is back"),
+            ),
             subscriptions: Subscriptions::new(&options),
             commands: Arc::new(Commands::new(&options)),
             sending: Semaphore::new(SENDING_AT_ONCE),

@@ -1,29 +1,11 @@
-//! What a Redis event log needs to know, and why it may refuse to start.
+//! What a Redis event log needs to know.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::SecretString;
 use tokio::runtime::Handle;
 
-/// Where Redis is. URLs may hold a user and a password, so they are never printed.
-#[derive(Clone)]
-pub enum RedisAddress {
-    /// One server: `redis://[user:password@]host:port[/db]`, or `rediss://` for TLS.
-    Single(SecretString),
-    /// A Cluster: some of its nodes; the others are found through them. All URLs with the same user, password and scheme.
-    Cluster(Vec<SecretString>),
-}
-
-impl fmt::Debug for RedisAddress {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Single(_) => formatter.write_str("Single(…)"),
-            Self::Cluster(urls) => write!(formatter, "Cluster({} nodes)", urls.len()),
-        }
-    }
-}
+use crate::redis_client::{RedisAddress, RedisConnectOptions};
 
 /// How events travel through Redis.
 #[derive(Debug, Clone)]
@@ -69,26 +51,13 @@ impl RedisLogOptions {
             runtime,
         }
     }
-}
 
-/// Why a Redis event log cannot be made. A server that does not answer is none of these: it may come.
-#[derive(Debug, thiserror::Error)]
-pub enum RedisLogError {
-    /// The URL is none. Its text is left out, for it may hold a password.
-    #[error("the Redis URL is not of the form redis://[user:password@]host:port[/db] or rediss://…")]
-    Url,
-    /// No address was given.
-    #[error("a Redis Cluster needs the URL of at least one node")]
-    NoNodes,
-    /// The file with the authority's certificate cannot be read.
-    #[error("the file {path} with the authority of Redis's certificate cannot be read: {error}")]
-    CaFile {
-        /// Which file.
-        path: PathBuf,
-        /// Why not.
-        error: std::io::Error,
-    },
-    /// The certificates or the addresses do not fit together.
-    #[error("the connection to Redis cannot be set up ({0})")]
-    Setup(String),
+    pub(super) fn connect(&self) -> RedisConnectOptions {
+        RedisConnectOptions {
+            address: self.address.clone(),
+            ca_file: self.ca_file.clone(),
+            connect_timeout: self.connect_timeout,
+            response_timeout: self.response_timeout,
+        }
+    }
 }

@@ -8,9 +8,9 @@ use callboard_actors::ids::RunId;
 use tokio::time::Instant;
 
 use super::Shared;
-use super::link::{Backoff, describe};
 use super::run::Work;
 use super::script::{Message, Published};
+use crate::redis_client::{Backoff, describe};
 
 /// Events read from the local log at once.
 const EVENTS_AT_ONCE: u64 = 512;

@@ -13,8 +13,8 @@ use callboard_actors::encoding::EncodedEvents;
 use callboard_actors::ids::RunId;
 use redis::{Cmd, RedisError, Script, Value};
 
-use super::connection::Connection;
 use super::options::RedisLogOptions;
+use crate::redis_client::Connection;
 
 /// Adds an entry and, if it was taken, tells those who listen. Answers the id at the top of the stream if that is not below.
 const PUBLISH: &str = r"

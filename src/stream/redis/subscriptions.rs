@@ -11,10 +11,9 @@ use redis::aio::{PubSubSink, PubSubStream};
 use tokio::sync::Notify;
 use tokio::sync::watch;
 
-use super::connection::Endpoint;
-use super::link::{Backoff, describe};
 use super::options::RedisLogOptions;
 use super::script::{Commands, Message};
+use crate::redis_client::{Backoff, Endpoint, describe};
 
 const PING_INTERVAL: Duration = Duration::from_secs(2);
 /// Channels per command.

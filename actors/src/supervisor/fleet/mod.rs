@@ -12,7 +12,7 @@ mod membership;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
@@ -58,6 +58,8 @@ pub struct Membership {
     pub instance: InstanceId,
     /// Just before it asked to join: its lease runs from here at the earliest.
     pub joined_at: Instant,
+    /// Where it is kept current how many instances live, this one included: for whoever has a share of what all have together.
+    pub live_instances: Arc<AtomicU32>,
 }
 
 /// The supervisor's part of the membership.
@@ -82,8 +84,8 @@ pub(super) struct Member {
     pub(super) under_way: u64,
     /// What the last heartbeat brought.
     pub(super) queued_by_tier: BTreeMap<String, u64>,
-    /// Likewise.
-    pub(super) live_instances: u32,
+    /// Likewise; this one, until a heartbeat knows better.
+    live_instances: Arc<AtomicU32>,
     /// When positions of an account's line were last told from here.
     told: HashMap<AccountId, Instant>,
     /// Hears when the last actor of a lost lease is gone.
@@ -118,12 +120,15 @@ impl Member {
             settling: false,
             under_way: 0,
             queued_by_tier: BTreeMap::new(),
-            // This one, until a heartbeat knows better.
-            live_instances: 1,
+            live_instances: membership.live_instances,
             told: HashMap::new(),
             let_go: None,
             signals: Arc::default(),
         }
+    }
+
+    pub(super) fn live_instances(&self) -> u32 {
+        self.live_instances.load(Ordering::Relaxed)
     }
 
     pub(super) fn drains(&self) {
@@ -133,7 +138,7 @@ impl Member {
 
     fn learn(&mut self, beat: &Beat) {
         self.queued_by_tier.clone_from(&beat.queued_by_tier);
-        self.live_instances = beat.live_instances;
+        self.live_instances.store(beat.live_instances, Ordering::Relaxed);
         self.claimable |= beat.claimable;
         let interval = self.settings.lease.max(Duration::from_secs(60));
         self.told.retain(|_, at| at.elapsed() < interval);

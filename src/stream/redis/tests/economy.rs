@@ -4,8 +4,8 @@ use callboard_actors::ids::RunId;
 use callboard_actors::ports::EventLog;
 use callboard_actors::testing::event_log_conformance::{Durability, ScriptedWriter, read_to_the_end};
 
-use super::server::OwnServer;
 use super::{Pair, shared, until};
+use crate::redis_client::test_server::OwnServer;
 
 async fn clients(connection: &mut redis::aio::MultiplexedConnection) -> usize {
     let list: String = redis::cmd("CLIENT")

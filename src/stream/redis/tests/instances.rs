@@ -15,7 +15,7 @@ use callboard_actors::testing::event_log_conformance::{
 use callboard_actors::testing::memory_store::MemoryStore;
 use tokio::runtime::Handle;
 
-use super::{Pair, RedisLogOptions, open_with, server, shared, until};
+use super::{Pair, RedisLogOptions, open_with, shared, test_server, until};
 
 /// Followers on B from any position, before and while A writes, with both durabilities; and afterwards.
 async fn followers_elsewhere_see_everything(address: super::RedisAddress) {
@@ -55,18 +55,18 @@ async fn followers_elsewhere_see_everything(address: super::RedisAddress) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn followers_on_another_instance_see_everything_in_order() {
-    followers_elsewhere_see_everything(server::single()).await;
+    followers_elsewhere_see_everything(test_server::single()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn followers_on_another_instance_see_everything_in_order_through_a_cluster() {
-    followers_elsewhere_see_everything(server::cluster()).await;
+    followers_elsewhere_see_everything(test_server::cluster()).await;
 }
 
 /// Each event arrives before the next is written: nothing waits for a later one, or for the slow check.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn each_single_event_is_heard_at_once() {
-    let pair = Pair::connected(&server::single()).await;
+    let pair = Pair::connected(&test_server::single()).await;
     let (first, second) = (shared(&pair.first), shared(&pair.second));
     for durability in [Durability::Strict, Durability::Relaxed] {
         let mut writer = ScriptedWriter::of_new_run(&first, &pair.store, durability);
@@ -82,7 +82,7 @@ async fn each_single_event_is_heard_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn pollers_on_another_instance_see_what_is_only_in_redis() {
-    let pair = Pair::connected(&server::single()).await;
+    let pair = Pair::connected(&test_server::single()).await;
     let (first, second) = (shared(&pair.first), shared(&pair.second));
     let mut writer = ScriptedWriter::of_new_run(&first, &pair.store, Durability::Relaxed);
     let run = writer.run;
@@ -147,18 +147,18 @@ async fn the_zombie_is_refused(address: super::RedisAddress) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn after_a_take_over_the_zombie_is_refused() {
-    the_zombie_is_refused(server::single()).await;
+    the_zombie_is_refused(test_server::single()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn after_a_take_over_the_zombie_is_refused_by_a_cluster() {
-    the_zombie_is_refused(server::cluster()).await;
+    the_zombie_is_refused(test_server::cluster()).await;
 }
 
 /// Handed over and back, with followers on both that never notice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_run_may_wander_between_instances_under_its_followers() {
-    let pair = Pair::connected(&server::single()).await;
+    let pair = Pair::connected(&test_server::single()).await;
     let logs = [shared(&pair.first), shared(&pair.second)];
     let run = RunId::new();
     let mut followers: Vec<_> = logs.iter().map(|log| log.follow(run, None)).collect();
@@ -186,7 +186,7 @@ async fn a_run_may_wander_between_instances_under_its_followers() {
 /// A run waits in the queue; both instances follow it; the one that claims it finds its own commit in the log already.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_claim_that_a_mirror_saw_first_is_appended_all_the_same() {
-    let pair = Pair::connected(&server::single()).await;
+    let pair = Pair::connected(&test_server::single()).await;
     let second = shared(&pair.second);
     for _ in 0..50 {
         let first = shared(&pair.first);
@@ -212,8 +212,8 @@ async fn a_claim_that_a_mirror_saw_first_is_appended_all_the_same() {
 /// The writer dies between its last commit and the append: nobody will ever publish the end. The slow look finds it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_was_committed_and_never_published_is_seen() {
-    let pair = Pair::connected(&server::single()).await;
-    let mut options = RedisLogOptions::new(server::single(), Handle::current());
+    let pair = Pair::connected(&test_server::single()).await;
+    let mut options = RedisLogOptions::new(test_server::single(), Handle::current());
     options.check_interval = Duration::from_millis(50);
     let third = open_with(pair.store.clone(), options);
     let first = shared(&pair.first);
@@ -235,7 +235,7 @@ async fn what_was_committed_and_never_published_is_seen() {
 fn readers_may_poll_on_any_runtime() {
     let io = tokio::runtime::Runtime::new().expect("a runtime");
     // Pollers ask Redis over a connection that followers do not need: it must be there.
-    let pair = io.block_on(Pair::connected(&server::single()));
+    let pair = io.block_on(Pair::connected(&test_server::single()));
     let first = shared(&pair.first);
     let mut writer = ScriptedWriter::of_new_run(&first, &pair.store, Durability::Relaxed);
     let run = writer.run;
@@ -267,10 +267,10 @@ fn readers_may_poll_on_any_runtime() {
 async fn an_end_that_comes_between_two_looks_is_seen() {
     for _ in 0..40 {
         let store = Arc::new(MemoryStore::new());
-        let mut options = RedisLogOptions::new(server::single(), Handle::current());
+        let mut options = RedisLogOptions::new(test_server::single(), Handle::current());
         options.check_interval = Duration::from_millis(20);
         let elsewhere = open_with(store.clone(), options);
-        let nobody: Arc<dyn EventLog> = Arc::new(super::open(store.clone(), server::single()));
+        let nobody: Arc<dyn EventLog> = Arc::new(super::open(store.clone(), test_server::single()));
         let mut writer = ScriptedWriter::of_new_run(&nobody, &store, Durability::Strict);
         let run = writer.run;
         let begun = writer.encode([delta("begun")]);

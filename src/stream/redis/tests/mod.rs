@@ -4,7 +4,6 @@ mod economy;
 mod instances;
 mod outages;
 mod secrets;
-mod server;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +15,7 @@ use callboard_actors::testing::memory_store::MemoryStore;
 use tokio::runtime::Handle;
 
 use super::{RedisAddress, RedisEventLog, RedisLogHealth, RedisLogOptions};
+use crate::redis_client::test_server;
 use crate::stream::memory::{MemoryEventLog, MemoryLogOptions};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,15 +30,15 @@ impl LogFactory for Factory {
 }
 
 mod with_one_redis {
-    use super::{Factory, server};
+    use super::{Factory, test_server};
 
-    callboard_actors::event_log_conformance!(Factory(server::single()));
+    callboard_actors::event_log_conformance!(Factory(test_server::single()));
 }
 
 mod with_a_cluster {
-    use super::{Factory, server};
+    use super::{Factory, test_server};
 
-    callboard_actors::event_log_conformance!(Factory(server::cluster()));
+    callboard_actors::event_log_conformance!(Factory(test_server::cluster()));
 }
 
 /// The log of one more instance.

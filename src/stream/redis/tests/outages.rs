@@ -6,8 +6,8 @@ use callboard_actors::testing::event_log_conformance::{
     Durability, ScriptedWriter, expect_whole_log, read_to_the_end, read_up_to,
 };
 
-use super::server::OwnServer;
 use super::{PATIENCE, Pair, shared, until};
+use crate::redis_client::test_server::OwnServer;
 
 /// Written before, while and after Redis is gone; followed from elsewhere all the time.
 async fn everything_arrives_once(mut server: OwnServer, durability: Durability) {

@@ -8,10 +8,9 @@ use callboard_actors::testing::event_log_conformance::{Durability, ScriptedWrite
 use callboard_actors::testing::memory_store::MemoryStore;
 use tokio::runtime::Handle;
 
-use super::super::connection::Endpoint;
-use super::super::link::describe;
-use super::server::OwnServer;
 use super::{Pair, RedisAddress, RedisEventLog, RedisLogOptions, open_with, shared, until};
+use crate::redis_client::test_server::OwnServer;
+use crate::redis_client::{Endpoint, describe};
 use crate::stream::memory::{MemoryEventLog, MemoryLogOptions};
 
 const PASSWORD: &str = "correct-horse";
@@ -63,7 +62,7 @@ async fn a_user_with_few_rights_is_enough() {
 
     let wrong = format!("redis://callboard:in-{PASSWORD}@127.0.0.1:{}/", server.port);
     let options = RedisLogOptions::new(RedisAddress::Single(wrong.into()), Handle::current());
-    let endpoint = Endpoint::new(&options).expect("the address is one");
+    let endpoint = Endpoint::new(&options.connect()).expect("the address is one");
     let refusal = endpoint.connect().await.err().expect("the password is wrong");
     let text = describe(&refusal);
     assert!(!text.contains(PASSWORD) && !text.contains("callboard"), "{text}");

@@ -11,7 +11,7 @@ use super::conversation::OpenToolCalls;
 use super::{Asked, Dialect, HeaderStyle, Problem, openai_error};
 use crate::llm::simulate_server::counting::InputSize;
 use crate::llm::simulate_server::seal::is_encrypted;
-use writer::ResponsesWriter;
+use writer::{ResponsesWriter, Thoughts};
 
 pub(in super::super) struct Responses;
 
@@ -28,6 +28,8 @@ struct Request {
     tools: Vec<Value>,
     #[serde(default)]
     include: Option<Vec<String>>,
+    #[serde(default)]
+    reasoning: Value,
     #[serde(default)]
     previous_response_id: Option<String>,
     #[serde(default)]
@@ -63,13 +65,18 @@ impl Dialect for Responses {
         size.add_messages(&items);
         size.add_tools(&request.tools);
         let include = request.include.unwrap_or_default();
+        let thoughts = Thoughts {
+            with_summary: request.reasoning["summary"].is_string(),
+            with_encrypted: include.iter().any(|what| what == ENCRYPTED_THOUGHTS),
+        };
         let frame = json!({
             "object": "response", "instructions": request.instructions, "max_output_tokens": request.max_output_tokens,
             "metadata": if request.metadata.is_null() { json!({}) } else { request.metadata },
             "parallel_tool_calls": request.parallel_tool_calls.unwrap_or(true), "previous_response_id": null,
             "store": request.store.unwrap_or(true), "tools": request.tools, "temperature": 1.0, "top_p": 1.0, "truncation": "disabled",
             "tool_choice": if request.tool_choice.is_null() { "auto".into() } else { request.tool_choice },
-            "text": {"format": {"type": "text"}}, "error": null, "incomplete_details": null
+            "text": {"format": {"type": "text"}}, "reasoning": request.reasoning,
+            "error": null, "incomplete_details": null
         });
         Ok(Asked {
             stream: request.stream,
@@ -77,10 +84,7 @@ impl Dialect for Responses {
             max_output_tokens: request.max_output_tokens,
             tool_rounds_done: tool_rounds(&items),
             input_tokens: size.tokens(),
-            writer: Box::new(ResponsesWriter::new(
-                frame,
-                include.iter().any(|what| what == ENCRYPTED_THOUGHTS),
-            )),
+            writer: Box::new(ResponsesWriter::new(frame, thoughts)),
         })
     }
 

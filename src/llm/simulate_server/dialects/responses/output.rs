@@ -2,12 +2,18 @@
 
 use serde_json::{Value, json};
 
+use super::writer::Thoughts;
 use crate::llm::simulate_server::dialects::ToolCall;
 use crate::llm::simulate_server::seal::encrypted;
 
-pub(super) fn reasoning(id: &str, thought: &str, with_encrypted: bool) -> Value {
-    let mut item = json!({"type": "reasoning", "id": id, "summary": [summary_part(thought)]});
-    if with_encrypted {
+pub(super) fn reasoning(id: &str, thought: &str, thoughts: Thoughts) -> Value {
+    let summary: Vec<_> = thoughts
+        .with_summary
+        .then(|| summary_part(thought))
+        .into_iter()
+        .collect();
+    let mut item = json!({"type": "reasoning", "id": id, "summary": summary});
+    if thoughts.with_encrypted {
         item["encrypted_content"] = encrypted(thought).into();
     }
     item

@@ -12,13 +12,20 @@ use crate::llm::simulated::script::MODEL_NAME;
 pub(super) struct ResponsesWriter {
     /// What the response has of the request.
     frame: Value,
-    with_encrypted: bool,
+    thoughts: Thoughts,
     opening: Opening,
     answer: Answer,
     /// The items that are whole.
     output: Vec<Value>,
     open: Option<OpenItem>,
     sequence_number: u64,
+}
+
+/// What is shown of thoughts; that there are some always is.
+#[derive(Clone, Copy)]
+pub(super) struct Thoughts {
+    pub(super) with_summary: bool,
+    pub(super) with_encrypted: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,10 +46,10 @@ impl OpenItem {
 }
 
 impl ResponsesWriter {
-    pub(super) fn new(frame: Value, with_encrypted: bool) -> Self {
+    pub(super) fn new(frame: Value, thoughts: Thoughts) -> Self {
         Self {
             frame,
-            with_encrypted,
+            thoughts,
             opening: Opening::default(),
             answer: Answer::default(),
             output: Vec::new(),
@@ -83,11 +90,13 @@ impl ResponsesWriter {
         let item = match kind {
             OpenItem::Reasoning => {
                 let thought = self.answer.thought.clone();
-                let done = json!({"summary_index": 0, "text": thought});
-                self.item_event(kind, "response.reasoning_summary_text.done", done, out);
-                let done = json!({"summary_index": 0, "part": summary_part(&thought)});
-                self.item_event(kind, "response.reasoning_summary_part.done", done, out);
-                reasoning(&id, &thought, self.with_encrypted)
+                if self.thoughts.with_summary {
+                    let done = json!({"summary_index": 0, "text": thought});
+                    self.item_event(kind, "response.reasoning_summary_text.done", done, out);
+                    let done = json!({"summary_index": 0, "part": summary_part(&thought)});
+                    self.item_event(kind, "response.reasoning_summary_part.done", done, out);
+                }
+                reasoning(&id, &thought, self.thoughts)
             }
             OpenItem::Message => {
                 let text = self.answer.text.clone();
@@ -137,6 +146,23 @@ impl ResponsesWriter {
         ("response.incomplete", response)
     }
 
+    fn think(&mut self, text: &str, out: &mut String) {
+        let is_first = self.open != Some(OpenItem::Reasoning);
+        if is_first {
+            self.close(out);
+            self.open(OpenItem::Reasoning, json!({"type": "reasoning", "summary": []}), out);
+        }
+        if !self.thoughts.with_summary {
+            return;
+        }
+        if is_first {
+            let part = json!({"summary_index": 0, "part": summary_part("")});
+            self.item_event(OpenItem::Reasoning, "response.reasoning_summary_part.added", part, out);
+        }
+        let delta = json!({"summary_index": 0, "delta": text});
+        self.item_event(OpenItem::Reasoning, "response.reasoning_summary_text.delta", delta, out);
+    }
+
     fn start_call(&mut self, call: &ToolCall, out: &mut String) {
         let mut item = function_call("", call);
         item["status"] = "in_progress".into();
@@ -155,16 +181,7 @@ impl AnswerWriter for ResponsesWriter {
 
     fn write(&mut self, piece: &ModelDelta, out: &mut String) {
         match piece {
-            ModelDelta::Reasoning(text) => {
-                if self.open != Some(OpenItem::Reasoning) {
-                    self.close(out);
-                    self.open(OpenItem::Reasoning, json!({"type": "reasoning", "summary": []}), out);
-                    let part = json!({"summary_index": 0, "part": summary_part("")});
-                    self.item_event(OpenItem::Reasoning, "response.reasoning_summary_part.added", part, out);
-                }
-                let delta = json!({"summary_index": 0, "delta": text});
-                self.item_event(OpenItem::Reasoning, "response.reasoning_summary_text.delta", delta, out);
-            }
+            ModelDelta::Reasoning(text) => self.think(text, out),
             ModelDelta::Text(text) => {
                 if self.open != Some(OpenItem::Message) {
                     self.close(out);
@@ -219,7 +236,7 @@ impl AnswerWriter for ResponsesWriter {
         self.opening = opening.clone();
         if !answer.thought.is_empty() {
             let id = self.item_id(OpenItem::Reasoning);
-            self.output.push(reasoning(&id, &answer.thought, self.with_encrypted));
+            self.output.push(reasoning(&id, &answer.thought, self.thoughts));
         }
         if !answer.text.is_empty() {
             let id = self.item_id(OpenItem::Message);

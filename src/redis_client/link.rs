@@ -7,8 +7,8 @@ use std::time::Duration;
 use redis::{Cmd, RedisError};
 use tokio::sync::{Notify, watch};
 
+use super::address::RedisConnectOptions;
 use super::connection::{Connection, Endpoint};
-use super::options::RedisLogOptions;
 
 /// How often an idle connection is asked whether it is alive.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
@@ -16,24 +16,24 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Growing pauses between attempts, each jittered so that instances do not come all at once.
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     next: Duration,
     longest: Duration,
 }
 
 impl Backoff {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             next: FIRST_PAUSE,
             longest: LONGEST_PAUSE,
         }
     }
 
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.next = FIRST_PAUSE;
     }
 
-    pub(super) async fn pause(&mut self) {
+    pub(crate) async fn pause(&mut self) {
         let pause = jittered(self.next);
         self.next = (self.next * 2).min(self.longest);
         tokio::time::sleep(pause).await;
@@ -41,23 +41,26 @@ impl Backoff {
 }
 
 /// This time, a quarter more or less.
-pub(super) fn jittered(time: Duration) -> Duration {
+pub(crate) fn jittered(time: Duration) -> Duration {
     time.mul_f64(rand::random_range(0.75..1.25))
 }
 
 /// The connection, while there is one.
-pub(super) struct Link {
+pub(crate) struct Link {
     current: watch::Sender<Option<Connection>>,
     suspect: Notify,
     /// The server answers and takes nothing: it is full, or may not be written.
     refuses: AtomicBool,
+    when_away: Option<&'static str>,
     response_timeout: Duration,
     connect_timeout: Duration,
 }
 
 impl Link {
-    pub(super) fn new(options: &RedisLogOptions) -> Self {
+    /// `when_away` is logged when it breaks: what that means for whoever uses it. `None`: he says so himself.
+    pub(crate) fn new(options: &RedisConnectOptions, when_away: Option<&'static str>) -> Self {
         Self {
+            when_away,
             current: watch::Sender::new(None),
             suspect: Notify::new(),
             refuses: AtomicBool::new(false),
@@ -67,27 +70,27 @@ impl Link {
     }
 
     /// The connection, if there is one now.
-    pub(super) fn now(&self) -> Option<Connection> {
+    pub(crate) fn now(&self) -> Option<Connection> {
         self.current.borrow().clone()
     }
 
-    pub(super) fn is_up(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         self.current.borrow().is_some()
     }
 
     /// Whether the last thing to be sent was refused by a server that answers.
-    pub(super) fn refuses(&self) -> bool {
+    pub(crate) fn refuses(&self) -> bool {
         self.refuses.load(Ordering::Relaxed)
     }
 
     /// Something was sent: it was taken, or this is why not.
-    pub(super) fn heard(&self, error: Option<&RedisError>) {
+    pub(crate) fn heard(&self, error: Option<&RedisError>) {
         let is_from_server = error.is_some_and(|error| error.code().is_some());
         self.refuses.store(is_from_server, Ordering::Relaxed);
     }
 
     /// The connection, as soon as there is one.
-    pub(super) async fn connected(&self) -> Connection {
+    pub(crate) async fn connected(&self) -> Connection {
         let mut current = self.current.subscribe();
         loop {
             if let Some(connection) = current.borrow_and_update().clone() {
@@ -100,9 +103,16 @@ impl Link {
         }
     }
 
+    /// Returns as soon as there is no connection.
+    pub(crate) async fn disconnected(&self) {
+        let mut current = self.current.subscribe();
+        // An error would mean that the sender is gone, which lives as long as `self`.
+        let _ = current.wait_for(Option::is_none).await;
+    }
+
     /// Somebody's command failed: have a look. An error that the server gave on purpose says nothing about the connection, unless it says
     /// that this is not the server to talk to.
-    pub(super) fn report(&self, error: &RedisError) {
+    pub(crate) fn report(&self, error: &RedisError) {
         if error.code() == Some("READONLY") {
             self.current.send_replace(None);
         }
@@ -110,14 +120,16 @@ impl Link {
     }
 
     /// Keeps a connection open, for ever.
-    pub(super) async fn keep(&self, endpoint: Arc<Endpoint>) {
+    pub(crate) async fn keep(&self, endpoint: Arc<Endpoint>) {
         let mut backoff = Backoff::new();
         let mut said = false;
         loop {
             let attempt = tokio::time::timeout(self.connect_timeout * 2, endpoint.connect()).await;
             let trouble = match attempt {
                 Ok(Ok(connection)) => {
-                    tracing::info!("connected to Redis");
+                    if self.when_away.is_some() {
+                        tracing::info!("connected to Redis");
+                    }
                     said = false;
                     let trouble = self.watch(connection).await;
                     backoff.reset();
@@ -127,11 +139,10 @@ impl Link {
                 Err(_) => "no answer in time".to_owned(),
             };
             self.current.send_replace(None);
-            if !std::mem::replace(&mut said, true) {
-                tracing::warn!(
-                    reason = trouble,
-                    "Redis is away; events stay on this instance until it is back"
-                );
+            if !std::mem::replace(&mut said, true)
+                && let Some(when_away) = self.when_away
+            {
+                tracing::warn!(reason = trouble, "Redis is away; {when_away}");
             }
             backoff.pause().await;
         }
@@ -172,7 +183,7 @@ impl Link {
 }
 
 /// What went wrong, without details that may repeat an address or a user.
-pub(super) fn describe(error: &RedisError) -> String {
+pub(crate) fn describe(error: &RedisError) -> String {
     match error.code() {
         Some(code) => format!("{}: {code}", error.category()),
         None => error.category().to_owned(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tempfile::TempDir;
 
-use super::super::RedisAddress;
+use super::RedisAddress;
 
 const SINGLE: &str = "CALLBOARD_TEST_REDIS_URL";
 const CLUSTER: &str = "CALLBOARD_TEST_REDIS_CLUSTER_URLS";
@@ -18,18 +18,18 @@ fn variable(name: &str) -> String {
     })
 }
 
-pub(super) fn single() -> RedisAddress {
+pub(crate) fn single() -> RedisAddress {
     RedisAddress::Single(variable(SINGLE).into())
 }
 
-pub(super) fn cluster() -> RedisAddress {
+pub(crate) fn cluster() -> RedisAddress {
     let urls = variable(CLUSTER);
     RedisAddress::Cluster(urls.split(',').map(SecretString::from).collect())
 }
 
 /// A `redis-server` of its own on a free port. What it has survives [`OwnServer::stop`] only if it keeps an append-only file.
-pub(super) struct OwnServer {
-    pub(super) port: u16,
+pub(crate) struct OwnServer {
+    pub(crate) port: u16,
     folder: TempDir,
     arguments: Vec<String>,
     process: Option<Child>,
@@ -37,16 +37,16 @@ pub(super) struct OwnServer {
 
 impl OwnServer {
     /// One that forgets everything when it stops.
-    pub(super) async fn forgetful() -> Self {
+    pub(crate) async fn forgetful() -> Self {
         Self::start(&["--appendonly", "no"]).await
     }
 
     /// One that remembers everything when it stops.
-    pub(super) async fn lasting() -> Self {
+    pub(crate) async fn lasting() -> Self {
         Self::start(&["--appendonly", "yes", "--appendfsync", "always"]).await
     }
 
-    pub(super) async fn start(arguments: &[&str]) -> Self {
+    pub(crate) async fn start(arguments: &[&str]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
         drop(listener);
@@ -61,7 +61,7 @@ impl OwnServer {
     }
 
     /// Starts it (again), and waits until it answers.
-    pub(super) async fn run(&mut self) {
+    pub(crate) async fn run(&mut self) {
         let port = self.port.to_string();
         let process = Command::new("redis-server")
             .args(["--port", &port, "--bind", "127.0.0.1", "--save", ""])
@@ -92,23 +92,23 @@ impl OwnServer {
     }
 
     /// Kills it, as a power cut does.
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill().expect("it is there");
             process.wait().expect("it goes");
         }
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
-    pub(super) fn address(&self) -> RedisAddress {
+    pub(crate) fn address(&self) -> RedisAddress {
         RedisAddress::Single(self.url().into())
     }
 
     /// A connection that asks questions beside the log.
-    pub(super) async fn connection(&self) -> redis::aio::MultiplexedConnection {
+    pub(crate) async fn connection(&self) -> redis::aio::MultiplexedConnection {
         let client = redis::Client::open(self.url()).expect("a good URL");
         client.get_multiplexed_async_connection().await.expect("it answers")
     }

@@ -8,10 +8,10 @@ use redis::{
 };
 use secrecy::{ExposeSecret, SecretString};
 
-use super::options::{RedisAddress, RedisLogError, RedisLogOptions};
+use super::address::{RedisAddress, RedisConnectOptions, RedisSetupError};
 
 /// How to reach Redis.
-pub(super) struct Endpoint {
+pub(crate) struct Endpoint {
     commands: CommandClient,
     /// Where subscriptions can be made: in a Cluster any node hears what is published at any other.
     nodes: Vec<Client>,
@@ -25,17 +25,17 @@ enum CommandClient {
 
 /// A connection for commands; clones share it, and their commands are pipelined.
 #[derive(Clone)]
-pub(super) enum Connection {
+pub(crate) enum Connection {
     Single(MultiplexedConnection),
     Cluster(ClusterConnection),
 }
 
 impl Endpoint {
     /// Reads the addresses; connects to nothing.
-    pub(super) fn new(options: &RedisLogOptions) -> Result<Self, RedisLogError> {
+    pub(crate) fn new(options: &RedisConnectOptions) -> Result<Self, RedisSetupError> {
         let root_cert = match &options.ca_file {
             None => None,
-            Some(path) => Some(std::fs::read(path).map_err(|error| RedisLogError::CaFile {
+            Some(path) => Some(std::fs::read(path).map_err(|error| RedisSetupError::CaFile {
                 path: path.clone(),
                 error,
             })?),
@@ -58,7 +58,7 @@ impl Endpoint {
                     .map(|url| open(url, certificates.as_ref()))
                     .collect::<Result<Vec<Client>, _>>()?;
                 if nodes.is_empty() {
-                    return Err(RedisLogError::NoNodes);
+                    return Err(RedisSetupError::NoNodes);
                 }
                 let addresses = urls.iter().map(ExposeSecret::expose_secret);
                 let mut builder = ClusterClient::builder(addresses)
@@ -79,7 +79,7 @@ impl Endpoint {
     }
 
     /// A new connection for commands.
-    pub(super) async fn connect(&self) -> Result<Connection, RedisError> {
+    pub(crate) async fn connect(&self) -> Result<Connection, RedisError> {
         match &self.commands {
             CommandClient::Single(client) => {
                 let connection = client
@@ -92,14 +92,14 @@ impl Endpoint {
     }
 
     /// A new connection for subscriptions, at another node with each attempt.
-    pub(super) async fn connect_for_subscriptions(&self, attempt: usize) -> Result<PubSub, RedisError> {
+    pub(crate) async fn connect_for_subscriptions(&self, attempt: usize) -> Result<PubSub, RedisError> {
         self.nodes[attempt % self.nodes.len()].get_async_pubsub().await
     }
 }
 
-fn open(url: &SecretString, certificates: Option<&TlsCertificates>) -> Result<Client, RedisLogError> {
+fn open(url: &SecretString, certificates: Option<&TlsCertificates>) -> Result<Client, RedisSetupError> {
     let url = url.expose_secret().trim();
-    let info = url.into_connection_info().map_err(|_| RedisLogError::Url)?;
+    let info = url.into_connection_info().map_err(|_| RedisSetupError::Url)?;
     let client = match certificates {
         Some(certificates) if url.starts_with("rediss:") => Client::build_with_tls(info, certificates.clone()),
         _ => Client::open(info),
@@ -108,8 +108,8 @@ fn open(url: &SecretString, certificates: Option<&TlsCertificates>) -> Result<Cl
 }
 
 /// The kind of error only: details may repeat an address.
-fn setup(error: RedisError) -> RedisLogError {
-    RedisLogError::Setup(error.category().to_owned())
+fn setup(error: RedisError) -> RedisSetupError {
+    RedisSetupError::Setup(error.category().to_owned())
 }
 
 impl ConnectionLike for Connection {

@@ -1,0 +1,3 @@
+//! Adapters of the port `RateLimits` that need another service.
+
+pub mod redis;
