@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
-use callboard::cli::{self, Cli, ClusterArguments, KeysCommand, MigrateStoreArguments, Task, UsageArguments};
+use callboard::cli::{
+    self, BudgetsCommand, Cli, ClusterArguments, KeysCommand, MigrateStoreArguments, ModelsTestArguments, Task,
+    UsageArguments,
+};
 use callboard::config::{Config, this_machine};
 use callboard::llm::simulate_server::{self, SimulateServerOptions};
 use callboard_actors::time::Timestamp;
@@ -25,6 +28,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Task::Serve(loaded) => callboard::app::serve(&loaded.config, this_machine()),
         Task::Keys(config, command) => work_on_keys(&config, command),
         Task::Cluster(config, arguments) => show_cluster(&config, &arguments),
+        Task::TestModels(config, arguments) => test_models(&config, &arguments),
+        Task::Budgets(config, command) => work_on_budgets(&config, command),
         Task::Usage(config, arguments) => show_usage(&config, arguments),
         Task::MigrateStore(config, arguments) => migrate_store(&config, arguments),
         Task::SimulateLlm(options) => simulate_llm(*options),
@@ -44,14 +49,29 @@ fn show_cluster(config: &Config, arguments: &ClusterArguments) -> anyhow::Result
     Ok(cli::cluster::run(arguments, overview.as_ref(), &mut std::io::stdout())?)
 }
 
+fn test_models(config: &Config, arguments: &ModelsTestArguments) -> anyhow::Result<()> {
+    arguments.check(config)?;
+    let probes = callboard::app::key_probes(config, arguments.model.as_deref())?;
+    let mut output = std::io::stdout();
+    let testing = cli::models::test(arguments, probes, &mut output);
+    Ok(small_runtime()?.block_on(testing)?)
+}
+
+fn work_on_budgets(config: &Config, command: BudgetsCommand) -> anyhow::Result<()> {
+    small_runtime()?.block_on(callboard::app::with_store(config, async |store, budgets| {
+        let stores = (&*store, &*budgets);
+        Ok(cli::budgets::run(command, config, stores, Timestamp::now(), &mut std::io::stdout()).await?)
+    }))
+}
+
 fn show_usage(config: &Config, arguments: UsageArguments) -> anyhow::Result<()> {
-    small_runtime()?.block_on(callboard::app::with_budgets(config, async |budgets| {
+    small_runtime()?.block_on(callboard::app::with_store(config, async |_store, budgets| {
         Ok(cli::usage::run(arguments, &*budgets, Timestamp::now(), &mut std::io::stdout()).await?)
     }))
 }
 
 fn work_on_keys(config: &Config, command: KeysCommand) -> anyhow::Result<()> {
-    small_runtime()?.block_on(callboard::app::with_store(config, async |store| {
+    small_runtime()?.block_on(callboard::app::with_store(config, async |store, _budgets| {
         Ok(cli::keys::run(command, config, &*store, &mut std::io::stdout()).await?)
     }))
 }

@@ -36,6 +36,7 @@ use crate::budget_watch::BudgetWatch;
 use crate::config::{Config, LOCAL_TIER, LogFormat};
 use crate::housekeeping::Housekeeping;
 use crate::http::{self, HttpParts, HttpState, InstanceIdentity};
+use crate::model_directory::KeyProbe;
 use crate::shutdown;
 use crate::store::migrate::StoreMigration;
 use crate::telemetry;
@@ -71,32 +72,29 @@ pub fn serve_with_tools(config: &Config, machine: MachineSize, extra: Vec<Arc<dy
     served
 }
 
-/// Opens the store for a command that works beside a server or without one, and closes it again.
+/// Opens the store, and what accounts have used, for a command that works beside a server or without one, and closes it again.
 ///
 /// # Errors
 /// The store cannot be opened, or what `work` answers.
-pub async fn with_store<T, F>(config: &Config, work: impl FnOnce(Arc<dyn Store>) -> F) -> anyhow::Result<T>
+pub async fn with_store<T, F>(
+    config: &Config,
+    work: impl FnOnce(Arc<dyn Store>, Arc<dyn Budgets>) -> F,
+) -> anyhow::Result<T>
 where
     F: Future<Output = anyhow::Result<T>>,
 {
     let opened = OpenStore::for_command(config).await?;
-    let done = work(opened.store()).await;
+    let done = work(opened.store(), opened.budgets()).await;
     opened.close().await;
     done
 }
 
-/// What accounts have used, as the configured store has it, for a command that works beside a server or without one.
+/// A try of each key of the configured models, or of this one.
 ///
 /// # Errors
-/// The store cannot be opened, or what `work` answers.
-pub async fn with_budgets<T, F>(config: &Config, work: impl FnOnce(Arc<dyn Budgets>) -> F) -> anyhow::Result<T>
-where
-    F: Future<Output = anyhow::Result<T>>,
-{
-    let opened = OpenStore::for_command(config).await?;
-    let done = work(opened.budgets()).await;
-    opened.close().await;
-    done
+/// A key is missing or cannot be sent.
+pub fn key_probes(config: &Config, model: Option<&str>) -> anyhow::Result<Vec<KeyProbe>> {
+    Ok(OpenModels::open(config, &parts::rate_limits())?.probes(model))
 }
 
 /// The instances that share the configured store; `None` if it is one that serves a single server.

@@ -21,7 +21,7 @@ use crate::llm::openai::OpenAiModel;
 use crate::llm::openai_responses::OpenAiResponsesModel;
 use crate::llm::simulated::SimulatedModel;
 use crate::llm::upstream::{ProviderClient, UpstreamOptions};
-use crate::model_directory::{KeyPool, ListedKey, ListedProvider, ModelDirectory, WatchedModel};
+use crate::model_directory::{KeyPool, KeyProbe, ListedKey, ListedProvider, ModelDirectory, WatchedModel};
 
 /// Models and their providers, ready to be asked.
 pub(super) struct OpenModels {
@@ -56,6 +56,40 @@ impl OpenModels {
                 providers: opening.providers.into_values().map(ListedProvider::from).collect(),
             },
         })
+    }
+}
+
+/// The longest time that a key is tried.
+const LONGEST_PROBE: Duration = Duration::from_secs(60);
+
+impl OpenModels {
+    /// One try of each key with each model that it is used for, by the names of the models; only of this one, if one is named.
+    pub(super) fn probes(&self, only: Option<&str>) -> Vec<KeyProbe> {
+        let by_name: BTreeMap<_, _> = self.routes.iter().collect();
+        let mut probes: Vec<KeyProbe> = Vec::new();
+        for (name, route) in by_name {
+            if only.is_some_and(|only| only != name) {
+                continue;
+            }
+            for target in &route.targets {
+                for (place, model) in target.models.iter().enumerate() {
+                    let probe = KeyProbe {
+                        routes: vec![name.clone()],
+                        provider: target.provider.name.to_string(),
+                        upstream_model: target.upstream_model.to_string(),
+                        number: place + 1,
+                        last_four: self.directory.last_four(&target.keys[place]),
+                        model: model.clone(),
+                        longest: route.calls.timeouts.call.min(LONGEST_PROBE),
+                    };
+                    match probes.iter_mut().find(|other| other.is_same_as(&probe)) {
+                        Some(other) => other.routes.push(name.clone()),
+                        None => probes.push(probe),
+                    }
+                }
+            }
+        }
+        probes
     }
 }
 

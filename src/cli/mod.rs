@@ -3,10 +3,12 @@
 //! What needs no server (`plan`, `config`) is done here. What needs one is read, checked and handed back as a [`Task`] for the
 //! composition root, which alone knows the adapters.
 
+pub mod budgets;
 pub mod cluster;
 mod config;
 pub mod keys;
 pub mod migrate_store;
+pub mod models;
 mod plan;
 mod simulate_llm;
 mod text;
@@ -22,9 +24,11 @@ use clap::{Parser, Subcommand};
 use crate::config::{Config, ConfigErrors, LoadedConfig, Sources, load};
 use crate::llm::simulate_server::SimulateServerOptions;
 use crate::llm::simulate_server::settings::SettingsError;
+pub use budgets::{BudgetsCommand, BudgetsError};
 pub use cluster::{ClusterArguments, ClusterError};
 pub use keys::{KeysCommand, KeysError};
 pub use migrate_store::{MigrateStoreArguments, MigrateStoreError};
+pub use models::{ModelsCommand, ModelsError, ModelsTestArguments};
 use simulate_llm::SimulateLlmArguments;
 pub use usage::{UsageArguments, UsageError};
 
@@ -56,6 +60,12 @@ enum Command {
     Keys(KeysCommand),
     /// Show the instances of a fleet, how busy each is, and what they come to together
     Cluster(ClusterArguments),
+    /// Show the models, and whether their keys work
+    #[command(subcommand)]
+    Models(ModelsCommand),
+    /// Show what an account's model calls may use, and give it more
+    #[command(subcommand)]
+    Budgets(BudgetsCommand),
     /// Show what accounts have used, by day and model
     Usage(UsageArguments),
     /// Move everything from one store to another, and compare what both have
@@ -75,6 +85,10 @@ pub enum Task {
     Keys(Box<Config>, KeysCommand),
     /// Show the instances that the configured store knows.
     Cluster(Box<Config>, ClusterArguments),
+    /// Try the keys of the configured models.
+    TestModels(Box<Config>, ModelsTestArguments),
+    /// Work on the budgets in the configured store.
+    Budgets(Box<Config>, BudgetsCommand),
     /// Show what the configured store says was used.
     Usage(Box<Config>, UsageArguments),
     /// Move what is in the configured store.
@@ -105,6 +119,10 @@ pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
         cause
     } else if let Some(ClusterError::Output(cause)) = error.downcast_ref() {
         cause
+    } else if let Some(ModelsError::Output(cause)) = error.downcast_ref() {
+        cause
+    } else if let Some(BudgetsError::Output(cause)) = error.downcast_ref() {
+        cause
     } else if let Some(UsageError::Output(cause)) = error.downcast_ref() {
         cause
     } else if let Some(MigrateStoreError::Output(cause)) = error.downcast_ref() {
@@ -124,6 +142,11 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         error.downcast_ref(),
         Some(KeysError::UnknownTier { .. } | KeysError::UnknownKey(_))
     ) || matches!(error.downcast_ref(), Some(ClusterError::Alone))
+        || matches!(error.downcast_ref(), Some(ModelsError::UnknownModel { .. }))
+        || matches!(
+            error.downcast_ref(),
+            Some(BudgetsError::UnknownAccount(_) | BudgetsError::NoBudget { .. })
+        )
         || matches!(error.downcast_ref(), Some(UsageError::NoDays { .. }))
         || error.downcast_ref().is_some_and(MigrateStoreError::is_wrong_input);
     if is_wrong_input { EXIT_WRONG_INPUT } else { 1 }
@@ -139,6 +162,14 @@ pub fn run(cli: Cli, output: &mut impl Write) -> Result<Task, CliError> {
         Command::Serve => Ok(Task::Serve(Box::new(load_config()?))),
         Command::Keys(command) => Ok(Task::Keys(Box::new(load_config()?.config), command)),
         Command::Cluster(arguments) => Ok(Task::Cluster(Box::new(load_config()?.config), arguments)),
+        Command::Models(ModelsCommand::List { json }) => {
+            models::list(&load_config()?.config, json, output)?;
+            Ok(Task::Nothing)
+        }
+        Command::Models(ModelsCommand::Test(arguments)) => {
+            Ok(Task::TestModels(Box::new(load_config()?.config), arguments))
+        }
+        Command::Budgets(command) => Ok(Task::Budgets(Box::new(load_config()?.config), command)),
         Command::Usage(arguments) => Ok(Task::Usage(Box::new(load_config()?.config), arguments)),
         Command::MigrateStore(arguments) => Ok(Task::MigrateStore(Box::new(load_config()?.config), arguments)),
         Command::SimulateLlm(arguments) => Ok(Task::SimulateLlm(Box::new(arguments.options()?))),

@@ -37,7 +37,7 @@ pub use sections::{
     AnswerCacheConfig, CapacityConfig, EventDurability, EventsConfig, FleetConfig, LogConfig, LogFormat, QueueConfig,
     RunsConfig, ServerConfig, StoreConfig, Synchronous, TierConfig, ToolsConfig,
 };
-pub(crate) use values::parse_size;
+pub(crate) use values::{parse_duration, parse_size};
 
 /// `config.toml` as it was when this was compiled: the default of every value.
 pub const DEFAULT_TEXT: &str = include_str!("../../config.toml");

@@ -1,6 +1,7 @@
 //! The providers of this server, their keys and how things stand with each: what `GET /api/v1/models` and `/metrics` show. It has no
 //! keys in it, only their ends.
 
+mod probe;
 mod recent_calls;
 mod view;
 
@@ -10,6 +11,7 @@ use callboard_actors::llm::{CallLine, Provider};
 use callboard_actors::ports::RateLimits;
 use callboard_actors::ports::rate_limits::LimitedKey;
 
+pub use probe::{KeyProbe, ProbeAnswer};
 pub use recent_calls::{CallCounts, Failure, MINUTES, RecentCalls, WatchedModel};
 pub(crate) use view::{CircuitName, KeyPoolView, KeyView, ModelKeysView, ProviderView, ReachName};
 
@@ -18,6 +20,16 @@ pub(crate) use view::{CircuitName, KeyPoolView, KeyView, ModelKeysView, Provider
 pub struct ModelDirectory {
     /// By name.
     pub providers: Vec<ListedProvider>,
+}
+
+impl ModelDirectory {
+    /// The last four characters of this key, if they may be shown.
+    pub fn last_four(&self, key: &LimitedKey) -> Option<String> {
+        let pools = self.providers.iter().flat_map(|provider| &provider.pools);
+        let mut keys = pools.flat_map(|pool| pool.keys.iter().zip(&pool.listed));
+        let (_, listed) = keys.find(|(other, _)| other.name == key.name)?;
+        listed.last_four.clone()
+    }
 }
 
 /// A provider.

@@ -1,4 +1,4 @@
-//! What the server says of models, keys, budgets and use, as the document describes it.
+//! What the server says of models, keys and budgets, as the document describes it.
 
 use serde::Deserialize;
 use utoipa::ToSchema;

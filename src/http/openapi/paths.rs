@@ -20,8 +20,8 @@ use super::usage_schemas::AccountUsage;
 use crate::http::error::ErrorCode;
 
 const RUNS: &str = "runs";
-const USAGE: &str = "usage";
 const MODELS: &str = "models";
+const USAGE: &str = "usage";
 const SERVER: &str = "server";
 
 const LIMIT: &str = "Entries of the page; within `server.page_maximum`";
@@ -32,8 +32,8 @@ pub(super) fn tags() -> Vec<Tag> {
     let tag = |name: &str, description: &str| TagBuilder::new().name(name).description(Some(description)).build();
     vec![
         tag(RUNS, "Start runs, watch them, read them, end them"),
-        tag(USAGE, "What accounts have used"),
-        tag(MODELS, "Which models there are, and what they may use"),
+        tag(MODELS, "Which models there are, and how their providers are"),
+        tag(USAGE, "What accounts have used and may use"),
         tag(SERVER, "How the server is"),
     ]
 }
@@ -210,6 +210,22 @@ fn cancel_run() -> OperationBuilder {
         )
 }
 
+fn get_models() -> OperationBuilder {
+    let summary = "Lists the models that a run may name, and who answers them";
+    api_operation("listModels", MODELS, summary, &[]).response("200", json_response::<Models>("All models"))
+}
+
+fn get_model_keys() -> OperationBuilder {
+    let summary =
+        "Shows how things stand with the providers' keys: what they allow, what is used of it, which are set aside";
+    api_operation("getModelKeys", MODELS, summary, &[]).response("200", json_response::<ModelKeys>("All keys"))
+}
+
+fn get_budget() -> OperationBuilder {
+    let summary = "Shows what the account's model calls may use, have used and have left";
+    api_operation("getBudget", USAGE, summary, &[]).response("200", json_response::<Budget>("The account's budget"))
+}
+
 fn get_usage() -> OperationBuilder {
     let summary = "Shows what the account has used";
     let groups = "`day`, `model`, `provider`, or some of them with commas between; `day,model` if nothing is said";
@@ -224,22 +240,6 @@ fn get_usage() -> OperationBuilder {
         ))
         .parameter(query_text("group_by", groups))
         .response("200", json_response::<AccountUsage>("Sums, and the sum of all"))
-}
-
-fn get_models() -> OperationBuilder {
-    let summary = "Lists the models that a run may name, and who answers them";
-    api_operation("listModels", MODELS, summary, &[]).response("200", json_response::<Models>("All models"))
-}
-
-fn get_model_keys() -> OperationBuilder {
-    let summary =
-        "Shows how things stand with the providers' keys: what they allow, what is used of it, which are set aside";
-    api_operation("getModelKeys", MODELS, summary, &[]).response("200", json_response::<ModelKeys>("All keys"))
-}
-
-fn get_budget() -> OperationBuilder {
-    let summary = "Shows what the account's model calls may use, have used and have left";
-    api_operation("getBudget", MODELS, summary, &[]).response("200", json_response::<Budget>("The account's budget"))
 }
 
 fn get_capacity() -> OperationBuilder {
