@@ -94,7 +94,7 @@ where
 /// # Errors
 /// A key is missing or cannot be sent.
 pub fn key_probes(config: &Config, model: Option<&str>) -> anyhow::Result<Vec<KeyProbe>> {
-    Ok(OpenModels::open(config, &parts::rate_limits())?.probes(model))
+    Ok(OpenModels::open(config, &parts::own_rate_limits())?.probes(model))
 }
 
 /// The instances that share the configured store; `None` if it is one that serves a single server.
