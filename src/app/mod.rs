@@ -15,9 +15,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use callboard_actors::capacity::{MachineSize, RunLimit};
-use callboard_actors::local_limits::{LimitTimes, LocalRateLimits};
 use callboard_actors::ports::fleet::{FleetOverview, Notice};
-use callboard_actors::ports::{Budgets, Fleet, RateLimits, Store, Tool};
+use callboard_actors::ports::{Budgets, Fleet, Store, Tool};
 use callboard_actors::supervisor::SupervisorHandle;
 use callboard_actors::time::Timestamp;
 use futures::StreamExt;
@@ -95,9 +94,7 @@ where
 /// # Errors
 /// A key is missing or cannot be sent.
 pub fn key_probes(config: &Config, model: Option<&str>) -> anyhow::Result<Vec<KeyProbe>> {
-    // A try is made whether there is room for it or not.
-    let limits: Arc<dyn RateLimits> = Arc::new(LocalRateLimits::new(LimitTimes::default()));
-    Ok(OpenModels::open(config, &limits)?.probes(model))
+    Ok(OpenModels::open(config, &parts::own_rate_limits())?.probes(model))
 }
 
 /// The instances that share the configured store; `None` if it is one that serves a single server.

@@ -7,11 +7,11 @@ use std::time::Duration;
 use anyhow::Context;
 use callboard_actors::llm::circuit::{Circuit, CircuitSettings};
 use callboard_actors::llm::{CallLine, ModelRoute, Provider, Target};
-use callboard_actors::local_limits::{LimitTimes, LocalRateLimits};
 use callboard_actors::ports::rate_limits::{KeyLimits, LimitedKey};
 use callboard_actors::ports::{Model, RateLimits};
 use secrecy::SecretString;
 
+use super::parts::own_rate_limits;
 use super::provider_keys::{ProviderKey, read_provider_keys};
 use crate::config::{
     Config, Dialect, LimitsPer, ModelCallConfig, ModelConfig, ProviderConfig, ProviderService, TargetConfig,
@@ -41,7 +41,7 @@ impl OpenModels {
             config,
             keys: read_provider_keys(config)?,
             limits: limits.clone(),
-            own_limits: Arc::new(LocalRateLimits::new(LimitTimes::default())),
+            own_limits: own_rate_limits(),
             providers: BTreeMap::new(),
             clients: HashMap::new(),
         };

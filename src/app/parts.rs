@@ -199,6 +199,11 @@ impl OpenEventLog {
     }
 }
 
+/// Rate limits of a command that calls models beside servers: nobody else's count.
+pub(super) fn own_rate_limits() -> Arc<dyn RateLimits> {
+    Arc::new(LocalRateLimits::default())
+}
+
 /// Rate limits of the providers' keys: counted in this process, or in Redis if the configuration names one. `instances` is how many instances
 /// live, which the caller keeps current: while Redis is away each keeps to its share.
 pub(super) fn open_rate_limits(

@@ -47,6 +47,8 @@ struct State {
     next_number: u64,
     /// Somebody asks the limits for whoever is first.
     is_pumped: bool,
+    /// One of those that wait is out of the line already, because it is its turn.
+    is_serving: bool,
     /// What the first one waits for, and until when as far as is known.
     head: Option<(ModelWaitingReason, Instant)>,
     last_grant: Option<Instant>,
@@ -100,9 +102,10 @@ impl CallLine {
         })
     }
 
-    /// Calls that wait.
+    /// Calls that wait, the one that is first among them.
     pub fn waiting(&self) -> usize {
-        self.lock().waiting
+        let state = self.lock();
+        state.waiting + usize::from(state.is_serving)
     }
 
     /// Takes room if there is some that nobody waits for.
@@ -201,10 +204,12 @@ impl CallLine {
             }
             if first.is_some() {
                 state.waiting -= 1;
+                state.is_serving = true;
                 return first;
             }
         }
         state.is_pumped = false;
+        state.is_serving = false;
         state.head = None;
         state.last_grant = None;
         None

@@ -1,11 +1,14 @@
 //! What a run costs, in statements and commits: counted, not timed.
 
+use std::time::Duration;
+
 use callboard_actors::encoding::encode;
 use callboard_actors::event::EventBody;
-use callboard_actors::ids::{InstanceId, RunId};
+use callboard_actors::ids::{InstanceId, ModelCallId, RunId};
 use callboard_actors::item::{Item, Role, Usage};
 use callboard_actors::money::Money;
 use callboard_actors::ports::Store;
+use callboard_actors::ports::budgets::Charge;
 use callboard_actors::ports::store::{Admission, Creation, NewRun, RunCommit, RunProgress, StateChange};
 use callboard_actors::run_state::RunState;
 use callboard_actors::spec::{RunLimits, RunSpec};
@@ -77,7 +80,15 @@ pub(super) fn ending(run: &NewRun, first_seq: u64) -> RunCommit {
             usage,
             cost: Money::from_nanos(9),
         }),
-        charges: Vec::new(),
+        charges: vec![Charge {
+            id: ModelCallId::new(),
+            model: "simulated".into(),
+            provider: "simulated".into(),
+            usage,
+            cost: Money::from_nanos(9),
+            call_time: Duration::from_millis(1),
+            at: Timestamp::now(),
+        }],
         change: Some(StateChange {
             to: RunState::Completed,
             error: None,
@@ -89,7 +100,7 @@ pub(super) fn ending(run: &NewRun, first_seq: u64) -> RunCommit {
 }
 
 #[tokio::test]
-async fn a_run_of_one_model_call_costs_seven_statements_and_deltas_two_a_commit() {
+async fn a_run_of_one_model_call_costs_nine_statements_and_deltas_two_a_commit() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(directory.path()).await;
     let run = new_run();
@@ -98,7 +109,7 @@ async fn a_run_of_one_model_call_costs_seven_statements_and_deltas_two_a_commit(
     store.commit(delta(&run, 2)).await.expect("written");
     assert_eq!(store.usage().statements, 6);
     store.commit(ending(&run, 3)).await.expect("written");
-    assert_eq!((store.usage().statements, store.usage().commits), (9, 3));
+    assert_eq!((store.usage().statements, store.usage().commits), (11, 3));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -120,7 +131,7 @@ async fn runs_at_the_same_time_share_commits() {
         run.await.expect("no panic");
     }
     let usage = store.usage();
-    assert_eq!(usage.statements, 7 * RUNS as u64);
+    assert_eq!(usage.statements, 9 * RUNS as u64);
     assert!(usage.commits < RUNS as u64, "{} commits", usage.commits);
 }
 
@@ -150,5 +161,5 @@ async fn statements_are_prepared_once() {
         }
         prepared.push(connection.cached_statements_size());
     }
-    assert_eq!(prepared, [3, 3, 3], "one for each kind of write");
+    assert_eq!(prepared, [4, 4, 4], "one for each kind of write, and one for charges");
 }
