@@ -91,6 +91,7 @@ fn describe() {
         "runs of lost instances that this one went on with"
     );
     describe_counter!("callboard_tokens_total", "tokens of model calls, by direction");
+    describe_models();
     describe_counter!("callboard_tool_calls_total", "tool calls, by outcome");
     describe_counter!("callboard_db_statements_total", "statements sent to the store");
     describe_counter!("callboard_db_commits_total", "commits of the store");
@@ -161,6 +162,62 @@ fn describe() {
     );
     describe_gauge!("process_cpu_seconds_total", "CPU time since the start");
     describe_gauge!("process_resident_memory_bytes", "resident memory");
+}
+
+fn describe_models() {
+    use metrics::{describe_counter, describe_gauge, describe_histogram};
+    describe_counter!("callboard_model_calls_total", "calls to providers, by outcome");
+    describe_counter!("callboard_model_answers_shared_total", "answers that were given again");
+    describe_histogram!("callboard_model_call_seconds", "how long a call to a provider took");
+    describe_histogram!(
+        "callboard_model_wait_seconds",
+        "how long a call waited for room under the limits of the keys"
+    );
+    for (name, meaning) in [
+        ("callboard_model_calls_waiting", "calls that wait for room on a key"),
+        (
+            "callboard_model_circuit_open",
+            "1 while a provider is left alone because it failed again and again",
+        ),
+        (
+            "callboard_model_limits_shared",
+            "1 while the limits of keys are counted for all instances, 0 while each keeps to its share",
+        ),
+        ("callboard_model_key_requests", "calls of the last minute and under way"),
+        (
+            "callboard_model_key_requests_limit",
+            "calls per minute of a key; 0 is no limit",
+        ),
+        ("callboard_model_key_tokens", "tokens of the last minute and under way"),
+        (
+            "callboard_model_key_tokens_limit",
+            "tokens per minute of a key; 0 is no limit",
+        ),
+        ("callboard_model_key_calls", "calls under way"),
+        (
+            "callboard_model_key_calls_limit",
+            "calls under way of a key; 0 is no limit",
+        ),
+        (
+            "callboard_model_key_cooling_seconds",
+            "how long a key still rests after a 429",
+        ),
+        (
+            "callboard_model_key_refused_seconds",
+            "how long a key is still set aside because the provider refused it",
+        ),
+        ("callboard_model_key_recent_calls", "calls of the last five minutes"),
+        (
+            "callboard_model_key_recent_failures",
+            "those of them that failed by the fault of the provider or the key",
+        ),
+        (
+            "callboard_model_key_recent_rate_limited",
+            "those of them that were answered 429",
+        ),
+    ] {
+        describe_gauge!(name, meaning);
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use super::models::OpenModels;
 use super::parts::OpenStore;
 use super::settings::tier_budgets;
-use crate::config::Config;
+use crate::config::{Config, ProviderService};
 use crate::http::Catalog;
 use crate::llm::answer_cache::MemoryAnswerCache;
 
@@ -54,10 +54,31 @@ pub(super) fn run_services(
 /// `None` if no tier has a budget: then nobody asks the store before a call.
 fn account_budgets(config: &Config, opened: &OpenStore) -> Option<AccountBudgets> {
     let by_tier = tier_budgets(config);
+    if by_tier.values().any(|budget| budget.limits.cost.is_some()) {
+        warn_of_missing_prices(config);
+    }
     (!by_tier.is_empty()).then(|| AccountBudgets {
         budgets: opened.budgets(),
         by_tier,
     })
+}
+
+/// A budget of dollars does not bound what has no price.
+fn warn_of_missing_prices(config: &Config) {
+    for (model, targets) in config.models.iter().map(|(name, model)| (name, &model.targets)) {
+        for target in targets.iter().filter(|target| target.price.is_none()) {
+            let provider = &config.providers[&target.provider];
+            if provider.service != ProviderService::Simulated {
+                let (provider, upstream_model) = (&target.provider, &target.upstream_model);
+                tracing::warn!(
+                    model,
+                    provider,
+                    upstream_model,
+                    "a tier's budget limits cost, and this has no price: it counts as free"
+                );
+            }
+        }
+    }
 }
 
 pub(super) fn catalog(services: &RunServices) -> Catalog {

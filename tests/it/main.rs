@@ -16,6 +16,7 @@ mod cluster;
 mod endings;
 mod fleet_crashes;
 mod fleet_database;
+mod fleet_models;
 mod fleet_quota;
 mod fleet_redis;
 mod fleet_rolling;

@@ -21,6 +21,8 @@ pub(super) struct Run {
     object: String,
     state: RunState,
     model: String,
+    /// Models that are asked in turn if none of the providers of `model` can answer.
+    fallback_models: Vec<String>,
     /// True if no real model is asked.
     simulated: bool,
     #[schema(required)]
@@ -44,6 +46,8 @@ pub(super) struct Run {
     /// The final answer: the messages of the assistant after the last tool result. `null` unless completed; not there in lists.
     output: Option<String>,
     usage: Usage,
+    /// US dollars, by the prices of the configuration.
+    cost_usd: f64,
     /// Model calls that ended.
     steps: u32,
     /// How many events are written so far; the next one will have this `seq`.

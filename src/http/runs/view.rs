@@ -6,6 +6,7 @@ use callboard_actors::error::RunError;
 use callboard_actors::event::WaitingReason;
 use callboard_actors::ids::RunId;
 use callboard_actors::item::{ItemContent, Role, Usage};
+use callboard_actors::money::Money;
 use callboard_actors::ports::store::RunRecord;
 use callboard_actors::run_state::RunState;
 use callboard_actors::spec::RunLimits;
@@ -26,6 +27,7 @@ pub(crate) struct RunView {
     object: &'static str,
     state: RunState,
     model: String,
+    fallback_models: Vec<String>,
     simulated: bool,
     instructions: Option<String>,
     tools: Vec<String>,
@@ -39,6 +41,7 @@ pub(crate) struct RunView {
     #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<Option<String>>,
     usage: Usage,
+    cost_usd: Money,
     steps: u32,
     next_seq: u64,
     created_at: Timestamp,
@@ -77,6 +80,7 @@ impl RunView {
             object: "run",
             state: record.state,
             model: record.spec.model,
+            fallback_models: record.spec.fallback_models,
             simulated,
             instructions: record.spec.instructions,
             tools: record.spec.tools,
@@ -89,6 +93,7 @@ impl RunView {
             queue_deadline: record.queue_deadline.filter(|_| waits),
             output: None,
             usage: record.progress.usage,
+            cost_usd: record.progress.cost,
             steps: record.progress.steps,
             next_seq: record.next_seq,
             created_at: record.created_at,
