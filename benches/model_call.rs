@@ -155,6 +155,7 @@ fn limited(model: Arc<dyn Model>) -> Arc<ModelRoute> {
         },
         longest_wait: minute,
         expected_output_tokens: 100,
+        max_output_tokens: 1000,
         cache_for: None,
     };
     let plain = ModelRoute::to("bench", model, calls);

@@ -14,10 +14,11 @@ use secrecy::SecretString;
 use super::parts::own_rate_limits;
 use super::provider_keys::{ProviderKey, read_provider_keys};
 use crate::config::{
-    Config, Dialect, LimitsPer, ModelCallConfig, ModelConfig, ProviderConfig, ProviderService, TargetConfig,
+    Config, Dialect, LimitsPer, ModelCallConfig, ModelConfig, OutputLimitName, ProviderConfig, ProviderService,
+    TargetConfig,
 };
 use crate::llm::anthropic::AnthropicModel;
-use crate::llm::openai::OpenAiModel;
+use crate::llm::openai::{OpenAiModel, OutputLimitField};
 use crate::llm::openai_responses::OpenAiResponsesModel;
 use crate::llm::simulated::SimulatedModel;
 use crate::llm::upstream::{ProviderClient, UpstreamOptions};
@@ -234,10 +235,23 @@ impl<'a> Opening<'a> {
             max_event_size: calls.max_event_size,
         };
         Ok(match dialect {
-            Dialect::OpenAi => Arc::new(OpenAiModel::new(options)?),
+            Dialect::OpenAi => {
+                let model = OpenAiModel::new(options)?;
+                match config.output_limit_field {
+                    Some(field) => Arc::new(model.with_output_limit(output_limit_field(field))),
+                    None => Arc::new(model),
+                }
+            }
             Dialect::OpenAiResponses => Arc::new(OpenAiResponsesModel::new(options)?),
-            Dialect::Anthropic => Arc::new(AnthropicModel::new(options)?),
+            Dialect::Anthropic => Arc::new(AnthropicModel::new(options, calls.max_output_tokens)?),
         })
+    }
+}
+
+fn output_limit_field(written: OutputLimitName) -> OutputLimitField {
+    match written {
+        OutputLimitName::MaxTokens => OutputLimitField::MaxTokens,
+        OutputLimitName::MaxCompletionTokens => OutputLimitField::MaxCompletionTokens,
     }
 }
 

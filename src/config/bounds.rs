@@ -110,6 +110,7 @@ const BOUNDS: &[(&str, Bound)] = &[
     ("model_defaults.backoff_maximum", Time("1ms", "24h")),
     ("model_defaults.longest_wait", Time("0", "24h")),
     ("model_defaults.expected_output_tokens", Number(1, 10_000_000)),
+    ("model_defaults.max_output_tokens", Number(1, 10_000_000)),
     ("model_defaults.cache_for", Time("0", "30d")),
     ("model_defaults.max_idle_connections", Number(0, 100_000)),
     ("model_defaults.max_event_size", Size("1KB", "256MB")),

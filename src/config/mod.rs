@@ -32,7 +32,9 @@ pub use load::{EffectiveValue, LoadedConfig, Sources, load};
 pub use machine::this_machine;
 pub use models::{ModelCallConfig, ModelConfig, TargetConfig};
 pub use problem::{ConfigErrors, Origin, Problem};
-pub use providers::{Dialect, KeyPlace, KeySource, LimitsPer, ProviderConfig, ProviderLimitsConfig, ProviderService};
+pub use providers::{
+    Dialect, KeyPlace, KeySource, LimitsPer, OutputLimitName, ProviderConfig, ProviderLimitsConfig, ProviderService,
+};
 pub use sections::{
     AnswerCacheConfig, CapacityConfig, EventDurability, EventsConfig, FleetConfig, LogConfig, LogFormat, QueueConfig,
     RunsConfig, ServerConfig, StoreConfig, Synchronous, TierConfig, ToolsConfig,

@@ -23,6 +23,7 @@ circuit_rest = "1s"
 [providers.local]
 dialect = "openai"
 base_url = "http://127.0.0.1:11434/v1"
+output_limit_field = "max_completion_tokens"
 tokens_per_minute = 0
 "#;
 
@@ -53,6 +54,7 @@ fn providers_are_their_own_tables_over_the_defaults() {
     );
     let local = &config.providers["local"];
     assert_eq!(local.limits.tokens_per_minute, None);
+    assert_eq!(local.output_limit_field, Some(OutputLimitName::MaxCompletionTokens));
     assert!(matches!(&local.service, ProviderService::Remote { keys, .. } if keys.is_empty()));
 }
 

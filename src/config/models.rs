@@ -62,6 +62,8 @@ pub struct ModelCallConfig {
     pub longest_wait: Duration,
     /// Output tokens that are reserved for an answer where the run sets no limit.
     pub expected_output_tokens: u64,
+    /// Output tokens that an answer may have where the run sets no limit and somebody needs one.
+    pub max_output_tokens: u64,
     /// How long an answer of temperature 0 is given again; `None` is never.
     #[serde(deserialize_with = "values::duration_or_none")]
     pub cache_for: Option<Duration>,
@@ -88,6 +90,7 @@ impl ModelCallConfig {
             retry: self.retry_policy(),
             longest_wait: self.longest_wait,
             expected_output_tokens: self.expected_output_tokens,
+            max_output_tokens: self.max_output_tokens,
             cache_for: self.cache_for,
         }
     }
@@ -131,6 +134,7 @@ pub(super) struct ModelTable {
     #[serde(deserialize_with = "values::optional_duration")]
     longest_wait: Option<Duration>,
     expected_output_tokens: Option<u64>,
+    max_output_tokens: Option<u64>,
     #[serde(deserialize_with = "values::optional_duration")]
     cache_for: Option<Duration>,
     max_idle_connections: Option<usize>,
@@ -198,6 +202,7 @@ impl ModelTable {
             backoff_maximum: self.backoff_maximum.unwrap_or(defaults.backoff_maximum),
             longest_wait: self.longest_wait.unwrap_or(defaults.longest_wait),
             expected_output_tokens: self.expected_output_tokens.unwrap_or(defaults.expected_output_tokens),
+            max_output_tokens: self.max_output_tokens.unwrap_or(defaults.max_output_tokens),
             cache_for: match self.cache_for {
                 Some(Duration::ZERO) => None,
                 Some(time) => Some(time),

@@ -16,6 +16,18 @@ pub struct ProviderConfig {
     pub service: ProviderService,
     /// What its keys allow.
     pub limits: ProviderLimitsConfig,
+    /// How a chat completion is kept short, where the usual way is wrong.
+    pub output_limit_field: Option<OutputLimitName>,
+}
+
+/// How a chat completion is kept short: the field of the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputLimitName {
+    /// `max_tokens`.
+    MaxTokens,
+    /// `max_completion_tokens`.
+    MaxCompletionTokens,
 }
 
 /// Whom a provider's calls go to.
@@ -147,6 +159,7 @@ pub(super) struct ProviderTable {
     pub(super) key_envs: Vec<String>,
     #[serde(deserialize_with = "values::text_or_list")]
     pub(super) key_files: Vec<PathBuf>,
+    pub(super) output_limit_field: Option<OutputLimitName>,
     requests_per_minute: Option<u64>,
     tokens_per_minute: Option<u64>,
     concurrent_calls: Option<u64>,

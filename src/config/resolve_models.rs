@@ -212,6 +212,7 @@ impl ResolvingModel<'_> {
                 keys: key.into_iter().collect(),
             },
             limits: self.written.provider_defaults.clone(),
+            output_limit_field: None,
         };
         self.providers.insert(self.name.to_owned(), provider);
         Some(self.target_of(self.name, own))
@@ -227,6 +228,7 @@ impl ResolvingModel<'_> {
             self.providers.entry(name.to_owned()).or_insert(ProviderConfig {
                 service: ProviderService::Simulated,
                 limits: self.written.provider_defaults.clone(),
+                output_limit_field: None,
             });
             return Ok(());
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::layers::dotted;
-use super::providers::{KeyPlace, KeySource, ProviderConfig, ProviderService, ProviderTable};
+use super::providers::{Dialect, KeyPlace, KeySource, ProviderConfig, ProviderService, ProviderTable};
 use super::resolve::{Contradictions, WrittenConfig, refuse};
 use super::variable_names::is_variable_name;
 
@@ -53,13 +53,22 @@ fn resolve_provider(
             ("base_url", table.base_url.is_some()),
             ("key_envs", !table.key_envs.is_empty()),
             ("key_files", !table.key_files.is_empty()),
+            ("output_limit_field", table.output_limit_field.is_some()),
         ];
         for (name, _) in meaningless.into_iter().filter(|(_, is_set)| *is_set) {
             refuse(wrong, &[&key(name)], "has no meaning for dialect = \"simulated\"");
         }
         let service = ProviderService::Simulated;
-        return Some(ProviderConfig { service, limits });
+        return Some(ProviderConfig {
+            service,
+            limits,
+            output_limit_field: None,
+        });
     };
+    if table.output_limit_field.is_some() && dialect != Dialect::OpenAi {
+        let message = "has a meaning for dialect = \"openai\" only";
+        refuse(wrong, &[&key("output_limit_field")], message);
+    }
     let keys = key_sources(table, &key, wrong);
     let Some(url) = &table.base_url else {
         refuse(wrong, &[&key("base_url")], "is missing: where is the provider?");
@@ -73,6 +82,7 @@ fn resolve_provider(
                 keys,
             },
             limits,
+            output_limit_field: table.output_limit_field,
         }),
         Err(problem) => {
             refuse(wrong, &[&key("base_url")], problem);

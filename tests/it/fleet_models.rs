@@ -1,6 +1,7 @@
 //! Keys of a provider in a fleet: every instance shows what all of them use, and the budget of an account is one for all.
 
-use serde_json::json;
+use futures::future::join_all;
+use serde_json::{Value, json};
 
 use crate::harness::{TestFleet, Upstream, until_some};
 
@@ -31,6 +32,61 @@ async fn what_one_instance_uses_of_a_key_and_of_a_budget_is_seen_at_the_other() 
     assert!(metrics.contains(shared), "{metrics}");
     let budget = at_b.get("/api/v1/budget").await.expect_status(200);
     assert_eq!(budget["budget"]["left"]["calls"], 2, "{budget}");
+    fleet.finish([a, b]).await;
+    upstream.stop().await;
+}
+
+#[tokio::test]
+async fn two_instances_use_all_that_the_keys_allow_and_no_call_more() {
+    const KEYS: [&str; 4] = [
+        "sk-simulated-0001",
+        "sk-simulated-0002",
+        "sk-simulated-0003",
+        "sk-simulated-0004",
+    ];
+    const CALLS_OF_A_KEY: usize = 10;
+    let listed = KEYS.map(|key| format!("[[keys]]\nkey = \"{key}\"\n")).concat();
+    let upstream = Upstream::start_as(&format!("[limits]\nrequests_per_minute = {CALLS_OF_A_KEY}\n{listed}")).await;
+    let files = tempfile::tempdir().unwrap();
+    let paths = KEYS.map(|key| {
+        let path = files.path().join(key);
+        std::fs::write(&path, key).unwrap();
+        path
+    });
+    let provider = |name, paths: &[std::path::PathBuf]| {
+        let keys = format!("key_files = {}\nrequests_per_minute = {CALLS_OF_A_KEY}", json!(paths));
+        upstream.as_provider(name, "openai", &keys)
+    };
+    let model = "[models.shared]\ntargets = [{ provider = \"east\", model = \"simulated\" }, { provider = \"west\", model = \"simulated\" }]\n\
+                 [runs]\ndefault_model = \"shared\"\n";
+    let fleet = TestFleet::new(&(provider("east", &paths[..2]) + &provider("west", &paths[2..]) + model)).await;
+    let [a, b] = fleet.start(["a", "b"]).await;
+    let clients = [a.client().unwrap(), b.client().unwrap()];
+
+    let all = KEYS.len() * CALLS_OF_A_KEY;
+    let run_one = |number: usize| {
+        let client = &clients[number % 2];
+        async move {
+            let run = client.start_simulated(json!({"tokens": 1})).await;
+            client.run_when_ended(&run).await
+        }
+    };
+    for run in join_all((0..all).map(run_one)).await {
+        assert_eq!(run["state"], "completed", "{run}");
+    }
+    let beyond = clients[0].start_simulated(json!({"tokens": 1})).await;
+    let mut events = clients[1].events(&beyond, None).await.expect("a stream");
+    let told = events.until("model.waiting").await;
+    assert_eq!(told.last().unwrap().data["reason"], "requests_per_minute");
+
+    let calls = upstream.calls().await;
+    for key in KEYS {
+        let of_key = |call: &&Value| key.ends_with(call["key"].as_str().unwrap());
+        assert_eq!(calls.iter().filter(of_key).count(), CALLS_OF_A_KEY, "of {key}");
+    }
+    assert!(calls.iter().all(|call| call["status"] == 200), "{calls:?}");
+    clients[0].cancel(&beyond).await;
+    events.rest().await;
     fleet.finish([a, b]).await;
     upstream.stop().await;
 }

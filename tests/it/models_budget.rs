@@ -94,6 +94,23 @@ async fn parallel_runs_do_not_spend_what_is_not_there() {
 }
 
 #[tokio::test]
+async fn an_answer_may_be_longer_than_usual_while_there_is_enough_and_is_kept_short_when_there_is_not() {
+    let server = Server::start("[tiers.local.budget]\nperiod = \"forever\"\ntokens = 5000\n").await;
+    let client = server.client();
+    let run = client.start_simulated(json!({"tokens": 3000})).await;
+    assert_eq!(client.run_when_ended(&run).await["state"], "completed");
+    let run = client.start_simulated(json!({"tokens": 3000})).await;
+    let ended = client.run_when_ended(&run).await;
+    assert_eq!(ended["error"]["code"], "budget_exceeded", "{ended}");
+    assert!(ended["usage"]["output_tokens"].as_u64().unwrap() > 1000, "{ended}");
+    let items = client.items(&run).await;
+    assert_eq!(items.last().unwrap()["status"], "incomplete");
+    let left = budget(&client).await["budget"]["left"]["tokens"].as_u64().unwrap();
+    assert!(left < 1000, "{left}");
+    server.finish().await;
+}
+
+#[tokio::test]
 async fn a_tier_without_a_budget_has_none_to_top_up() {
     let server = Server::start("").await;
     let client = server.client();

@@ -44,7 +44,7 @@ async fn a_line_that_is_full_and_a_wait_that_is_too_long_fail_the_run_with_model
     let upstream = Upstream::start().await;
     let narrow = settings(
         &upstream,
-        "requests_per_minute = 1\nmax_waiting = 1",
+        "requests_per_minute = 1\nmax_waiting = 2",
         "longest_wait = \"30s\"",
     );
     let impatient = "[models.impatient]\nprovider = \"east\"\nupstream_model = \"simulated\"\nlongest_wait = \"0\"\n";

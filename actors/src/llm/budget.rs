@@ -20,11 +20,12 @@ use crate::ports::budgets::{Amount, BudgetKind, BudgetLimits, Budgets, HoldOutco
 use crate::ports::{ModelError, ModelErrorKind, StoreError};
 use crate::time::Timestamp;
 
-/// An answer that may not have so many tokens is not worth asking for.
+/// An answer that may not have so many tokens is not worth asking for, even if no more can be had.
 const FEWEST_OUTPUT_TOKENS: u64 = 64;
 
-/// How often a call whose budget is held by other calls looks whether they have given some back.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// When a call whose budget is held by other calls looks first whether they have given some back; it doubles each time, up to the longest.
+const FIRST_LOOK: Duration = Duration::from_millis(250);
+const LONGEST_LOOK: Duration = Duration::from_secs(2);
 
 /// The budgets of accounts.
 #[derive(Clone)]
@@ -77,10 +78,12 @@ impl BudgetHold {
             .wish
             .request
             .max_output_tokens
-            .unwrap_or(call.expected_output_tokens());
+            .unwrap_or(call.wish.routes[0].calls.max_output_tokens);
+        let usual_output = wanted_output.min(call.expected_output_tokens());
         let dearest = Dearest(targets);
         let give_up = Instant::now() + call.wish.routes[0].calls.longest_wait;
         let mut output = wanted_output;
+        let mut look_after = FIRST_LOOK;
         loop {
             let id = ModelCallId::new();
             let hold = NewHold {
@@ -110,13 +113,19 @@ impl BudgetHold {
                 }));
             };
             let affordable = dearest.affordable(input, &budget.limits, used.plus(held), topped_up);
-            let enough = |tokens: u64| tokens >= FEWEST_OUTPUT_TOKENS.min(wanted_output);
-            if enough(affordable) && affordable < output {
+            let without_others = dearest.affordable(input, &budget.limits, used, topped_up);
+            // An answer that is cut off ends its run: whoever can get more waits for it, and only the last one takes what there is.
+            let fewest = match budget.when_exhausted {
+                WhenExhausted::Fail => FEWEST_OUTPUT_TOKENS.min(wanted_output),
+                WhenExhausted::Wait => usual_output,
+            };
+            let may_become_more = affordable < without_others && Instant::now() < give_up;
+            let enough = if may_become_more { usual_output } else { fewest };
+            if affordable >= enough && affordable < output {
                 output = affordable;
                 continue;
             }
-            let without_others = dearest.affordable(input, &budget.limits, used, topped_up);
-            if kind == BudgetKind::CallTime || !enough(without_others) || Instant::now() >= give_up {
+            if kind == BudgetKind::CallTime || without_others < fewest || Instant::now() >= give_up {
                 let wait = match budget.when_exhausted {
                     WhenExhausted::Fail => None,
                     WhenExhausted::Wait => Some(WaitingReason::Budget),
@@ -125,7 +134,8 @@ impl BudgetHold {
             }
             // Other calls of the account hold it, and will use less than they hold.
             output = wanted_output;
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(look_after).await;
+            look_after = LONGEST_LOOK.min(look_after * 2);
         }
     }
 

@@ -43,6 +43,7 @@ struct State {
     lines: HashMap<AccountId, VecDeque<Waiting>>,
     /// Accounts that have somebody in line, each once, in the order of their turns.
     turns: VecDeque<AccountId>,
+    /// Calls in `lines`.
     waiting: usize,
     next_number: u64,
     /// Somebody asks the limits for whoever is first.
@@ -104,8 +105,7 @@ impl CallLine {
 
     /// Calls that wait, the one that is first among them.
     pub fn waiting(&self) -> usize {
-        let state = self.lock();
-        state.waiting + usize::from(state.is_serving)
+        self.lock().all_waiting()
     }
 
     /// Takes room if there is some that nobody waits for.
@@ -133,7 +133,7 @@ impl CallLine {
     ) -> Result<Place, NoRoom> {
         let (reply, answer) = oneshot::channel();
         let mut state = self.lock();
-        if state.waiting >= self.most_waiting {
+        if state.all_waiting() >= self.most_waiting {
             return Err(NoRoom::LineFull);
         }
         state.waiting += 1;
@@ -279,6 +279,10 @@ impl CallLine {
 }
 
 impl State {
+    fn all_waiting(&self) -> usize {
+        self.waiting + usize::from(self.is_serving)
+    }
+
     fn wait_behind(&self, ahead: usize) -> Duration {
         let head = self.head.map_or(Duration::ZERO, |(_, until)| {
             until.saturating_duration_since(Instant::now())

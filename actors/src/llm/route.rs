@@ -38,6 +38,8 @@ pub struct CallSettings {
     pub longest_wait: Duration,
     /// Output tokens that an answer is expected to have where the run sets no limit: what is reserved until it is known.
     pub expected_output_tokens: u64,
+    /// Output tokens that an answer may have where the run sets no limit and a budget needs one.
+    pub max_output_tokens: u64,
     /// How long an answer of temperature 0 may be given again to the same account; `None` is never.
     pub cache_for: Option<Duration>,
 }

@@ -26,10 +26,6 @@ use request::MessagesRequest;
 /// Whose thoughts this adapter sends back.
 pub const SEAL_DIALECT: &str = "anthropic";
 
-/// The most tokens of an answer where neither the run nor the configuration says: the API wants a number. All models that Anthropic sells
-/// write at least 32,000.
-pub const DEFAULT_MAX_TOKENS: u64 = 16_384;
-
 /// The version of the API that this adapter speaks.
 const API_VERSION: &str = "2023-06-01";
 
@@ -59,8 +55,9 @@ pub struct AnthropicModel {
 
 impl AnthropicModel {
     /// `base_url` may end in `/v1` or not (`https://api.anthropic.com`, as Anthropic's own clients have it): `/v1/messages` is asked either
-    /// way. Fails on one that is no URL, or a key that cannot be a header.
-    pub fn new(options: UpstreamOptions) -> anyhow::Result<Self> {
+    /// way. An answer may have `default_max_tokens` where the run does not say: the API wants a number. Fails on a base URL that is none, or a
+    /// key that cannot be a header.
+    pub fn new(options: UpstreamOptions, default_max_tokens: u64) -> anyhow::Result<Self> {
         let has_version = options.base_url.trim_end_matches('/').ends_with("/v1");
         let path = if has_version { "/messages" } else { "/v1/messages" };
         let key_header = KeyHeader {
@@ -70,14 +67,8 @@ impl AnthropicModel {
         Ok(Self {
             upstream: Upstream::new(&options, path, key_header)?.with_header("anthropic-version", API_VERSION),
             upstream_model: options.upstream_model,
-            default_max_tokens: DEFAULT_MAX_TOKENS,
+            default_max_tokens,
         })
-    }
-
-    /// The most tokens of an answer where the run does not say, instead of [`DEFAULT_MAX_TOKENS`].
-    pub fn with_default_max_tokens(mut self, tokens: u64) -> Self {
-        self.default_max_tokens = tokens;
-        self
     }
 }
 

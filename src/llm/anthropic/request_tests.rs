@@ -261,14 +261,14 @@ fn a_model_that_takes_over_between_call_and_result_does_not_think_with_a_budget(
 #[test]
 fn what_cannot_be_said_in_this_api_is_refused_by_name() {
     let client = crate::llm::upstream::ProviderClient::new("http://127.0.0.1:1", std::time::Duration::from_secs(1), 1);
-    let model = AnthropicModel::new(UpstreamOptions {
+    let upstream = UpstreamOptions {
         client: client.expect("a URL"),
         base_url: "http://127.0.0.1:1/v1/".into(),
         api_key: None,
         upstream_model: "m".into(),
         max_event_size: 1,
-    })
-    .expect("good options");
+    };
+    let model = AnthropicModel::new(upstream, 1).expect("good options");
     for (options, key) in [
         (json!({"seed": 1}), "seed"),
         (

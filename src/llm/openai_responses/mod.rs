@@ -42,6 +42,7 @@ pub const TAKEN: [&str; 11] = [
 pub struct OpenAiResponsesModel {
     upstream: Upstream,
     upstream_model: String,
+    /// Whether encrypted thoughts are asked for and sent back. OpenAI refuses the wish for models that do not think.
     carries_reasoning: bool,
 }
 
@@ -53,13 +54,6 @@ impl OpenAiResponsesModel {
             carries_reasoning: thinks(&options.upstream_model),
             upstream_model: options.upstream_model,
         })
-    }
-
-    /// Whether encrypted thoughts are asked for and sent back. Without this call the model's name decides: OpenAI refuses the wish for
-    /// models that do not think.
-    pub fn with_reasoning_carried(mut self, carried: bool) -> Self {
-        self.carries_reasoning = carried;
-        self
     }
 }
 

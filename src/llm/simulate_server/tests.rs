@@ -33,7 +33,7 @@ impl Dialects {
         };
         let chat = OpenAiModel::new(options.clone()).expect("good options");
         let responses = OpenAiResponsesModel::new(options.clone()).expect("good options");
-        let messages = AnthropicModel::new(options).expect("good options");
+        let messages = AnthropicModel::new(options, 1000).expect("good options");
         Self([
             ("chat", Box::new(chat)),
             ("responses", Box::new(responses)),

@@ -79,7 +79,7 @@ impl Aimock {
         match dialect {
             Dialect::ChatCompletions => Box::new(OpenAiModel::new(options).unwrap()),
             Dialect::Responses => Box::new(OpenAiResponsesModel::new(options).unwrap()),
-            Dialect::Messages => Box::new(AnthropicModel::new(options).unwrap()),
+            Dialect::Messages => Box::new(AnthropicModel::new(options, 1000).unwrap()),
         }
     }
 

@@ -117,6 +117,7 @@ pub(crate) fn call_settings(max_attempts: u32) -> CallSettings {
         },
         longest_wait: minute,
         expected_output_tokens: 1000,
+        max_output_tokens: 16_384,
         cache_for: None,
     }
 }
