@@ -279,3 +279,21 @@ async fn nobody_there_is_a_connection_error_that_names_no_address() {
         assert!(!format!("{error:?}").contains("127.0.0.1"));
     }
 }
+
+#[actix_rt::test]
+async fn thinking_is_fitted_into_however_little_may_be_written() {
+    let dialects = Dialects::of(json!({}));
+    let (_, model) = dialects
+        .0
+        .iter()
+        .find(|(name, _)| *name == "messages")
+        .expect("it is there");
+    for max_output_tokens in [1, 1_024, 1_025, 4_000, 8_000, 8_001] {
+        let mut asked = request(&json!({"tokens": 3}), 1);
+        let thinking = json!({"type": "enabled", "budget_tokens": 8_000});
+        Arc::make_mut(&mut asked.options).insert("thinking".into(), thinking);
+        asked.max_output_tokens = Some(max_output_tokens);
+        let answered = answer_to(&**model, asked).await;
+        assert!(answered.is_ok(), "{max_output_tokens}: {answered:?}");
+    }
+}
