@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::SEAL_DIALECT;
 use super::events::{BlockDelta, ContentBlock, Event, MessageUsage};
-use crate::llm::upstream::{AnswerFold, Pieces, broke_off, foreign_event, reported};
+use crate::llm::upstream::{AnswerFold, Pieces, broke_off, foreign_event, log_unknown_reason, reported};
 
 /// An answer as far as it has come.
 #[derive(Debug, Default)]
@@ -135,8 +135,12 @@ fn finish_reason(name: &str) -> FinishReason {
         "tool_use" => FinishReason::ToolCalls,
         "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,
         "refusal" => FinishReason::ContentFilter,
-        // `end_turn`, `stop_sequence`, and `pause_turn`, which only tools of the provider's own lead to.
-        _ => FinishReason::Stop,
+        // The last is for tools of the provider's own, which are never asked for.
+        "end_turn" | "stop_sequence" | "pause_turn" => FinishReason::Stop,
+        unknown => {
+            log_unknown_reason(unknown);
+            FinishReason::Stop
+        }
     }
 }
 
