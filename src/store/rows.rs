@@ -141,6 +141,7 @@ pub(super) fn key_record(row: &impl Columns) -> Result<KeyRecord, StoreError> {
         tier: row.text("tier")?.to_owned(),
         secret_hash: hash(row, "secret_hash")?,
         last_four: row.text("last_four")?.to_owned(),
+        is_admin: row.number("is_admin")? != 0,
         created_at: Timestamp::from_micros(row.number("created_at")?),
         revoked_at: time(row, "revoked_at")?,
     })

@@ -118,6 +118,7 @@ pub(super) const COPIED: &[Table] = &[
             text("account"),
             bytes("secret_hash"),
             text("last_four"),
+            number("is_admin"),
             number("created_at"),
             number("revoked_at"),
         ],

@@ -124,10 +124,10 @@ async fn fresh_url() -> String {
 /// without what may be NULL, with the largest numbers, with texts and bytes of all kinds.
 const FILL: &str = r#"
 INSERT INTO accounts VALUES ('acme', 'pro'), ('Zeta', 'free'), ('a-b', 'free'), ('ab', 'free'), ('a_b', 'plus');
-INSERT INTO api_keys VALUES
-    (x'0190000000007000800000000000aa01', 'acme', x'01', 'aaaa', 1, NULL),
-    (x'0190000000007000800000000000aa02', 'acme', x'02', 'bbbb', 2, 3),
-    (x'0190000000007000800000000000aa03', 'Zeta', x'0300ff', 'cccc', -1, NULL);
+INSERT INTO api_keys (id, account, secret_hash, last_four, is_admin, created_at, revoked_at) VALUES
+    (x'0190000000007000800000000000aa01', 'acme', x'01', 'aaaa', 0, 1, NULL),
+    (x'0190000000007000800000000000aa02', 'acme', x'02', 'bbbb', 1, 2, 3),
+    (x'0190000000007000800000000000aa03', 'Zeta', x'0300ff', 'cccc', 0, -1, NULL);
 INSERT INTO runs (id, account, tier, state, epoch, instance, next_seq, reserved_seq, steps, input_tokens, output_tokens, error,
                   waiting, created_at, started_at, ended_at, queue_deadline, idempotency_key, request_hash) VALUES
     (x'01900000000070008000000000000001', 'acme', 'pro', 'completed', 1, x'0190000000007000800000000000bb01', 4, 0,
