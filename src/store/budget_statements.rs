@@ -140,13 +140,15 @@ macro_rules! fold_into_days {
     ($capped_sum:ident, $capped:ident) => {
         concat!(
             "INSERT INTO usage_days (account, day, model, provider, calls, input_tokens, output_tokens, cached_input_tokens, \
-                                     reasoning_tokens, cost_nanos, call_micros) \
+                                     cache_write_input_tokens, reasoning_tokens, cost_nanos, call_micros) \
              SELECT account, day, model, provider, count(*), ",
             $capped_sum!("input_tokens"),
             ", ",
             $capped_sum!("output_tokens"),
             ", ",
             $capped_sum!("cached_input_tokens"),
+            ", ",
+            $capped_sum!("cache_write_input_tokens"),
             ", ",
             $capped_sum!("reasoning_tokens"),
             ", ",
@@ -160,6 +162,8 @@ macro_rules! fold_into_days {
             $capped!("usage_days.output_tokens + excluded.output_tokens"),
             ", cached_input_tokens = ",
             $capped!("usage_days.cached_input_tokens + excluded.cached_input_tokens"),
+            ", cache_write_input_tokens = ",
+            $capped!("usage_days.cache_write_input_tokens + excluded.cache_write_input_tokens"),
             ", reasoning_tokens = ",
             $capped!("usage_days.reasoning_tokens + excluded.reasoning_tokens"),
             ", cost_nanos = ",
@@ -213,18 +217,20 @@ macro_rules! usage {
             " AS output_tokens, ",
             $capped_sum!("cached_input_tokens"),
             " AS cached_input_tokens, ",
+            $capped_sum!("cache_write_input_tokens"),
+            " AS cache_write_input_tokens, ",
             $capped_sum!("reasoning_tokens"),
             " AS reasoning_tokens, ",
             $capped_sum!("cost_nanos"),
             " AS cost_nanos, ",
             $capped_sum!("call_micros"),
             " AS call_micros FROM (\
-             SELECT day, account, model, provider, calls, input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, \
-                    cost_nanos, call_micros FROM usage_days WHERE day BETWEEN $1 AND $2",
+             SELECT day, account, model, provider, calls, input_tokens, output_tokens, cached_input_tokens, \
+                    cache_write_input_tokens, reasoning_tokens, cost_nanos, call_micros FROM usage_days WHERE day BETWEEN $1 AND $2",
             $of_account,
             " UNION ALL \
-             SELECT day, account, model, provider, 1, input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, \
-                    cost_nanos, call_micros FROM usage_entries WHERE folded <> 1 AND day BETWEEN $1 AND $2",
+             SELECT day, account, model, provider, 1, input_tokens, output_tokens, cached_input_tokens, \
+                    cache_write_input_tokens, reasoning_tokens, cost_nanos, call_micros FROM usage_entries WHERE folded <> 1 AND day BETWEEN $1 AND $2",
             $of_account,
             ") AS each GROUP BY day, account, model, provider"
         )

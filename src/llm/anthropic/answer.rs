@@ -144,14 +144,17 @@ fn finish_reason(name: &str) -> FinishReason {
     }
 }
 
-/// What was read is counted apart there, by whether it was cached.
+/// What was read is counted apart there, by whether it was cached. How long what was written to the cache is kept there makes no difference
+/// here: it has one price.
 fn usage_of(said: MessageUsage) -> Usage {
     let cached = said.cache_read_input_tokens.unwrap_or_default();
-    let input = [said.input_tokens, said.cache_creation_input_tokens, Some(cached)];
+    let written = said.cache_creation_input_tokens;
+    let input = [said.input_tokens, written, Some(cached)];
     Usage {
         input_tokens: input.into_iter().flatten().fold(0, u64::saturating_add),
         output_tokens: said.output_tokens.unwrap_or_default(),
         cached_input_tokens: cached,
+        cache_write_input_tokens: written.unwrap_or_default(),
         reasoning_tokens: 0,
     }
 }

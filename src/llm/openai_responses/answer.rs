@@ -160,9 +160,11 @@ fn usage_of(said: &ResponseUsage) -> Usage {
     let cached = said.input_tokens_details.as_ref().and_then(|all| all.cached_tokens);
     let thought = said.output_tokens_details.as_ref();
     Usage {
-        input_tokens: said.input_tokens.unwrap_or_default(),
-        output_tokens: said.output_tokens.unwrap_or_default(),
         cached_input_tokens: cached.unwrap_or_default(),
         reasoning_tokens: thought.and_then(|all| all.reasoning_tokens).unwrap_or_default(),
+        ..Usage::of(
+            said.input_tokens.unwrap_or_default(),
+            said.output_tokens.unwrap_or_default(),
+        )
     }
 }

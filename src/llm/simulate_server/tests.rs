@@ -297,3 +297,19 @@ async fn thinking_is_fitted_into_however_little_may_be_written() {
         assert!(answered.is_ok(), "{max_output_tokens}: {answered:?}");
     }
 }
+
+#[actix_rt::test]
+async fn what_was_put_into_the_cache_is_told_where_the_dialect_has_a_word_for_it() {
+    let simulate = json!({"tokens": 3, "cached_input_tokens": 1, "cache_write_input_tokens": 2});
+    for (name, model) in Dialects::of(json!({})).0 {
+        let pieces = answer(&*model, &simulate, 1).await.expect("an answer");
+        let (.., usage) = said(&pieces);
+        let written = if name == "messages" { 2 } else { 0 };
+        assert_eq!(
+            (usage.cached_input_tokens, usage.cache_write_input_tokens),
+            (1, written),
+            "{name}"
+        );
+        assert!(usage.input_tokens >= 3, "{name}: {usage:?}");
+    }
+}

@@ -44,8 +44,8 @@ const USAGE_OF_ACCOUNT: &str = usage!(capped_sum, " AND account = $3");
 /// The account is that of the run's row, whatever the commit says.
 const CHARGE: &str = "\
     INSERT INTO usage_entries (run_id, account, id, model, provider, day, input_tokens, output_tokens, cached_input_tokens, \
-                               reasoning_tokens, cost_nanos, call_micros, at) \
-    SELECT runs.id, runs.account, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM runs WHERE runs.id = ? ON CONFLICT DO NOTHING; \
+                               cache_write_input_tokens, reasoning_tokens, cost_nanos, call_micros, at) \
+    SELECT runs.id, runs.account, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM runs WHERE runs.id = ? ON CONFLICT DO NOTHING; \
     DELETE FROM budget_holds WHERE id = ?";
 
 const FORGET_DEAD_HOLDS: &str = concat!(

@@ -158,16 +158,18 @@ INSERT INTO usage_entries (run_id, id, account, day, model, provider, input_toke
     (x'01900000000070008000000000000001', x'0190000000007000800000000000cc02', 'acme', 20001, '', '', 0, 0, 0, 0, 0, 0, -1, 0),
     (x'01900000000070008000000000000002', x'0190000000007000800000000000cc01', 'acme', 20001, 'fast', 'b', 9007199254740991,
         9007199254740991, 0, 0, 9007199254740991, 9007199254740991, 9223372036854775807, 0);
-INSERT INTO usage_days VALUES
-    ('acme', 20000, 'fast', 'ü', 1, 1, 2, 3, 4, 5, 6), ('acme', -1, 'Fast', 'b', 1, 1, 2, 3, 4, 5, 6),
-    ('Zeta', 20000, 'fast', 'b', 9007199254740991, 0, 0, 0, 0, 9007199254740991, 0);
+INSERT INTO usage_days (account, day, model, provider, calls, input_tokens, output_tokens, cached_input_tokens,
+                        reasoning_tokens, cost_nanos, call_micros, cache_write_input_tokens) VALUES
+    ('acme', 20000, 'fast', 'ü', 1, 1, 2, 3, 4, 5, 6, 7), ('acme', -1, 'Fast', 'b', 1, 1, 2, 3, 4, 5, 6, 0),
+    ('Zeta', 20000, 'fast', 'b', 9007199254740991, 0, 0, 0, 0, 9007199254740991, 0, 9007199254740991);
+UPDATE usage_entries SET cache_write_input_tokens = 8 WHERE folded = 1;
 INSERT INTO budgets VALUES ('acme', 1, 2, 3, 4, 5, 6, 7, 8), ('never-had-a-run', 0, 0, 0, 0, 9007199254740991, 0, 0, 0);
 INSERT INTO budget_top_ups VALUES
     (x'0190000000007000800000000000dd01', 'acme', 20000, 5, 6, 7, 8),
     (x'0190000000007000800000000000dd02', 'never-had-a-run', -1, 9007199254740991, 0, 0, 0);
 INSERT INTO budget_holds VALUES
     (x'0190000000007000800000000000cc03', 'acme', x'01900000000070008000000000000002', 3, 1, 2, 1, 0, 9);
-UPDATE runs SET cached_input_tokens = 4, reasoning_tokens = 5, cost_nanos = 9007199254740991 WHERE state = 'completed';
+UPDATE runs SET cached_input_tokens = 4, cache_write_input_tokens = 6, reasoning_tokens = 5, cost_nanos = 9007199254740991 WHERE state = 'completed';
 UPDATE runs SET history = 1 WHERE state = 'completed';
 UPDATE runs SET history = 2 WHERE state = 'cancelled';
 "#;
