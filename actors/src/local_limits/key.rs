@@ -7,12 +7,13 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::LimitTimes;
+use super::obstacle::Obstacle;
 use super::others_use::OthersUse;
 use super::recent_use::{Amount, PartNumber, PerMinute, RecentUse};
-use super::resting::Resting;
+use super::resting::{CoolingNumber, Resting};
 use crate::event::ModelWaitingReason;
 use crate::ports::model::{LimitHints, WindowHint};
-use crate::ports::rate_limits::{CallEnd, KeyLimits, KeyUsage, USUAL_COOLING};
+use crate::ports::rate_limits::{CallEnd, KeyLimits, KeyUsage, may_fit};
 
 /// When to ask again if only calls under way are in the way.
 pub const SHORT_WAIT: Duration = Duration::from_millis(250);
@@ -25,6 +26,8 @@ pub(super) struct Key {
     set: KeyLimits,
     /// What the provider says its limits are.
     told: KeyLimits,
+    /// When it last said so of its tokens.
+    tokens_told_at: Option<Instant>,
     answered: RecentUse,
     /// All that was ever answered.
     answered_ever: Amount,
@@ -43,6 +46,7 @@ struct Call {
     tokens: u64,
     lease_until: Instant,
     answered: Option<PartNumber>,
+    coolings: CoolingNumber,
     /// What had ever been answered when it was granted: that the provider had counted before this call, for certain.
     answered_before: Amount,
 }
@@ -58,8 +62,7 @@ pub(super) enum GrantedBy {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Room {
     There(Roominess),
-    NotYet { wait: Duration, reason: ModelWaitingReason },
-    KeyRefused { until_retried: Duration },
+    Not(Obstacle),
 }
 
 /// How much room there is: what makes one key better than another.
@@ -84,6 +87,7 @@ impl Key {
             times,
             set: KeyLimits::default(),
             told: KeyLimits::default(),
+            tokens_told_at: None,
             answered: RecentUse::new(now, times.window),
             answered_ever: Amount::default(),
             on_their_way: Amount::default(),
@@ -135,13 +139,16 @@ impl Key {
     pub(super) fn room(&self, now: Instant, tokens: u64, instances: u32) -> Room {
         let limits = self.limits(instances);
         if let Some(until_retried) = self.resting.refused_for(now) {
-            return Room::KeyRefused { until_retried };
+            return Room::Not(Obstacle::KeyRefused { until_retried });
+        }
+        if let Some(limit) = self.limit_that_rules_out(now, tokens) {
+            return Room::Not(Obstacle::NeverFits { limit });
         }
         if self.resting.is_tried() {
-            return Room::NotYet {
+            return Room::Not(Obstacle::NotYet {
                 wait: SHORT_WAIT,
                 reason: ModelWaitingReason::CoolingDown,
-            };
+            });
         }
         let mut share = 1.0_f64;
         let mut blocked: Option<(Duration, ModelWaitingReason)> = None;
@@ -180,6 +187,9 @@ impl Key {
             }
         }
         let under_way = self.leases.len();
+        if self.resting.is_careful() {
+            block(SHORT_WAIT, ModelWaitingReason::CoolingDown);
+        }
         if let Some(limit) = limits.concurrent_calls {
             let used = under_way as u64;
             if used >= limit {
@@ -189,13 +199,22 @@ impl Key {
             }
         }
         match blocked {
-            Some((wait, reason)) => Room::NotYet { wait, reason },
+            Some((wait, reason)) => Room::Not(Obstacle::NotYet { wait, reason }),
             None => Room::There(Roominess {
                 share,
                 under_way,
                 recent: self.used(now, PerMinute::Calls),
             }),
         }
+    }
+
+    /// The limit of tokens a minute under which a call of so many can never be made. The whole limit, whoever shares it.
+    fn limit_that_rules_out(&self, now: Instant, tokens: u64) -> Option<u64> {
+        let told_lately = |at: Instant| now.saturating_duration_since(at) < self.times.told_limit_rules_out_for;
+        let is_told_lately = self.tokens_told_at.is_some_and(told_lately);
+        let told = self.told.tokens_per_minute.filter(|_| is_told_lately);
+        let limit = self.set.tokens_per_minute.into_iter().chain(told).min()?;
+        (!may_fit(tokens, limit)).then_some(limit)
     }
 
     /// A call is granted.
@@ -205,6 +224,7 @@ impl Key {
             tokens,
             lease_until: now + lease,
             answered: None,
+            coolings: self.resting.number_a_call(),
             answered_before: self.answered_ever,
         };
         self.on_their_way = self.on_their_way.plus(Amount::of_call(tokens));
@@ -219,10 +239,11 @@ impl Key {
     }
 
     pub(super) fn answered(&mut self, now: Instant, id: Uuid, hints: LimitHints, instances: u32) {
-        self.told(hints);
+        self.told(now, hints);
         let Some(call) = self.calls.get_mut(&id).filter(|call| call.answered.is_none()) else {
             return;
         };
+        self.resting.was_answered(call.coolings);
         let amount = Amount::of_call(call.tokens);
         call.answered = Some(self.answered.add(now, amount));
         let meanwhile = self.answered_ever.minus(call.answered_before);
@@ -233,10 +254,14 @@ impl Key {
     }
 
     pub(super) fn settle(&mut self, now: Instant, id: Uuid, end: CallEnd, instances: u32) {
-        let before = self.calls.get(&id).map(|call| call.answered_before);
-        let meanwhile = before.map(|before| self.answered_ever.minus(before));
+        let call = self.calls.get(&id);
+        let granted_at = call.map(|call| call.coolings);
+        let meanwhile = call.map(|call| self.answered_ever.minus(call.answered_before));
         match end {
             CallEnd::Used { tokens } => {
+                if let Some(call) = call.filter(|call| call.answered.is_none()) {
+                    self.resting.was_answered(call.coolings);
+                }
                 self.end(now, id, |_| Some(tokens));
                 self.resting.key_was_taken(id);
             }
@@ -248,14 +273,16 @@ impl Key {
                 self.end(now, id, |_| None);
                 self.resting.nothing_found_out(id);
             }
-            CallEnd::RateLimited { retry_after, hints } => {
+            CallEnd::RateLimited { hints, .. } | CallEnd::TooLarge { hints } => {
                 self.end(now, id, |_| Some(0));
                 self.resting.key_was_taken(id);
-                self.told(hints);
+                self.told(now, hints);
                 if let Some(meanwhile) = meanwhile {
                     self.heard_what_is_left(now, hints, meanwhile, instances);
                 }
-                self.resting.cool_down(now, retry_after.unwrap_or(USUAL_COOLING));
+                if let CallEnd::RateLimited { retry_after, .. } = end {
+                    self.resting.cool_down(now, granted_at, retry_after, &self.times);
+                }
             }
             CallEnd::KeyRefused => {
                 self.end(now, id, |_| Some(0));
@@ -281,6 +308,7 @@ impl Key {
             return;
         };
         self.leases.remove(&(call.lease_until, id));
+        self.resting.ended(call.coolings);
         let reserved = Amount::of_call(call.tokens);
         let used = used(call.tokens).map_or(Amount::default(), Amount::of_call);
         match call.answered {
@@ -293,9 +321,12 @@ impl Key {
         }
     }
 
-    fn told(&mut self, hints: LimitHints) {
+    fn told(&mut self, now: Instant, hints: LimitHints) {
         // A limit of 0 is how some say that there is none.
         let limit = |hint: WindowHint| hint.limit.filter(|limit| *limit > 0);
+        if limit(hints.tokens).is_some() {
+            self.tokens_told_at = Some(now);
+        }
         self.told.requests_per_minute = limit(hints.requests).or(self.told.requests_per_minute);
         self.told.tokens_per_minute = limit(hints.tokens).or(self.told.tokens_per_minute);
     }
