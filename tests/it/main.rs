@@ -37,6 +37,7 @@ mod models_cached;
 mod models_commands;
 mod models_fallback;
 mod models_keys;
+mod models_too_large;
 mod models_waiting;
 mod openapi;
 mod queueing;

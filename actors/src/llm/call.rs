@@ -186,7 +186,7 @@ impl ModelCall {
                     continue;
                 }
             }
-            if !error.is_upstream_trouble() {
+            if !error.is_upstream_trouble() && !error.is_too_large() {
                 let key_cools = error.is_rate_limited();
                 return Err(Unanswered::ByTarget { error, key_cools });
             }
@@ -215,6 +215,7 @@ impl ModelCall {
         self.wish.request.attempt += 1;
         let mut request = self.wish.request.clone();
         let mut timeouts = self.wish.routes[0].calls.timeouts;
+        let size = self.size(hold.as_ref());
         if let Some(hold) = hold {
             request.max_output_tokens = Some(hold.output_tokens());
             timeouts.call = timeouts.call.min(hold.time());
@@ -262,7 +263,7 @@ impl ModelCall {
                     last_pieces,
                 });
             }
-            Err(error) => error,
+            Err(error) => size.blame(error),
         };
         if out_of_budget.is_none() {
             note_failure(target, &error);
@@ -306,7 +307,7 @@ struct FailedTry {
 
 /// The tries between two waits: each target is asked once.
 pub(super) struct Round {
-    /// Targets that are in trouble.
+    /// Targets that are in trouble, or do not take a call as large as this one.
     pub(super) failed: Vec<bool>,
     /// Keys that may be tried.
     keys_left: usize,

@@ -63,6 +63,7 @@ pub(super) fn end_of(error: &ModelError, has_keys: bool, was_shown: bool) -> Cal
     }
     match error.kind {
         _ if was_shown => CallEnd::Unknown,
+        _ if error.is_too_large() => CallEnd::TooLarge { hints: *error.hints },
         // It has answered: it took the call, and used no tokens.
         ModelErrorKind::Status(_) => CallEnd::Used { tokens: 0 },
         ModelErrorKind::Connection | ModelErrorKind::Timeout | ModelErrorKind::Protocol => CallEnd::Unknown,

@@ -76,6 +76,11 @@ pub(super) enum NoRoom {
     Deadline,
     /// The provider takes none of the keys.
     AllKeysRefused,
+    /// No minute of any key has room for it.
+    NeverFits {
+        /// Tokens a minute of the key that has most.
+        limit: u64,
+    },
 }
 
 /// What a call that waits is told.
@@ -92,6 +97,7 @@ pub(super) enum RoomNow {
     Granted(GrantHold),
     NotYet,
     AllKeysRefused,
+    NeverFits { limit: u64 },
 }
 
 impl CallLine {
@@ -112,6 +118,10 @@ impl CallLine {
 
     /// Takes room if there is some that nobody waits for.
     pub(super) async fn room_now(self: &Arc<Self>, provider: &Arc<Provider>, wanted: &Wanted) -> RoomNow {
+        // Who stands in line for it hears that when it is its turn; what the operator set is known now.
+        if let Some(limit) = wanted.limit_that_rules_out() {
+            return RoomNow::NeverFits { limit };
+        }
         if self.lock().is_pumped {
             return RoomNow::NotYet;
         }
@@ -122,6 +132,7 @@ impl CallLine {
                 RoomNow::NotYet
             }
             Admission::AllKeysRefused => RoomNow::AllKeysRefused,
+            Admission::NeverFits { limit } => RoomNow::NeverFits { limit },
         }
     }
 
@@ -237,6 +248,11 @@ impl CallLine {
                     Admission::AllKeysRefused => {
                         circuit.not_tried();
                         let _ = first.reply.send(Err(NoRoom::AllKeysRefused));
+                        return;
+                    }
+                    Admission::NeverFits { limit } => {
+                        circuit.not_tried();
+                        let _ = first.reply.send(Err(NoRoom::NeverFits { limit }));
                         return;
                     }
                     Admission::NotYet { wait, reason } => {

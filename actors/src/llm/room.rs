@@ -11,6 +11,7 @@ use super::line::{NoRoom, RoomNow};
 use super::place::{Place, first_room};
 use super::progress::{CallFailure, ModelProgress};
 use super::route::Target;
+use super::size::CallSize;
 use crate::ports::rate_limits::Wanted;
 use crate::ports::{ModelError, ModelErrorKind};
 
@@ -44,11 +45,13 @@ impl ModelCall {
         hold: Option<&BudgetHold>,
     ) -> Result<Room, CallFailure> {
         let (mut full, mut left_alone) = (Vec::new(), Vec::new());
+        let size = self.size(hold);
+        let mut too_low: Option<u64> = None;
         for (index, target) in targets.iter().enumerate() {
             if round.failed[index] {
                 continue;
             }
-            let Some(wanted) = self.wanted(target, round, hold) else {
+            let Some(wanted) = self.wanted(target, round, size) else {
                 continue;
             };
             if !target.provider.circuit.lets_through() {
@@ -62,18 +65,22 @@ impl ModelCall {
                     full.push((index, wanted));
                 }
                 RoomNow::AllKeysRefused => target.provider.circuit.not_tried(),
+                RoomNow::NeverFits { limit } => {
+                    target.provider.circuit.not_tried();
+                    too_low = too_low.max(Some(limit));
+                }
             }
         }
         if full.is_empty() {
-            return Err(CallFailure::Model(if left_alone.is_empty() {
-                keys_refused()
-            } else {
-                in_trouble()
+            return Err(CallFailure::Model(match too_low {
+                _ if !left_alone.is_empty() => in_trouble(),
+                Some(limit) => size.too_large_for(limit),
+                None => keys_refused(),
             }));
         }
         // One that is left alone now may have room before the others have.
         full.extend(left_alone);
-        self.wait_for_room(targets, full).await
+        self.wait_for_room(targets, full, size).await
     }
 
     /// Waits in the lines of these targets.
@@ -81,6 +88,7 @@ impl ModelCall {
         &mut self,
         targets: &[Arc<Target>],
         waited_for: Vec<(usize, Wanted)>,
+        size: CallSize,
     ) -> Result<Room, CallFailure> {
         let began = Instant::now();
         let deadline = began + self.patience;
@@ -112,6 +120,7 @@ impl ModelCall {
                 CallFailure::Capacity("the limits of the model's keys left no room for the call in time")
             }
             NoRoom::AllKeysRefused => CallFailure::Model(keys_refused()),
+            NoRoom::NeverFits { limit } => CallFailure::Model(size.too_large_for(limit)),
         })?;
         let target = &targets[index];
         let provider = target.provider.name.to_string();
@@ -119,13 +128,20 @@ impl ModelCall {
         Ok(Room::at(index, target, grant))
     }
 
-    /// The room that the call takes at a target; `None` if no key is left to try. Providers count what an answer may have at most, where they
-    /// are told; where they are not, it is counted as it usually is.
-    fn wanted(&self, target: &Target, round: &Round, hold: Option<&BudgetHold>) -> Option<Wanted> {
+    /// Tokens of the call. Providers count what an answer may have at most, where they are told; where they are not, it is counted as it usually
+    /// is.
+    pub(super) fn size(&self, hold: Option<&BudgetHold>) -> CallSize {
         let told = hold
             .map(BudgetHold::output_tokens)
             .or(self.wish.request.max_output_tokens);
-        let output = told.unwrap_or(self.expected_output_tokens());
+        CallSize {
+            input: self.likely_input_tokens,
+            output: told.unwrap_or(self.expected_output_tokens()),
+        }
+    }
+
+    /// The room that the call takes at a target; `None` if no key is left to try.
+    fn wanted(&self, target: &Target, round: &Round, size: CallSize) -> Option<Wanted> {
         let is_left = |name: &str| !round.suspects.have(name);
         let keys = if target.keys.iter().all(|key| is_left(&key.name)) {
             target.keys.clone()
@@ -134,7 +150,7 @@ impl ModelCall {
         };
         (!keys.is_empty()).then(|| Wanted {
             keys,
-            tokens: self.likely_input_tokens.saturating_add(output),
+            tokens: size.total(),
             lease: self.wish.routes[0].calls.timeouts.call,
         })
     }

@@ -200,6 +200,11 @@ impl ModelError {
         matches!(self.kind, ModelErrorKind::Status(429))
     }
 
+    /// Whether the request is larger than the provider takes from this key: as large as it is, it will never be answered.
+    pub fn is_too_large(&self) -> bool {
+        matches!(self.kind, ModelErrorKind::Status(413))
+    }
+
     /// Whether it tells of trouble at the provider that another one may not have: what opens a circuit.
     pub fn is_upstream_trouble(&self) -> bool {
         match self.kind {
@@ -224,6 +229,7 @@ impl ModelError {
             ModelErrorKind::Protocol => RunErrorCode::ModelProtocol,
             ModelErrorKind::Connection => RunErrorCode::ModelUnavailable,
             ModelErrorKind::Status(_) if self.is_retryable() => RunErrorCode::ModelUnavailable,
+            ModelErrorKind::Status(413) => RunErrorCode::ModelRequestTooLarge,
             ModelErrorKind::Status(_) => RunErrorCode::ModelRejected,
         }
     }

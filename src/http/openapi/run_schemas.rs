@@ -128,6 +128,7 @@ pub(super) enum RunErrorCode {
     ModelProtocol,
     ContentFilter,
     ModelCapacity,
+    ModelRequestTooLarge,
     BudgetExceeded,
 }
 

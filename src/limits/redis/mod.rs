@@ -111,7 +111,10 @@ impl RateLimits for RedisRateLimits {
     async fn settle(&self, grant: &Grant, end: CallEnd) {
         let is_ours_alone = self.shared.local.has_granted(grant);
         self.shared.local.settle_now(grant, end);
-        let concerns_all = matches!(end, CallEnd::RateLimited { .. } | CallEnd::KeyRefused);
+        let concerns_all = matches!(
+            end,
+            CallEnd::RateLimited { .. } | CallEnd::TooLarge { .. } | CallEnd::KeyRefused
+        );
         if !is_ours_alone || concerns_all {
             self.shared.tell(grant, LimitHints::default(), Some(end)).await;
         }

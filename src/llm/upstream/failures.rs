@@ -63,12 +63,22 @@ pub(super) async fn refused(response: reqwest::Response) -> ModelError {
     let mut status = response.status().as_u16();
     let hints = limit_hints(response.headers());
     let retry_after = retry_after(response.headers());
+    let is_final = response
+        .headers()
+        .get("x-should-retry")
+        .is_some_and(|value| value == "false");
     let body = tokio::time::timeout(BODY_PATIENCE, start_of_body(response)).await;
     let mut message = format!("the model's provider answered {status}");
     if status == 429 && body.is_ok_and(|body| has_no_credit(&body)) {
         // Waiting does not help, and another key may: this is about payment.
         status = 402;
         message = "the model's provider says that there is no credit left for this key".into();
+    } else if status == 429 && is_final {
+        // Neither does it here, and another key may not either: this is about the request.
+        status = 413;
+        message = "the model's provider says that its limits never have room for this request; make its input shorter, or lower \
+                   limits.max_output_tokens"
+            .into();
     }
     ModelError {
         kind: ModelErrorKind::Status(status),

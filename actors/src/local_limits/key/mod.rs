@@ -13,9 +13,9 @@ pub(super) use self::room::{Room, Roominess};
 use super::LimitTimes;
 use super::others_use::OthersUse;
 use super::recent_use::{Amount, PartNumber, PerMinute, RecentUse};
-use super::resting::Resting;
+use super::resting::{CoolingNumber, Resting};
 use crate::ports::model::{LimitHints, WindowHint};
-use crate::ports::rate_limits::{CallEnd, KeyLimits, KeyUsage, USUAL_COOLING};
+use crate::ports::rate_limits::{CallEnd, KeyLimits, KeyUsage};
 
 /// What is known of a key.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub(super) struct Key {
     set: KeyLimits,
     /// What the provider says its limits are.
     told: KeyLimits,
+    /// When it last said so of its tokens.
+    tokens_told_at: Option<Instant>,
     answered: RecentUse,
     /// All that was ever answered.
     answered_ever: Amount,
@@ -43,6 +45,7 @@ struct Call {
     tokens: u64,
     lease_until: Instant,
     answered: Option<PartNumber>,
+    coolings: CoolingNumber,
     /// What had ever been answered when it was granted: that the provider had counted before this call, for certain.
     answered_before: Amount,
 }
@@ -60,6 +63,7 @@ impl Key {
             times,
             set: KeyLimits::default(),
             told: KeyLimits::default(),
+            tokens_told_at: None,
             answered: RecentUse::new(now, times.window),
             answered_ever: Amount::default(),
             on_their_way: Amount::default(),
@@ -114,6 +118,7 @@ impl Key {
             tokens,
             lease_until: now + lease,
             answered: None,
+            coolings: self.resting.number_a_call(),
             answered_before: self.answered_ever,
         };
         self.on_their_way = self.on_their_way.plus(Amount::of_call(tokens));
@@ -128,10 +133,11 @@ impl Key {
     }
 
     pub(super) fn answered(&mut self, now: Instant, id: Uuid, hints: LimitHints, instances: u32) {
-        self.told(hints);
+        self.told(now, hints);
         let Some(call) = self.calls.get_mut(&id).filter(|call| call.answered.is_none()) else {
             return;
         };
+        self.resting.was_answered(call.coolings);
         let amount = Amount::of_call(call.tokens);
         call.answered = Some(self.answered.add(now, amount));
         let meanwhile = self.answered_ever.minus(call.answered_before);
@@ -142,10 +148,14 @@ impl Key {
     }
 
     pub(super) fn settle(&mut self, now: Instant, id: Uuid, end: CallEnd, instances: u32) {
-        let before = self.calls.get(&id).map(|call| call.answered_before);
-        let meanwhile = before.map(|before| self.answered_ever.minus(before));
+        let call = self.calls.get(&id);
+        let granted_at = call.map(|call| call.coolings);
+        let meanwhile = call.map(|call| self.answered_ever.minus(call.answered_before));
         match end {
             CallEnd::Used { tokens } => {
+                if let Some(call) = call.filter(|call| call.answered.is_none()) {
+                    self.resting.was_answered(call.coolings);
+                }
                 self.end(now, id, |_| Some(tokens));
                 self.resting.key_was_taken(id);
             }
@@ -157,14 +167,16 @@ impl Key {
                 self.end(now, id, |_| None);
                 self.resting.nothing_found_out(id);
             }
-            CallEnd::RateLimited { retry_after, hints } => {
+            CallEnd::RateLimited { hints, .. } | CallEnd::TooLarge { hints } => {
                 self.end(now, id, |_| Some(0));
                 self.resting.key_was_taken(id);
-                self.told(hints);
+                self.told(now, hints);
                 if let Some(meanwhile) = meanwhile {
                     self.heard_what_is_left(now, hints, meanwhile, instances);
                 }
-                self.resting.cool_down(now, retry_after.unwrap_or(USUAL_COOLING));
+                if let CallEnd::RateLimited { retry_after, .. } = end {
+                    self.resting.cool_down(now, granted_at, retry_after, &self.times);
+                }
             }
             CallEnd::KeyRefused => {
                 self.end(now, id, |_| Some(0));
@@ -190,6 +202,7 @@ impl Key {
             return;
         };
         self.leases.remove(&(call.lease_until, id));
+        self.resting.ended(call.coolings);
         let reserved = Amount::of_call(call.tokens);
         let used = used(call.tokens).map_or(Amount::default(), Amount::of_call);
         match call.answered {
@@ -202,9 +215,12 @@ impl Key {
         }
     }
 
-    fn told(&mut self, hints: LimitHints) {
+    fn told(&mut self, now: Instant, hints: LimitHints) {
         // A limit of 0 is how some say that there is none.
         let limit = |hint: WindowHint| hint.limit.filter(|limit| *limit > 0);
+        if limit(hints.tokens).is_some() {
+            self.tokens_told_at = Some(now);
+        }
         self.told.requests_per_minute = limit(hints.requests).or(self.told.requests_per_minute);
         self.told.tokens_per_minute = limit(hints.tokens).or(self.told.tokens_per_minute);
     }

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::super::obstacle::Obstacle;
 use super::super::recent_use::PerMinute;
 use super::Key;
 use crate::event::ModelWaitingReason;
+use crate::ports::rate_limits::may_fit;
 
 /// When to ask again if only calls under way are in the way.
 pub const SHORT_WAIT: Duration = Duration::from_millis(250);
@@ -15,8 +17,7 @@ pub const SHORT_WAIT: Duration = Duration::from_millis(250);
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(in super::super) enum Room {
     There(Roominess),
-    NotYet { wait: Duration, reason: ModelWaitingReason },
-    KeyRefused { until_retried: Duration },
+    Not(Obstacle),
 }
 
 /// How much room there is: what makes one key better than another.
@@ -40,13 +41,16 @@ impl Key {
     pub(in super::super) fn room(&self, now: Instant, tokens: u64, instances: u32) -> Room {
         let limits = self.limits(instances);
         if let Some(until_retried) = self.resting.refused_for(now) {
-            return Room::KeyRefused { until_retried };
+            return Room::Not(Obstacle::KeyRefused { until_retried });
+        }
+        if let Some(limit) = self.limit_that_rules_out(now, tokens) {
+            return Room::Not(Obstacle::NeverFits { limit });
         }
         if self.resting.is_tried() {
-            return Room::NotYet {
+            return Room::Not(Obstacle::NotYet {
                 wait: SHORT_WAIT,
                 reason: ModelWaitingReason::CoolingDown,
-            };
+            });
         }
         let mut share = 1.0_f64;
         let mut blocked: Option<(Duration, ModelWaitingReason)> = None;
@@ -85,6 +89,9 @@ impl Key {
             }
         }
         let under_way = self.leases.len();
+        if self.resting.is_careful() {
+            block(SHORT_WAIT, ModelWaitingReason::CoolingDown);
+        }
         if let Some(limit) = limits.concurrent_calls {
             let used = under_way as u64;
             if used >= limit {
@@ -94,13 +101,22 @@ impl Key {
             }
         }
         match blocked {
-            Some((wait, reason)) => Room::NotYet { wait, reason },
+            Some((wait, reason)) => Room::Not(Obstacle::NotYet { wait, reason }),
             None => Room::There(Roominess {
                 share,
                 under_way,
                 recent: self.used(now, PerMinute::Calls),
             }),
         }
+    }
+
+    /// The limit of tokens a minute under which a call of so many can never be made. The whole limit, whoever shares it.
+    fn limit_that_rules_out(&self, now: Instant, tokens: u64) -> Option<u64> {
+        let told_lately = |at: Instant| now.saturating_duration_since(at) < self.times.told_limit_rules_out_for;
+        let is_told_lately = self.tokens_told_at.is_some_and(told_lately);
+        let told = self.told.tokens_per_minute.filter(|_| is_told_lately);
+        let limit = self.set.tokens_per_minute.into_iter().chain(told).min()?;
+        (!may_fit(tokens, limit)).then_some(limit)
     }
 
     /// When so much of what is used will not count any more, if nothing comes between.
