@@ -16,7 +16,7 @@ use crate::event::WaitingReason;
 use crate::ids::ModelCallId;
 use crate::item::Usage;
 use crate::money::Money;
-use crate::ports::budgets::{Amount, BudgetKind, BudgetLimits, Budgets, HoldOutcome, NewHold};
+use crate::ports::budgets::{Amount, BudgetKind, BudgetLimits, Budgets, CallEstimate, HoldOutcome, NewHold};
 use crate::ports::{ModelError, ModelErrorKind, StoreError};
 use crate::time::Timestamp;
 
@@ -93,6 +93,7 @@ impl BudgetHold {
                 account: call.wish.account.clone(),
                 limits: budget.limits,
                 amount: dearest.amount(input, output),
+                estimate: dearest.estimate(call, call.likely_input_tokens.min(input), output.min(usual_output)),
                 at: Timestamp::now(),
             };
             let outcome = budgets.budgets.hold(hold).await.map_err(|error| not_known(&error))?;
@@ -187,6 +188,19 @@ impl Dearest<'_> {
             tokens: usage.total(),
             calls: 1,
             call_time: Duration::ZERO,
+        }
+    }
+
+    /// What a call is likely to use.
+    fn estimate(&self, call: &ModelCall, input: u64, output: u64) -> CallEstimate {
+        let Amount { cost, call_time, .. } = self.amount(input, output);
+        let first = self.0.first();
+        CallEstimate {
+            model: call.wish.routes[0].name.to_string(),
+            provider: first.map(|target| target.provider.name.to_string()).unwrap_or_default(),
+            usage: Usage::of(input, output),
+            cost,
+            call_time,
         }
     }
 

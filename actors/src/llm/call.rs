@@ -42,7 +42,7 @@ pub(super) struct ModelCall {
     pub(super) wish: CallWish,
     /// When it gives up waiting for room.
     room_by: Instant,
-    likely_input_tokens: u64,
+    pub(super) likely_input_tokens: u64,
     /// The answer, where it is kept for others.
     pub(super) kept: Option<Vec<ModelDelta>>,
 }

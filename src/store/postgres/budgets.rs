@@ -1,5 +1,6 @@
 //! Port `Budgets`: each change of what an account holds is a short transaction under the lock of the account's row of `budgets`. Nothing
-//! else waits for that lock, and whoever has it waits for nobody: commits of runs add charges and end holds without it.
+//! else waits for that lock: commits of runs add charges and end holds without it. Whoever has it waits at most for a commit of the run that
+//! takes a hold: its row is locked, last of all, so that whoever ends the run's epoch finds all of its holds.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -22,10 +23,13 @@ use super::reads::Statement;
 use super::rows::{self, IdBytes, signed};
 use crate::store::activity::Activity;
 use crate::store::budget_statements::{
-    ADD_TOP_UP, BEGIN_FOLDING, END_FOLDING, FORGET_ARCHIVED, IS_HELD, RELEASE, TAKE_HOLD, TO_FOLD, count_top_up,
-    fold_into_budget, fold_into_days, select_dead_holds, standing_in_days, standing_since_ever, usage,
+    ADD_TOP_UP, BEGIN_FOLDING, END_FOLDING, FORGET_ARCHIVED, IS_HELD, RELEASE, TO_FOLD, charge_holds, count_top_up,
+    end_holds, fold_into_budget, fold_into_days, select_dead_holds, standing_in_days, standing_since_ever, take_hold,
+    usage,
 };
-use crate::store::budgets::{FOLDED_AT_ONCE, NO_HOLD, Standing, amount_values, day_number, days_of, usage_rows};
+use crate::store::budgets::{
+    FOLDED_AT_ONCE, NO_HOLD, Standing, amount_values, day_number, days_of, estimate_values, usage_rows,
+};
 
 macro_rules! capped_sum {
     ($value:literal) => {
@@ -45,6 +49,9 @@ macro_rules! capped {
 
 pub(super) const STANDING_IN_DAYS: &str = standing_in_days!(capped_sum);
 pub(super) const STANDING_SINCE_EVER: &str = standing_since_ever!(capped_sum);
+const TAKE_HOLD: &str = take_hold!(" FOR SHARE OF runs");
+const CHARGE_HOLDS: &str = charge_holds!("runs.id = ANY($1)");
+const END_HOLDS: &str = end_holds!("runs.id = ANY($1)");
 const COUNT_TOP_UP: &str = count_top_up!(capped);
 const FOLD_INTO_DAYS: &str = fold_into_days!(capped_sum, capped);
 const FOLD_INTO_BUDGET: &str = fold_into_budget!(capped_sum, capped);
@@ -132,6 +139,10 @@ impl Counted<'_> {
         for value in amount_values(&hold.amount) {
             take = take.bind(value);
         }
+        take = take.bind(&hold.estimate.model).bind(&hold.estimate.provider);
+        for value in estimate_values(&hold.estimate) {
+            take = take.bind(value);
+        }
         if self.execute(take.bind(hold.at.as_micros())).await? > 0 {
             return Ok(HoldOutcome::Held);
         }
@@ -173,6 +184,15 @@ impl Counted<'_> {
         }
         Ok(count)
     }
+}
+
+/// Before the epochs of these running runs, which are locked, are ended by another than their owners: charges by estimate what they hold.
+pub(super) async fn charge_holds_of(connection: &mut PgConnection, runs: &[Vec<u8>]) -> Result<(), StoreError> {
+    for text in [CHARGE_HOLDS, END_HOLDS] {
+        let statement = sqlx::query(text).bind(runs);
+        statement.execute(&mut *connection).await.map_err(store_error)?;
+    }
+    Ok(())
 }
 
 /// How the account stands, without this hold.

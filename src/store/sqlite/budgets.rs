@@ -1,7 +1,7 @@
 //! Port `Budgets`: every change goes through the one writer, so nothing happens between a look and its hold.
 
 use async_trait::async_trait;
-use callboard_actors::ids::{AccountId, ModelCallId, RunId};
+use callboard_actors::ids::{AccountId, InstanceId, ModelCallId, RunId};
 use callboard_actors::ports::StoreError;
 use callboard_actors::ports::budgets::{
     Balance, BudgetPeriod, Budgets, Charge, HoldOutcome, NewHold, TopUp, UsageQuery, UsageRow,
@@ -13,11 +13,12 @@ use super::rows::{self, IdBytes, signed};
 use super::transaction::{Statement, WriteFailure, WriteTransaction};
 use super::writer::Write;
 use crate::store::budget_statements::{
-    ADD_TOP_UP, BEGIN_FOLDING, END_FOLDING, FORGET_ARCHIVED, IS_HELD, RELEASE, TAKE_HOLD, TO_FOLD, count_top_up,
-    fold_into_budget, fold_into_days, select_dead_holds, standing_in_days, standing_since_ever, usage,
+    ADD_TOP_UP, BEGIN_FOLDING, END_FOLDING, FORGET_ARCHIVED, IS_HELD, RELEASE, TO_FOLD, charge_holds, count_top_up,
+    end_holds, fold_into_budget, fold_into_days, select_dead_holds, standing_in_days, standing_since_ever, take_hold,
+    usage,
 };
 use crate::store::budgets::{
-    FOLDED_AT_ONCE, NO_HOLD, Standing, amount_values, charge_values, day_number, days_of, usage_rows,
+    FOLDED_AT_ONCE, NO_HOLD, Standing, amount_values, charge_values, day_number, days_of, estimate_values, usage_rows,
 };
 
 /// `sum` fails beyond 64 bits, `total` is a float.
@@ -35,6 +36,11 @@ macro_rules! capped {
 
 pub(super) const STANDING_IN_DAYS: &str = standing_in_days!(capped_sum);
 pub(super) const STANDING_SINCE_EVER: &str = standing_since_ever!(capped_sum);
+const TAKE_HOLD: &str = take_hold!("");
+const CHARGE_HOLDS_OF_RUN: &str = charge_holds!("runs.id = $1");
+const END_HOLDS_OF_RUN: &str = end_holds!("runs.id = $1");
+const CHARGE_HOLDS_OF_OTHERS: &str = charge_holds!("runs.instance <> $1");
+const END_HOLDS_OF_OTHERS: &str = end_holds!("runs.instance <> $1");
 const COUNT_TOP_UP: &str = count_top_up!(capped);
 const FOLD_INTO_DAYS: &str = fold_into_days!(capped_sum, capped);
 const FOLD_INTO_BUDGET: &str = fold_into_budget!(capped_sum, capped);
@@ -74,6 +80,25 @@ pub(super) async fn charge(
     Ok(())
 }
 
+/// Before a running run's epoch is ended by another than its owner: charges by estimate what it holds.
+pub(super) async fn charge_holds_of(transaction: &mut WriteTransaction<'_>, run: RunId) -> Result<(), WriteFailure> {
+    for text in [CHARGE_HOLDS_OF_RUN, END_HOLDS_OF_RUN] {
+        transaction.execute(sqlx::query(text).bind(run.id_bytes())).await?;
+    }
+    Ok(())
+}
+
+/// The same of all running runs that do not run at this instance.
+pub(super) async fn charge_holds_of_others(
+    transaction: &mut WriteTransaction<'_>,
+    instance: InstanceId,
+) -> Result<(), WriteFailure> {
+    for text in [CHARGE_HOLDS_OF_OTHERS, END_HOLDS_OF_OTHERS] {
+        transaction.execute(sqlx::query(text).bind(instance.id_bytes())).await?;
+    }
+    Ok(())
+}
+
 /// How the account stands, without this hold.
 fn standing(account: &AccountId, but_for: ModelCallId, period: BudgetPeriod, at: Timestamp) -> Statement<'_> {
     let days = days_of(period, at);
@@ -104,6 +129,10 @@ impl Write for NewHold {
             .bind(self.run.id_bytes())
             .bind(signed(self.epoch));
         for value in amount_values(&self.amount) {
+            take = take.bind(value);
+        }
+        take = take.bind(&self.estimate.model).bind(&self.estimate.provider);
+        for value in estimate_values(&self.estimate) {
             take = take.bind(value);
         }
         if transaction.execute(take.bind(self.at.as_micros())).await? > 0 {
