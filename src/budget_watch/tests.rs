@@ -6,9 +6,7 @@ use callboard_actors::ids::{InstanceId, ModelCallId};
 use callboard_actors::item::Usage;
 use callboard_actors::money::Money;
 use callboard_actors::ports::Budgets;
-use callboard_actors::ports::budgets::{
-    BudgetLimits, BudgetPeriod, CallEstimate, Charge, HoldOutcome, NewHold, TopUp,
-};
+use callboard_actors::ports::budgets::{BudgetLimits, BudgetPeriod, CallEstimate, Charge, HoldOutcome, NewHold, TopUp};
 use callboard_actors::ports::store::{Admission, NewRun, RunCommit, StateChange};
 use callboard_actors::run_state::RunState;
 use callboard_actors::spec::{RunLimits, RunSpec};

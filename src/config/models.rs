@@ -40,10 +40,10 @@ pub struct ModelCallConfig {
     /// To a connection.
     #[serde(deserialize_with = "values::duration")]
     pub connect_timeout: Duration,
-    /// From the request to the first piece of the answer.
+    /// From the request to the first sign of an answer.
     #[serde(deserialize_with = "values::duration")]
     pub first_byte_timeout: Duration,
-    /// Between two pieces of the answer.
+    /// Between two signs of life.
     #[serde(deserialize_with = "values::duration")]
     pub idle_timeout: Duration,
     /// The whole call.

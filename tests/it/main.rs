@@ -30,6 +30,7 @@ mod idempotency;
 mod imports;
 mod leaving;
 mod log_under_fire;
+mod model_keys;
 mod model_routes;
 mod models_budget;
 mod models_cached;

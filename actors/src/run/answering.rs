@@ -34,6 +34,9 @@ impl RunActor {
                 }
             }
         }
+        if events.is_empty() {
+            return;
+        }
         self.record(
             Record {
                 events,
@@ -49,8 +52,10 @@ impl RunActor {
             return;
         };
         let limits = record.spec.limits;
-        let usage = if call.is_cached { Usage::default() } else { finish.usage };
-        self.charge(call.charge(&usage, self.answer.text_bytes()));
+        // What a provider does not say is estimated, so that limits and budgets hold all the same.
+        let charge = call.charge(&finish.usage, self.answer.text_bytes());
+        let usage = charge.as_ref().map_or(Usage::default(), |charge| charge.usage);
+        self.charge(charge);
         self.progress.steps += 1;
         self.progress.usage += usage;
         metrics::counter!("callboard_tokens_total", "direction" => "input").increment(usage.input_tokens);
@@ -119,6 +124,13 @@ impl RunActor {
     /// The answer so far is void: another comes.
     fn begin_anew(&mut self, told: EventBody, ctx: &mut Context<Self>) {
         self.charge_broken_call();
+        let spent = self
+            .record
+            .as_ref()
+            .and_then(|record| spent_limit(&record.spec.limits, &self.progress));
+        if let Some(spent) = spent {
+            return self.leave(Leave::failed(spent), ctx);
+        }
         let mut events = Vec::new();
         let items = self.answer.end(ItemStatus::Incomplete, &mut events);
         events.push(told);
@@ -136,7 +148,11 @@ impl RunActor {
     /// Pays for a call that has begun to answer and will not end well.
     pub(super) fn charge_broken_call(&mut self) {
         if let Some(call) = self.model_call.take() {
-            self.charge(call.charge_broken(self.answer.text_bytes()));
+            let charge = call.charge_broken(self.answer.text_bytes());
+            if let Some(charge) = &charge {
+                self.progress.usage += charge.usage;
+            }
+            self.charge(charge);
         }
     }
 

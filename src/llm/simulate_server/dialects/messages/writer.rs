@@ -80,7 +80,7 @@ impl AnswerWriter for MessagesWriter {
                 }
                 self.delta(&json!({"type": "text_delta", "text": text}), out);
             }
-            ModelDelta::ReasoningSealed(_) => {}
+            ModelDelta::ReasoningSealed(_) | ModelDelta::Working => {}
             ModelDelta::ToolCallStarted { call_id, name, .. } => {
                 let block = json!({"type": "tool_use", "id": tool_use_id(call_id), "name": name, "input": {}});
                 self.open(OpenBlock::ToolUse, &block, out);
