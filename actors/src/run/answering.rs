@@ -46,6 +46,13 @@ impl RunActor {
         );
     }
 
+    /// The run ends or waits because its account has too little left. Counted by tier: there may be any number of accounts.
+    fn count_exhausted_budget(&self) {
+        if let Some(record) = &self.record {
+            metrics::counter!("callboard_budget_exhausted_total", "tier" => record.tier.clone()).increment(1);
+        }
+    }
+
     /// The model has said all it had to say in this step.
     fn finish_answer(&mut self, finish: Finish, mut events: Vec<EventBody>, ctx: &mut Context<Self>) {
         let (Some(record), Some(call)) = (&self.record, self.model_call.take()) else {
@@ -79,7 +86,10 @@ impl RunActor {
         });
         let calls: Vec<WantedCall> = items.iter().filter_map(WantedCall::of).collect();
         let leave = match finish.reason {
-            FinishReason::Length if call.is_capped_by_budget => Some(Leave::failed(account_budget_spent())),
+            FinishReason::Length if call.is_capped_by_budget => {
+                self.count_exhausted_budget();
+                Some(Leave::failed(account_budget_spent()))
+            }
             FinishReason::Length => {
                 let spent = spent_limit(&limits, &self.progress);
                 Some(Leave::failed(spent.unwrap_or_else(output_limit)))
@@ -218,10 +228,12 @@ impl Handler<ModelReport> for RunActor {
                 self.leave(Leave::failed(RunError::new(RunErrorCode::ModelCapacity, message)), ctx);
             }
             ModelProgress::Failed(CallFailure::Budget { wait: Some(reason), .. }) => {
+                self.count_exhausted_budget();
                 self.leave(Leave::waiting(reason), ctx);
             }
             ModelProgress::Failed(CallFailure::Budget { kind, wait: None }) => {
                 tracing::info!(run_id = %self.ticket.run, ?kind, "the account's budget is used up");
+                self.count_exhausted_budget();
                 self.leave(Leave::failed(account_budget_spent()), ctx);
             }
             ModelProgress::Panicked => {

@@ -1,4 +1,6 @@
-//! One key: what was granted on it, what its provider said, and whether there is room.
+//! One key: what was granted on it and what its provider said. Whether there is room is decided in [`room`].
+
+mod room;
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -6,16 +8,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+pub use self::room::SHORT_WAIT;
+pub(super) use self::room::{Room, Roominess};
 use super::LimitTimes;
 use super::others_use::OthersUse;
 use super::recent_use::{Amount, PartNumber, PerMinute, RecentUse};
 use super::resting::Resting;
-use crate::event::ModelWaitingReason;
 use crate::ports::model::{LimitHints, WindowHint};
 use crate::ports::rate_limits::{CallEnd, KeyLimits, KeyUsage, USUAL_COOLING};
-
-/// When to ask again if only calls under way are in the way.
-pub const SHORT_WAIT: Duration = Duration::from_millis(250);
 
 /// What is known of a key.
 #[derive(Debug)]
@@ -52,30 +52,6 @@ struct Call {
 pub(super) enum GrantedBy {
     Us,
     SomebodyElse,
-}
-
-/// Whether a call can be made on a key now.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Room {
-    There(Roominess),
-    NotYet { wait: Duration, reason: ModelWaitingReason },
-    KeyRefused { until_retried: Duration },
-}
-
-/// How much room there is: what makes one key better than another.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Roominess {
-    /// Of the limit with the smallest share of room; 1 if there is none.
-    pub(super) share: f64,
-    pub(super) under_way: usize,
-    pub(super) recent: u64,
-}
-
-impl Roominess {
-    pub(super) fn is_better_than(&self, other: &Self) -> bool {
-        let load = |room: &Self| (room.under_way, room.recent);
-        self.share > other.share || (self.share == other.share && load(self) < load(other))
-    }
 }
 
 impl Key {
@@ -129,73 +105,6 @@ impl Key {
         self.limits(1)
             .tokens_per_minute
             .map_or(tokens, |limit| tokens.min(limit))
-    }
-
-    /// Whether there is room for a call that would use so many tokens.
-    pub(super) fn room(&self, now: Instant, tokens: u64, instances: u32) -> Room {
-        let limits = self.limits(instances);
-        if let Some(until_retried) = self.resting.refused_for(now) {
-            return Room::KeyRefused { until_retried };
-        }
-        if self.resting.is_tried() {
-            return Room::NotYet {
-                wait: SHORT_WAIT,
-                reason: ModelWaitingReason::CoolingDown,
-            };
-        }
-        let mut share = 1.0_f64;
-        let mut blocked: Option<(Duration, ModelWaitingReason)> = None;
-        let mut block = |wait: Duration, reason| {
-            if blocked.is_none_or(|(longest, _)| wait > longest) {
-                blocked = Some((wait, reason));
-            }
-        };
-        if let Some(cooling) = self.resting.cooling_for(now) {
-            block(cooling, ModelWaitingReason::CoolingDown);
-        }
-        let per_minute = [
-            (
-                PerMinute::Calls,
-                limits.requests_per_minute,
-                1,
-                ModelWaitingReason::RequestsPerMinute,
-            ),
-            (
-                PerMinute::Tokens,
-                limits.tokens_per_minute,
-                tokens,
-                ModelWaitingReason::TokensPerMinute,
-            ),
-        ];
-        for (which, limit, wanted, reason) in per_minute {
-            let Some(limit) = limit else { continue };
-            let used = self.used(now, which);
-            let too_much = used.saturating_add(wanted.min(limit)).saturating_sub(limit);
-            if limit == 0 {
-                block(self.times.refused_key_rest, reason);
-            } else if too_much > 0 {
-                block(self.gone_in(now, which, too_much), reason);
-            } else {
-                share = share.min((limit - used) as f64 / limit as f64);
-            }
-        }
-        let under_way = self.leases.len();
-        if let Some(limit) = limits.concurrent_calls {
-            let used = under_way as u64;
-            if used >= limit {
-                block(SHORT_WAIT, ModelWaitingReason::ConcurrentCalls);
-            } else {
-                share = share.min((limit - used) as f64 / limit as f64);
-            }
-        }
-        match blocked {
-            Some((wait, reason)) => Room::NotYet { wait, reason },
-            None => Room::There(Roominess {
-                share,
-                under_way,
-                recent: self.used(now, PerMinute::Calls),
-            }),
-        }
     }
 
     /// A call is granted.
@@ -337,18 +246,5 @@ impl Key {
     fn used(&self, now: Instant, which: PerMinute) -> u64 {
         let ours = self.answered.sum().plus(self.on_their_way).of(which);
         ours.saturating_add(self.others(which).amount(now))
-    }
-
-    /// When so much of what is used will not count any more, if nothing comes between.
-    fn gone_in(&self, now: Instant, which: PerMinute, amount: u64) -> Duration {
-        let others = self.others(which);
-        let with_others = self.answered.gone_in(now, which, amount);
-        let rest = amount.saturating_sub(others.amount(now));
-        let without = self
-            .answered
-            .gone_in(now, which, rest)
-            .map(|ours| ours.max(others.gone_in(now)));
-        // Else calls under way are in the way.
-        with_others.into_iter().chain(without).min().unwrap_or(SHORT_WAIT)
     }
 }
