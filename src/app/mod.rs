@@ -25,6 +25,7 @@ use tokio::sync::watch;
 
 use crate::app::models::OpenModels;
 use crate::app::parts::{OpenEventLog, OpenStore};
+pub use crate::app::provider_keys::ProviderKeyErrors;
 use crate::app::services::{catalog, run_services};
 use crate::app::settings::{
     capacity_report, housekeeping_times, http_options, or_cpus, request_rates, supervisor_settings, tier_budgets,
@@ -87,6 +88,14 @@ where
     let done = work(opened.store(), opened.budgets()).await;
     opened.close().await;
     done
+}
+
+/// Reads the keys of all providers, and throws them away: whether a server could start with them.
+///
+/// # Errors
+/// What is wrong with any of them.
+pub fn check_provider_keys(config: &Config) -> Result<(), ProviderKeyErrors> {
+    provider_keys::read_provider_keys(config).map(drop)
 }
 
 /// A try of each key of the configured models, or of this one.

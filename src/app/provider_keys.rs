@@ -1,17 +1,21 @@
 //! The keys of providers, read once at the start from where the configuration says. They are never logged, printed or written.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
-use anyhow::bail;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use super::parts::secret_from_env;
 use crate::config::{Config, KeyPlace, ProviderService};
 
 /// Of a shorter key not even the end is shown.
 const LEAST_LENGTH_TO_SHOW: usize = 16;
+
+/// No provider has keys as long as this; whoever names such a file means another.
+const LONGEST_KEY: usize = 8 * 1024;
 
 /// A key of a provider.
 pub(super) struct ProviderKey {
@@ -24,6 +28,7 @@ pub(super) struct ProviderKey {
 }
 
 impl ProviderKey {
+    /// The text is ASCII.
     fn new(provider: &str, secret: SecretString) -> Self {
         let text = secret.expose_secret();
         let mut digest = Sha256::new();
@@ -31,7 +36,7 @@ impl ProviderKey {
             digest.update((part.len() as u64).to_be_bytes());
             digest.update(part);
         }
-        let is_long = text.len() >= LEAST_LENGTH_TO_SHOW && text.is_ascii();
+        let is_long = text.len() >= LEAST_LENGTH_TO_SHOW;
         Self {
             last_four: is_long.then(|| text[text.len() - 4..].to_owned()),
             fingerprint: digest.finalize()[..4]
@@ -43,11 +48,30 @@ impl ProviderKey {
     }
 }
 
+/// All keys that are not where they should be, cannot be keys, or are there twice; never empty. `Display` lists them, one a line, and says
+/// nothing of what is in them.
+#[derive(Debug, thiserror::Error)]
+pub struct ProviderKeyErrors(Vec<String>);
+
+impl fmt::Display for ProviderKeyErrors {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0[..] {
+            [only] => formatter.write_str(only),
+            all => write!(
+                formatter,
+                "{} keys of providers are missing or wrong:\n  {}",
+                all.len(),
+                all.join("\n  ")
+            ),
+        }
+    }
+}
+
 /// Keys by provider, in the order of the configuration. A provider that asks for none has none.
 ///
 /// # Errors
-/// All keys that are not where they should be, and those that are there twice.
-pub(super) fn read_provider_keys(config: &Config) -> anyhow::Result<BTreeMap<String, Vec<ProviderKey>>> {
+/// What is wrong with any of them.
+pub(super) fn read_provider_keys(config: &Config) -> Result<BTreeMap<String, Vec<ProviderKey>>, ProviderKeyErrors> {
     let mut keys = BTreeMap::new();
     let mut problems = Vec::new();
     for (name, provider) in &config.providers {
@@ -55,51 +79,118 @@ pub(super) fn read_provider_keys(config: &Config) -> anyhow::Result<BTreeMap<Str
             ProviderService::Simulated => &[],
             ProviderService::Remote { keys, .. } => keys.as_slice(),
         };
-        let mut own: Vec<ProviderKey> = Vec::new();
+        let mut own: Vec<(String, ProviderKey)> = Vec::new();
         for source in sources {
-            let key = source.named_by.as_str();
-            let read = match &source.place {
-                KeyPlace::Environment(variable) => secret_from_env(key, variable),
-                KeyPlace::File(path) => secret_from_file(key, path),
-            };
-            match read {
-                Ok(secret) if own.iter().any(|other| is_same(&other.secret, &secret)) => {
-                    problems.push(format!(
-                        "{key} names a key of {name} for the second time; its limits count once"
-                    ));
+            let named_by = source.named_by.as_str();
+            let place = described(&source.place);
+            let secret = match read_key(&source.place) {
+                Ok(secret) => secret,
+                Err(problem) => {
+                    problems.push(format!("{named_by} names the {place}, which {problem}"));
+                    continue;
                 }
-                Ok(secret) => own.push(ProviderKey::new(name, secret)),
-                Err(problem) => problems.push(problem.to_string()),
+            };
+            let is_same = |key: &ProviderKey| key.secret.expose_secret() == secret.expose_secret();
+            match own.iter().find(|(_, key)| is_same(key)) {
+                Some((first, _)) => problems.push(format!(
+                    "{named_by} names a key of {name} for the second time: the {place} has the same as the {first}; its limits count once"
+                )),
+                None => own.push((place, ProviderKey::new(name, secret))),
             }
         }
-        keys.insert(name.clone(), own);
+        keys.insert(name.clone(), own.into_iter().map(|(_, key)| key).collect());
     }
-    match problems.len() {
-        0 => Ok(keys),
-        1 => bail!("{}", problems[0]),
-        count => bail!(
-            "{count} keys of providers are missing or wrong:\n  {}",
-            problems.join("\n  ")
-        ),
+    if problems.is_empty() {
+        Ok(keys)
+    } else {
+        Err(ProviderKeyErrors(problems))
     }
 }
 
-fn is_same(one: &SecretString, other: &SecretString) -> bool {
-    one.expose_secret() == other.expose_secret()
+fn described(place: &KeyPlace) -> String {
+    match place {
+        KeyPlace::Environment(variable) => format!("environment variable {variable}"),
+        KeyPlace::File(path) => format!("file {}", path.display()),
+    }
 }
 
-fn secret_from_file(key: &str, path: &Path) -> anyhow::Result<SecretString> {
-    match std::fs::read_to_string(path) {
-        Ok(text) if !text.trim().is_empty() => Ok(text.trim().to_owned().into()),
-        Ok(_) => bail!("{key} names the file {}, which is empty", path.display()),
-        // The error has the system's words and nothing of the file.
-        Err(error) => bail!("{key} names the file {}, which cannot be read: {error}", path.display()),
+/// The error fits after "which".
+fn read_key(place: &KeyPlace) -> Result<SecretString, String> {
+    match place {
+        KeyPlace::Environment(variable) => {
+            let value = std::env::var_os(variable).unwrap_or_default();
+            key_of(value.as_encoded_bytes(), "is not set or empty")
+        }
+        KeyPlace::File(path) => {
+            // The error has the system's words and nothing of the file.
+            let bytes = beginning_of(path).map_err(|error| format!("cannot be read: {error}"))?;
+            key_of(&bytes, "is empty")
+        }
+    }
+}
+
+/// Enough to see whether there is more than a key.
+fn beginning_of(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let enough = LONGEST_KEY as u64 + 1;
+    File::open(path)?.take(enough).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The key without white space around it, if it can be one: it is sent as a header of HTTP.
+fn key_of(bytes: &[u8], if_empty: &str) -> Result<SecretString, String> {
+    if bytes.len() > LONGEST_KEY {
+        return Err(format!("has more than {LONGEST_KEY} bytes: that is no key"));
+    }
+    let key = bytes.trim_ascii();
+    if key.is_empty() {
+        return Err(if_empty.to_owned());
+    }
+    if key.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+        return Err("has several lines: it must hold one key".to_owned());
+    }
+    match std::str::from_utf8(key) {
+        Ok(text) if key.iter().all(|byte| matches!(byte, b' '..=b'~')) => Ok(text.to_owned().into()),
+        _ => Err("has characters that no key has: it must be printable ASCII, without a byte order mark".to_owned()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_is_printable_ascii_on_one_line() {
+        let longest = "k".repeat(LONGEST_KEY);
+        for right in ["k", " sk-1234\r\n", "\tsk-a b~", longest.as_str()] {
+            let key = key_of(right.as_bytes(), "").expect("it can be a key");
+            assert_eq!(key.expose_secret(), right.trim());
+        }
+        let too_long = format!("{longest}k");
+        for (wrong, said) in [
+            (&b""[..], "is empty"),
+            (b" \n", "is empty"),
+            (b"sk-1\nsk-2", "has several lines"),
+            (b"sk-1\rsk-2", "has several lines"),
+            (b"sk\x071", "has characters that no key has"),
+            (b"sk\t1", "has characters that no key has"),
+            (b"\xef\xbb\xbfsk-1", "has characters that no key has"),
+            ("sk-ü".as_bytes(), "has characters that no key has"),
+            (b"sk-\xff", "has characters that no key has"),
+            (too_long.as_bytes(), "has more than 8192 bytes"),
+        ] {
+            let problem = key_of(wrong, "is empty").expect_err("it cannot be a key");
+            assert!(problem.starts_with(said) && !problem.contains("sk"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn no_more_of_a_file_is_read_than_a_key_may_have() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("key");
+        std::fs::write(&path, vec![b'k'; 3 * LONGEST_KEY]).expect("written");
+        assert_eq!(beginning_of(&path).expect("it is read").len(), LONGEST_KEY + 1);
+    }
 
     #[test]
     fn a_fingerprint_is_of_the_secret_and_shows_none_of_it() {

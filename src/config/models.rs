@@ -50,7 +50,7 @@ pub struct ModelCallConfig {
     /// The whole call.
     #[serde(deserialize_with = "values::duration")]
     pub call_timeout: Duration,
-    /// Tries of a call, the first included.
+    /// Rounds over the targets, the first included.
     pub max_attempts: u32,
     /// The wait after the first failure.
     #[serde(deserialize_with = "values::duration")]

@@ -84,12 +84,51 @@ macro_rules! standing_since_ever {
 }
 pub(super) use standing_since_ever;
 
-/// Not if its run does not run under this epoch, and not twice.
-pub(super) const TAKE_HOLD: &str = "\
-    INSERT INTO budget_holds (id, account, run_id, epoch, cost_nanos, tokens, calls, call_micros, at) \
-    SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9 \
-    WHERE EXISTS (SELECT 1 FROM runs WHERE id = $3 AND state = 'running' AND epoch = $4) \
-    ON CONFLICT (id) DO NOTHING";
+/// Not if its run does not run under this epoch, and not twice. `$lock` keeps the run so until the hold is there for whoever ends its epoch.
+macro_rules! take_hold {
+    ($lock:literal) => {
+        concat!(
+            "INSERT INTO budget_holds (id, account, run_id, epoch, cost_nanos, tokens, calls, call_micros, \
+                                       model, provider, likely_input_tokens, likely_output_tokens, likely_cost_nanos, \
+                                       likely_call_micros, at) \
+             SELECT $1, $2, runs.id, runs.epoch, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15 \
+             FROM runs WHERE runs.id = $3 AND runs.state = 'running' AND runs.epoch = $4",
+            $lock,
+            " ON CONFLICT (id) DO NOTHING"
+        )
+    };
+}
+pub(super) use take_hold;
+
+/// Of the runs `$of`, whose epoch ends: charges by estimate what they hold. [`end_holds`] comes after it, and the new epoch after that.
+macro_rules! charge_holds {
+    ($of:literal) => {
+        concat!(
+            "INSERT INTO usage_entries (run_id, id, account, day, model, provider, input_tokens, output_tokens, cached_input_tokens, \
+                                        reasoning_tokens, cost_nanos, call_micros, at) \
+             SELECT budget_holds.run_id, budget_holds.id, budget_holds.account, budget_holds.at / 86400000000, budget_holds.model, \
+                    budget_holds.provider, budget_holds.likely_input_tokens, budget_holds.likely_output_tokens, 0, 0, \
+                    budget_holds.likely_cost_nanos, budget_holds.likely_call_micros, budget_holds.at \
+             FROM budget_holds JOIN runs \
+               ON runs.id = budget_holds.run_id AND runs.state = 'running' AND runs.epoch = budget_holds.epoch \
+             WHERE ",
+            $of,
+            " ON CONFLICT DO NOTHING"
+        )
+    };
+}
+pub(super) use charge_holds;
+
+macro_rules! end_holds {
+    ($of:literal) => {
+        concat!(
+            "DELETE FROM budget_holds WHERE run_id IN (SELECT runs.id FROM runs WHERE runs.state = 'running' AND ",
+            $of,
+            ")"
+        )
+    };
+}
+pub(super) use end_holds;
 
 pub(super) const IS_HELD: &str = "SELECT count(*) AS holds FROM budget_holds WHERE id = $1";
 
@@ -240,8 +279,10 @@ macro_rules! usage {
 pub(super) use usage;
 
 /// The statements with what is bound to them. Needs `Statement`, the database's type of one, and its `IdBytes` in scope.
+/// `$lock` as for [`take_hold`].
 macro_rules! bound_statements {
-    ($capped_sum:ident, $capped:ident) => {
+    ($capped_sum:ident, $capped:ident, $lock:literal) => {
+        const TAKE_HOLD: &str = crate::store::budget_statements::take_hold!($lock);
         pub(super) const STANDING_IN_DAYS: &str = crate::store::budget_statements::standing_in_days!($capped_sum);
         pub(super) const STANDING_SINCE_EVER: &str = crate::store::budget_statements::standing_since_ever!($capped_sum);
         const COUNT_TOP_UP: &str = crate::store::budget_statements::count_top_up!($capped);
@@ -270,12 +311,16 @@ macro_rules! bound_statements {
         }
 
         fn take_hold(hold: &NewHold) -> Statement<'_> {
-            let mut take = sqlx::query(crate::store::budget_statements::TAKE_HOLD)
+            let mut take = sqlx::query(TAKE_HOLD)
                 .bind(hold.id.id_bytes())
                 .bind(hold.account.as_str())
                 .bind(hold.run.id_bytes())
                 .bind(crate::store::rows::signed(hold.epoch));
             for value in crate::store::budgets::amount_values(&hold.amount) {
+                take = take.bind(value);
+            }
+            take = take.bind(&hold.estimate.model).bind(&hold.estimate.provider);
+            for value in crate::store::budgets::estimate_values(&hold.estimate) {
                 take = take.bind(value);
             }
             take.bind(hold.at.as_micros())

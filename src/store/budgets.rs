@@ -5,7 +5,9 @@ use std::time::Duration;
 use callboard_actors::ids::ModelCallId;
 use callboard_actors::money::Money;
 use callboard_actors::ports::StoreError;
-use callboard_actors::ports::budgets::{Amount, Balance, BudgetPeriod, Charge, HoldOutcome, NewHold, UsageRow};
+use callboard_actors::ports::budgets::{
+    Amount, Balance, BudgetPeriod, CallEstimate, Charge, HoldOutcome, NewHold, UsageRow,
+};
 use callboard_actors::time::Timestamp;
 use jiff::SignedDuration;
 use jiff::civil::Date;
@@ -47,6 +49,16 @@ pub(super) fn amount_values(amount: &Amount) -> [i64; 4] {
         counted(amount.tokens),
         counted(amount.calls),
         micros(amount.call_time),
+    ]
+}
+
+/// `likely_input_tokens`, `likely_output_tokens`, `likely_cost_nanos`, `likely_call_micros`.
+pub(super) fn estimate_values(estimate: &CallEstimate) -> [i64; 4] {
+    [
+        counted(estimate.usage.input_tokens),
+        counted(estimate.usage.output_tokens),
+        counted(estimate.cost.nanos()),
+        micros(estimate.call_time),
     ]
 }
 

@@ -17,7 +17,7 @@ use crate::event::{ModelWaitingReason, WaitingReason};
 use crate::ids::ModelCallId;
 use crate::item::Usage;
 use crate::money::Money;
-use crate::ports::budgets::{Amount, BudgetKind, BudgetLimits, Budgets, HoldOutcome, NewHold};
+use crate::ports::budgets::{Amount, BudgetKind, BudgetLimits, Budgets, CallEstimate, HoldOutcome, NewHold};
 use crate::ports::{ModelError, ModelErrorKind, StoreError};
 use crate::time::Timestamp;
 
@@ -131,6 +131,7 @@ impl BudgetHold {
                 account: call.wish.account.clone(),
                 limits: budget.limits,
                 amount: dearest.amount(input, extent),
+                estimate: dearest.estimate(call, call.likely_input_tokens.min(input), usual.least(extent)),
                 at: Timestamp::now(),
             };
             let outcome = budgets.budgets.hold(hold).await.map_err(|error| not_known(&error))?;
@@ -242,6 +243,19 @@ impl Dearest<'_> {
             tokens: usage.total(),
             calls: 1,
             call_time: extent.time,
+        }
+    }
+
+    /// What a call is likely to use: no more than it holds.
+    fn estimate(&self, call: &ModelCall, input: u64, extent: Extent) -> CallEstimate {
+        let Amount { cost, call_time, .. } = self.amount(input, extent);
+        let first = self.0.first();
+        CallEstimate {
+            model: call.wish.routes[0].name.to_string(),
+            provider: first.map(|target| target.provider.name.to_string()).unwrap_or_default(),
+            usage: Usage::of(input, extent.output_tokens),
+            cost,
+            call_time,
         }
     }
 

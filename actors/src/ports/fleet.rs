@@ -54,7 +54,7 @@ pub trait Fleet: Send + Sync + 'static {
     ) -> Result<u64, StoreError>;
 
     /// Takes over at most `limit` runs of instances whose lease is over, oldest first: each stays `running` and keeps its Slot, its epoch
-    /// grows by one. Nothing is appended to their logs.
+    /// grows by one, and what it holds is charged ([`super::budgets`]). Nothing is appended to their logs.
     async fn take_over(&self, instance: InstanceId, limit: u32) -> Result<Vec<RunRecord>, StoreError>;
 
     /// Writes a new run: `running` under epoch 1 if the instance has a Permit for it, the account a Slot, and nobody of the account waits;

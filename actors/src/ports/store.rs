@@ -54,7 +54,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Ends a `running` run whose actor is gone without an ending (its code panicked): `failed` with `error`, epoch grown by one. Numbers
     /// the event itself; if `reserved_seq` is above `next_seq`, above that and behind a `run.recovered` that names what is lost. Gives
-    /// the Slot back. `None` if the run is not `running` under this epoch (any more).
+    /// the Slot back, and charges what the run holds ([`super::budgets`]). `None` if the run is not `running` under this epoch (any more).
     async fn fail_abandoned_run(
         &self,
         run: RunId,
@@ -62,8 +62,8 @@ pub trait Store: Send + Sync + 'static {
         error: RunError,
     ) -> Result<Option<EncodedEvents>, StoreError>;
 
-    /// At start: takes over every run that an instance before this one left `running` (epoch grows by one; they keep their Slots),
-    /// counts the Slots anew, and lists what is in the queue, oldest first.
+    /// At start: takes over every run that an instance before this one left `running` (epoch grows by one; they keep their Slots,
+    /// what they hold is charged: [`super::budgets`]), counts the Slots anew, and lists what is in the queue, oldest first.
     async fn recover(&self, instance: InstanceId) -> Result<Recovered, StoreError>;
 
     /// A run, whoever owns it.

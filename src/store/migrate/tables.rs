@@ -277,6 +277,31 @@ pub(super) const COPIED: &[Table] = &[
             number("call_micros"),
         ],
     },
+    Table {
+        name: "budget_holds",
+        source: "budget_holds",
+        target: "budget_holds",
+        key: 1,
+        id_prefix: "call_",
+        is_narrow: true,
+        columns: &[
+            bytes("id"),
+            text("account"),
+            bytes("run_id"),
+            number("epoch"),
+            number("cost_nanos"),
+            number("tokens"),
+            number("calls"),
+            number("call_micros"),
+            text("model"),
+            text("provider"),
+            number("likely_input_tokens"),
+            number("likely_output_tokens"),
+            number("likely_cost_nanos"),
+            number("likely_call_micros"),
+            number("at"),
+        ],
+    },
 ];
 
 /// The runs that can still come to stand in their account's line, with these columns. One part for each state, because both databases

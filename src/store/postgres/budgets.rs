@@ -1,5 +1,6 @@
 //! Port `Budgets`: each change of what an account holds is a short transaction under the lock of the account's row of `budgets`. Nothing
-//! else waits for that lock, and whoever has it waits for nobody: commits of runs add charges and end holds without it.
+//! else waits for that lock: commits of runs add charges and end holds without it. Whoever has it waits at most for a commit of the run that
+//! takes a hold: its row is locked, last of all, so that whoever ends the run's epoch finds all of its holds.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use super::pool::within_patience;
 use super::reads::Statement;
 use super::rows::{self, IdBytes};
 use crate::store::activity::Activity;
-use crate::store::budget_statements::{IS_HELD, RELEASE, bound_statements, select_dead_holds};
+use crate::store::budget_statements::{IS_HELD, RELEASE, bound_statements, charge_holds, end_holds, select_dead_holds};
 use crate::store::budgets::{FOLDED_AT_ONCE, NO_HOLD, Standing, usage_rows};
 
 macro_rules! capped_sum {
@@ -40,7 +41,10 @@ macro_rules! capped {
     };
 }
 
-bound_statements!(capped_sum, capped);
+bound_statements!(capped_sum, capped, " FOR SHARE OF runs");
+
+const CHARGE_HOLDS: &str = charge_holds!("runs.id = ANY($1)");
+const END_HOLDS: &str = end_holds!("runs.id = ANY($1)");
 
 const LOCK: &str = "SELECT account FROM budgets WHERE account = $1 FOR UPDATE";
 const ADD_BUDGET: &str = "INSERT INTO budgets (account) VALUES ($1) ON CONFLICT (account) DO NOTHING";
@@ -144,6 +148,15 @@ impl Counted<'_> {
         }
         Ok(count)
     }
+}
+
+/// Before the epochs of these running runs, which are locked, are ended by another than their owners: charges by estimate what they hold.
+pub(super) async fn charge_holds_of(connection: &mut PgConnection, runs: &[Vec<u8>]) -> Result<(), StoreError> {
+    for text in [CHARGE_HOLDS, END_HOLDS] {
+        let statement = sqlx::query(text).bind(runs);
+        statement.execute(&mut *connection).await.map_err(store_error)?;
+    }
+    Ok(())
 }
 
 impl PostgresStore {

@@ -240,5 +240,6 @@ fn fail_abandoned(fail: &FailAbandonedRun, picture: &mut Picture) -> Result<Answ
     let account = record.account.clone();
     picture.count(&account, Some(RunState::Running), RunState::Failed)?;
     picture.append_events(fail.run, events.clone());
+    picture.abandoned.push(fail.run);
     Ok(Answer::Abandoned(Some(events)))
 }

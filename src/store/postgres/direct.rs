@@ -8,6 +8,7 @@ use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
+use super::budgets::charge_holds_of;
 use super::failure::store_error;
 use super::pool::Pool;
 use super::rows::{self, IdBytes, run_columns};
@@ -63,6 +64,8 @@ pub(super) async fn recover(connection: &mut PgConnection, instance: InstanceId)
         running: left.iter().map(rows::run_record).collect::<Result<_, _>>()?,
         ..Recovered::default()
     };
+    let left: Vec<Vec<u8>> = recovered.running.iter().map(|record| record.id.id_bytes()).collect();
+    charge_holds_of(&mut transaction, &left).await?;
     for record in &mut recovered.running {
         record.epoch += 1;
     }

@@ -5,6 +5,7 @@ use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use sqlx::{PgConnection, Postgres};
 
+use super::budgets::charge_holds_of;
 use super::failure::store_error;
 use super::picture::{AccountCounts, Picture, RunPicture};
 use super::rows::{IdBytes, json, signed};
@@ -76,6 +77,17 @@ pub(super) async fn write(
 ) -> Result<(), StoreError> {
     let changed = picture.runs.values().filter(|run| run.changed);
     let (new, old): (Vec<_>, Vec<_>) = changed.partition(|run| run.new.is_some());
+    // What a run is charged goes before its change, and what its owner knows before what is estimated.
+    if !picture.charges.is_empty() {
+        activity.count_statements(1);
+        let charge = insert_charges(picture);
+        charge.execute(&mut *connection).await.map_err(store_error)?;
+    }
+    if !picture.abandoned.is_empty() {
+        activity.count_statements(2);
+        let runs: Vec<Vec<u8>> = picture.abandoned.iter().map(IdBytes::id_bytes).collect();
+        charge_holds_of(connection, &runs).await?;
+    }
     let mut statements = Vec::new();
     if !new.is_empty() {
         statements.push(insert_runs(&new)?);
@@ -89,9 +101,6 @@ pub(super) async fn write(
     }
     if !picture.items.is_empty() {
         statements.push(insert_items(picture));
-    }
-    if !picture.charges.is_empty() {
-        statements.push(insert_charges(picture));
     }
     if picture.accounts.values().any(|counts| counts.changed) {
         statements.push(update_accounts(picture));

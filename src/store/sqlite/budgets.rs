@@ -1,7 +1,7 @@
 //! Port `Budgets`: every change goes through the one writer, so nothing happens between a look and its hold.
 
 use async_trait::async_trait;
-use callboard_actors::ids::{AccountId, ModelCallId, RunId};
+use callboard_actors::ids::{AccountId, InstanceId, ModelCallId, RunId};
 use callboard_actors::ports::StoreError;
 use callboard_actors::ports::budgets::{
     Balance, BudgetPeriod, Budgets, Charge, HoldOutcome, NewHold, TopUp, UsageQuery, UsageRow,
@@ -12,7 +12,7 @@ use super::SqliteStore;
 use super::rows::{self, IdBytes};
 use super::transaction::{Statement, WriteFailure, WriteTransaction};
 use super::writer::Write;
-use crate::store::budget_statements::{IS_HELD, RELEASE, bound_statements, select_dead_holds};
+use crate::store::budget_statements::{IS_HELD, RELEASE, bound_statements, charge_holds, end_holds, select_dead_holds};
 use crate::store::budgets::{FOLDED_AT_ONCE, NO_HOLD, Standing, charge_values, usage_rows};
 
 /// `sum` fails beyond 64 bits, `total` is a float.
@@ -28,7 +28,12 @@ macro_rules! capped {
     };
 }
 
-bound_statements!(capped_sum, capped);
+bound_statements!(capped_sum, capped, "");
+
+const CHARGE_HOLDS_OF_RUN: &str = charge_holds!("runs.id = $1");
+const END_HOLDS_OF_RUN: &str = end_holds!("runs.id = $1");
+const CHARGE_HOLDS_OF_OTHERS: &str = charge_holds!("runs.instance <> $1");
+const END_HOLDS_OF_OTHERS: &str = end_holds!("runs.instance <> $1");
 
 /// The account is that of the run's row, whatever the commit says.
 const CHARGE: &str = "\
@@ -59,6 +64,25 @@ pub(super) async fn charge(
         }
         let statements = statements.bind(run.id_bytes()).bind(charge.id.id_bytes());
         transaction.guarded(statements).await?;
+    }
+    Ok(())
+}
+
+/// Before a running run's epoch is ended by another than its owner: charges by estimate what it holds.
+pub(super) async fn charge_holds_of(transaction: &mut WriteTransaction<'_>, run: RunId) -> Result<(), WriteFailure> {
+    for text in [CHARGE_HOLDS_OF_RUN, END_HOLDS_OF_RUN] {
+        transaction.execute(sqlx::query(text).bind(run.id_bytes())).await?;
+    }
+    Ok(())
+}
+
+/// The same of all running runs that do not run at this instance.
+pub(super) async fn charge_holds_of_others(
+    transaction: &mut WriteTransaction<'_>,
+    instance: InstanceId,
+) -> Result<(), WriteFailure> {
+    for text in [CHARGE_HOLDS_OF_OTHERS, END_HOLDS_OF_OTHERS] {
+        transaction.execute(sqlx::query(text).bind(instance.id_bytes())).await?;
     }
     Ok(())
 }

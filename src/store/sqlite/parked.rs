@@ -6,6 +6,7 @@ use callboard_actors::ids::RunId;
 use callboard_actors::ports::store::{ParkedOutcome, ParkedUpdate};
 use callboard_actors::time::Timestamp;
 
+use super::budgets::charge_holds_of;
 use super::claim::append_events;
 use super::commit::bind_change;
 use super::rows::{self, IdBytes, run_columns, signed};
@@ -89,6 +90,7 @@ impl Write for FailAbandonedRun {
         };
         let record = rows::run_record(&row)?;
         let events = record.abandoned_events(&self.error)?;
+        charge_holds_of(transaction, self.run).await?;
         let fail = sqlx::query(FAIL_ABANDONED)
             .bind(rows::json(&self.error)?)
             .bind(self.at.as_micros())

@@ -19,6 +19,7 @@ async fn everything_is_there_and_what_only_the_target_has_is_derived() {
             ("usage_days", 3),
             ("budgets", 2),
             ("budget_top_ups", 2),
+            ("budget_holds", 1),
             ("places in line", 5),
         ]
     );

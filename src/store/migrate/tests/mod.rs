@@ -168,7 +168,7 @@ INSERT INTO budget_top_ups VALUES
     (x'0190000000007000800000000000dd01', 'acme', 20000, 5, 6, 7, 8),
     (x'0190000000007000800000000000dd02', 'never-had-a-run', -1, 9007199254740991, 0, 0, 0);
 INSERT INTO budget_holds VALUES
-    (x'0190000000007000800000000000cc03', 'acme', x'01900000000070008000000000000002', 3, 1, 2, 1, 0, 9);
+    (x'0190000000007000800000000000cc03', 'acme', x'01900000000070008000000000000002', 3, 1, 2, 1, 0, 9, 'fast', 'ü', 1, 2, 3, 4);
 UPDATE runs SET cached_input_tokens = 4, cache_write_input_tokens = 6, reasoning_tokens = 5, cost_nanos = 9007199254740991 WHERE state = 'completed';
 UPDATE runs SET history = 1 WHERE state = 'completed';
 UPDATE runs SET history = 2 WHERE state = 'cancelled';
