@@ -58,6 +58,10 @@ pub enum RunErrorCode {
     ModelCapacity,
     /// A budget of the run or of its account is used up.
     BudgetExceeded,
+    /// A tool call was not answered before its deadline, and its tool wants the run to end then.
+    ToolDeadline,
+    /// A person decided that the run cannot go on without knowing what became of a tool call.
+    ReviewFailed,
 }
 
 impl RunErrorCode {
@@ -76,6 +80,8 @@ impl RunErrorCode {
             Self::ContentFilter => "content_filter",
             Self::ModelCapacity => "model_capacity",
             Self::BudgetExceeded => "budget_exceeded",
+            Self::ToolDeadline => "tool_deadline",
+            Self::ReviewFailed => "review_failed",
         }
     }
 }

@@ -53,3 +53,4 @@ mod steps;
 mod store_migration;
 mod unknown_outcomes;
 mod usage;
+mod waiting_calls;
