@@ -74,14 +74,14 @@ async fn the_clients_own_tools_are_answered_by_the_client_call_by_call_and_the_r
     let ended = client.run_when_ended(&run).await;
     assert_eq!(
         (&ended["state"], &ended["output"]),
-        (&json!("completed"), &json!("Done."))
+        (&json!("completed"), &json!("[simulated] Done."))
     );
     assert_eq!(results(&client.items(&run).await), 4);
     post(&client, &run, "tool_outputs", &second)
         .await
         .expect_error(409, "run_not_waiting");
 
-    let mut events = client.events(&run, None).await.expect("a stream");
+    let events = client.events(&run, None).await.expect("a stream");
     let events = events.rest().await;
     let indexes: Vec<u64> = events
         .iter()

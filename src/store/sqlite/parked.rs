@@ -53,6 +53,7 @@ impl Write for ParkedUpdate {
         if !record.is_parked() {
             return Ok(ParkedOutcome::NotParked(Box::new(record)));
         }
+        let had_calls = !record.calls.is_empty();
         let parked = self.apply_to(&mut record).map_err(WriteFailure::Refused)?;
         let (events, items, change) = match parked {
             Parked::Changed { events, items, change } => (events, items, change),
@@ -71,7 +72,7 @@ impl Write for ParkedUpdate {
             Some(change) => bind_change(sqlx::query(MOVE), change)?.bind(next_seq),
         };
         transaction.execute(update.bind(self.run.id_bytes())).await?;
-        if !self.resolutions.is_empty() {
+        if !self.resolutions.is_empty() || (had_calls && record.calls.is_empty()) {
             let waiting = record.waiting.as_ref().map(rows::json).transpose()?;
             let update = bind_calls(sqlx::query(SET_CALLS).bind(waiting), &record.calls)?;
             transaction.execute(update.bind(self.run.id_bytes())).await?;
