@@ -168,6 +168,10 @@ fn describe_models() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
     describe_counter!("callboard_model_calls_total", "calls to providers, by outcome");
     describe_counter!("callboard_model_answers_shared_total", "answers that were given again");
+    describe_counter!(
+        "callboard_budget_exhausted_total",
+        "runs that ended or wait because their account's budget is used up, by tier"
+    );
     describe_histogram!("callboard_model_call_seconds", "how long a call to a provider took");
     describe_histogram!(
         "callboard_model_wait_seconds",

@@ -56,6 +56,8 @@ pub enum RunErrorCode {
     ContentFilter,
     /// The limits of the model's keys left no room for the call: its line was full, or it waited for as long as it may.
     ModelCapacity,
+    /// The call is larger than any key of the model allows in a minute, or than its provider takes.
+    ModelRequestTooLarge,
     /// A budget of the run or of its account is used up.
     BudgetExceeded,
     /// A tool call was not answered before its deadline, and its tool wants the run to end then.
@@ -79,6 +81,7 @@ impl RunErrorCode {
             Self::ModelProtocol => "model_protocol",
             Self::ContentFilter => "content_filter",
             Self::ModelCapacity => "model_capacity",
+            Self::ModelRequestTooLarge => "model_request_too_large",
             Self::BudgetExceeded => "budget_exceeded",
             Self::ToolDeadline => "tool_deadline",
             Self::ReviewFailed => "review_failed",

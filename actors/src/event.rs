@@ -335,6 +335,8 @@ pub enum ModelWaitingReason {
     CoolingDown,
     /// Calls of other runs are first in line.
     Line,
+    /// What is left of the account's budget is held by other calls, which may use less.
+    Budget,
 }
 
 impl ModelWaitingReason {
@@ -346,6 +348,7 @@ impl ModelWaitingReason {
             Self::ConcurrentCalls => "concurrent_calls",
             Self::CoolingDown => "cooling_down",
             Self::Line => "line",
+            Self::Budget => "budget",
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::bail;
 use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
 
 use super::parts::secret_from_env;
 use crate::config::{Config, KeyPlace, ProviderService};
@@ -17,14 +18,26 @@ pub(super) struct ProviderKey {
     pub(super) secret: SecretString,
     /// Its last four characters, for people to tell keys apart.
     pub(super) last_four: Option<String>,
+    /// What its use is counted under, shared by a fleet: the same for the same secret of a provider, wherever it stands in the configuration,
+    /// and another for another. 32 bits tell the keys of a provider apart, and nothing of a secret.
+    pub(super) fingerprint: String,
 }
 
 impl ProviderKey {
-    fn new(secret: SecretString) -> Self {
+    fn new(provider: &str, secret: SecretString) -> Self {
         let text = secret.expose_secret();
+        let mut digest = Sha256::new();
+        for part in ["callboard key of a provider", provider, text] {
+            digest.update((part.len() as u64).to_be_bytes());
+            digest.update(part);
+        }
         let is_long = text.len() >= LEAST_LENGTH_TO_SHOW && text.is_ascii();
         Self {
             last_four: is_long.then(|| text[text.len() - 4..].to_owned()),
+            fingerprint: digest.finalize()[..4]
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
             secret,
         }
     }
@@ -55,7 +68,7 @@ pub(super) fn read_provider_keys(config: &Config) -> anyhow::Result<BTreeMap<Str
                         "{key} names a key of {name} for the second time; its limits count once"
                     ));
                 }
-                Ok(secret) => own.push(ProviderKey::new(secret)),
+                Ok(secret) => own.push(ProviderKey::new(name, secret)),
                 Err(problem) => problems.push(problem.to_string()),
             }
         }
@@ -81,5 +94,25 @@ fn secret_from_file(key: &str, path: &Path) -> anyhow::Result<SecretString> {
         Ok(_) => bail!("{key} names the file {}, which is empty", path.display()),
         // The error has the system's words and nothing of the file.
         Err(error) => bail!("{key} names the file {}, which cannot be read: {error}", path.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_is_of_the_secret_and_shows_none_of_it() {
+        let of = |provider: &str, secret: &str| ProviderKey::new(provider, secret.into()).fingerprint;
+        let one = of("east", "sk-simulated-0001");
+        assert_eq!(one, of("east", "sk-simulated-0001"));
+        assert_eq!(one.len(), 8);
+        for other in [
+            of("west", "sk-simulated-0001"),
+            of("east", "sk-simulated-0002"),
+            of("east", ""),
+        ] {
+            assert_ne!(one, other);
+        }
     }
 }

@@ -76,6 +76,12 @@ input_price = 0
 provider = "anthropic"
 base_url = "https://api.anthropic.com"
 api_key_env = "ANTHROPIC_API_KEY"
+input_price = 4
+[models.hour]
+provider = "anthropic"
+base_url = "https://api.anthropic.com"
+input_price = 4
+cache_write_price = 8
 "#;
     let config = load_texts(&format!("{TWO_PROVIDERS}{models}"), &[])
         .unwrap_or_else(|errors| panic!("{errors}"))
@@ -99,6 +105,7 @@ api_key_env = "ANTHROPIC_API_KEY"
     assert_eq!(price.input, Money::from_nanos(250_000_000));
     assert_eq!(price.cached_input, price.input);
     assert_eq!(price.output, Money::from_nanos(2_000_000_000));
+    assert_eq!(price.cache_write, price.input);
     assert_eq!(smart.targets[1].price, None);
 
     let fast = &config.models["fast"];
@@ -114,6 +121,10 @@ api_key_env = "ANTHROPIC_API_KEY"
     assert!(fast.targets[0].price.is_some(), "0 is a price");
 
     assert_eq!(config.models["other"].targets[0].provider, "other");
+    for (name, cache_write) in [("other", 5_000_000_000), ("hour", 8_000_000_000)] {
+        let price = config.models[name].targets[0].price.expect("it has a price");
+        assert_eq!(price.cache_write, Money::from_nanos(cache_write), "{name}");
+    }
     assert_eq!(config.providers["other"].limits.tokens_per_minute, Some(1000));
 }
 

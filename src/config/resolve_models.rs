@@ -91,7 +91,7 @@ impl ResolvingModel<'_> {
             ("base_url", self.table.base_url.is_some()),
             ("api_key_env", self.table.api_key_env.is_some()),
             ("upstream_model", own.model.is_some()),
-            ("input_price", own.price().is_some()),
+            ("input_price", own.has_price()),
         ];
         for (name, _) in beside.into_iter().filter(|(_, is_set)| *is_set) {
             let message = "has no meaning beside targets: each target has its own";
@@ -136,7 +136,7 @@ impl ResolvingModel<'_> {
             provider: provider.to_owned(),
             upstream_model: table.model.clone().unwrap_or_else(|| self.name.to_owned()),
             weight: table.weight.unwrap_or(1),
-            price: table.price(),
+            price: table.price(self.providers.get(provider).and_then(ProviderConfig::dialect)),
         }
     }
 

@@ -84,6 +84,8 @@ error_codes! {
     RevokedApiKey = "revoked_api_key", UNAUTHORIZED, Authentication, None;
     /// The key's tier is not in the configuration any more.
     TierNotConfigured = "tier_not_configured", FORBIDDEN, Permission, None;
+    /// This is for the operator's keys.
+    AdminRequired = "admin_required", FORBIDDEN, Permission, None;
     /// A server without keys answers only to names of this machine.
     HostNotAllowed = "host_not_allowed", FORBIDDEN, Permission, None;
     /// A server without keys answers no other web site's pages.

@@ -19,7 +19,8 @@ use crate::store::archive;
 macro_rules! narrow_run_columns {
     () => {
         "runs.id, runs.account, runs.tier, runs.state, runs.epoch, runs.next_seq, runs.reserved_seq, runs.steps, \
-         runs.input_tokens, runs.output_tokens, runs.cached_input_tokens, runs.reasoning_tokens, runs.cost_nanos, runs.error, runs.waiting, runs.calls, runs.created_at, runs.started_at, \
+         runs.input_tokens, runs.output_tokens, runs.cached_input_tokens, runs.cache_write_input_tokens, runs.reasoning_tokens, \
+         runs.cost_nanos, runs.error, runs.waiting, runs.calls, runs.created_at, runs.started_at, \
          runs.ended_at, runs.queue_deadline, CAST(runs.history AS BIGINT) AS history"
     };
 }
@@ -111,6 +112,7 @@ pub(super) fn usage(row: &impl Columns) -> Result<Usage, StoreError> {
         input_tokens: unsigned(row, "input_tokens")?,
         output_tokens: unsigned(row, "output_tokens")?,
         cached_input_tokens: unsigned(row, "cached_input_tokens")?,
+        cache_write_input_tokens: unsigned(row, "cache_write_input_tokens")?,
         reasoning_tokens: unsigned(row, "reasoning_tokens")?,
     })
 }
@@ -146,6 +148,7 @@ pub(super) fn key_record(row: &impl Columns) -> Result<KeyRecord, StoreError> {
         tier: row.text("tier")?.to_owned(),
         secret_hash: hash(row, "secret_hash")?,
         last_four: row.text("last_four")?.to_owned(),
+        is_admin: row.number("is_admin")? != 0,
         created_at: Timestamp::from_micros(row.number("created_at")?),
         revoked_at: time(row, "revoked_at")?,
     })

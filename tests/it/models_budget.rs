@@ -107,6 +107,11 @@ async fn an_answer_may_be_longer_than_usual_while_there_is_enough_and_is_kept_sh
     assert_eq!(items.last().unwrap()["status"], "incomplete");
     let left = budget(&client).await["budget"]["left"]["tokens"].as_u64().unwrap();
     assert!(left < 1000, "{left}");
+    let metrics = client.get("/metrics").await.text;
+    assert!(
+        metrics.contains("callboard_budget_exhausted_total{tier=\"local\"} 1\n"),
+        "{metrics}"
+    );
     server.finish().await;
 }
 

@@ -84,9 +84,9 @@ pub struct Provider {
 /// How long each part of a model call may take. Connecting is bounded by the adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ModelTimeouts {
-    /// From the request to the first piece of the answer.
+    /// From the request to the first sign of an answer.
     pub first_byte: Duration,
-    /// Between two pieces.
+    /// Between two signs of life, be they pieces of the answer or not.
     pub idle: Duration,
     /// The whole call.
     pub call: Duration,

@@ -82,12 +82,12 @@ pub struct BudgetLimits {
     pub tokens: Option<u64>,
     /// Model calls.
     pub calls: Option<u64>,
-    /// How long calls take, one after the other. What a call will take is not known before: it is refused once the limit is reached.
+    /// How long calls take, one after the other.
     pub call_time: Option<Duration>,
 }
 
 impl BudgetLimits {
-    /// The first limit that `used` and `wanted` together would exceed, if `topped_up` counts on top of each. Of call time: that is reached.
+    /// The first limit that `used` and `wanted` together would exceed, if `topped_up` counts on top of each.
     pub fn exceeded_by(&self, used: Amount, wanted: Amount, topped_up: Amount) -> Option<BudgetKind> {
         let sum = used.plus(wanted);
         let over = |is: u64, limit: Option<u64>, more: u64| limit.is_some_and(|limit| is > limit.saturating_add(more));
@@ -102,7 +102,7 @@ impl BudgetLimits {
         }
         let time_limit = self.call_time.map(|limit| limit.saturating_add(topped_up.call_time));
         time_limit
-            .is_some_and(|limit| used.call_time >= limit)
+            .is_some_and(|limit| sum.call_time > limit)
             .then_some(BudgetKind::CallTime)
     }
 }
@@ -170,7 +170,7 @@ pub struct NewHold {
     pub account: AccountId,
     /// The account's limits.
     pub limits: BudgetLimits,
-    /// What the call may use at most: one call; `call_time` is zero, as nobody knows.
+    /// What the call may use at most.
     pub amount: Amount,
     /// Now.
     pub at: Timestamp,

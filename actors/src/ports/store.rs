@@ -404,6 +404,8 @@ pub struct KeyRecord {
     pub secret_hash: [u8; 32],
     /// The last four characters of the secret, to tell keys apart.
     pub last_four: String,
+    /// It is an operator's: it may see the whole installation.
+    pub is_admin: bool,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was revoked.

@@ -169,6 +169,7 @@ pub(super) enum ModelWaitingReason {
     ConcurrentCalls,
     CoolingDown,
     Line,
+    Budget,
 }
 
 /// Seqs that may have been seen and will never be used again (durability `relaxed` only).

@@ -267,7 +267,8 @@ fn get_models() -> OperationBuilder {
 fn get_model_keys() -> OperationBuilder {
     let summary =
         "Shows how things stand with the providers' keys: what they allow, what is used of it, which are set aside";
-    api_operation("getModelKeys", MODELS, summary, &[]).response("200", json_response::<ModelKeys>("All keys"))
+    let errors = [ErrorCode::AdminRequired];
+    api_operation("getModelKeys", MODELS, summary, &errors).response("200", json_response::<ModelKeys>("All keys"))
 }
 
 fn get_budget() -> OperationBuilder {
@@ -298,7 +299,9 @@ fn get_capacity() -> OperationBuilder {
 
 fn get_cluster() -> OperationBuilder {
     let summary = "Shows the instances of this installation, how busy each is, and what they come to together";
-    api_operation("getCluster", SERVER, summary, &[]).response("200", json_response::<Cluster>("Instances and totals"))
+    let errors = [ErrorCode::AdminRequired];
+    api_operation("getCluster", SERVER, summary, &errors)
+        .response("200", json_response::<Cluster>("Instances and totals"))
 }
 
 fn healthz() -> OperationBuilder {

@@ -160,6 +160,8 @@ pub(super) struct SimulateOptions {
     fail: Option<SimulatedFailure>,
     /// Tokens of the input that are said to have been in a cache.
     cached_input_tokens: Option<u64>,
+    /// Tokens of the input that are said to have been put into a cache.
+    cache_write_input_tokens: Option<u64>,
     /// Makes answers begin late, by chance that follows from seed, conversation and attempt.
     slow_start: Option<SimulatedSlowStart>,
     /// The share of answers that break off, by the same chance.

@@ -136,6 +136,7 @@ pub(super) enum RunErrorCode {
     ModelProtocol,
     ContentFilter,
     ModelCapacity,
+    ModelRequestTooLarge,
     BudgetExceeded,
 }
 
@@ -149,6 +150,9 @@ pub(super) struct Usage {
     /// Those of `input_tokens` that the provider had in its cache; not there if none.
     #[serde(default)]
     cached_input_tokens: u64,
+    /// Those of `input_tokens` that the provider put into its cache, where it says so (Anthropic); not there if none.
+    #[serde(default)]
+    cache_write_input_tokens: u64,
     /// Those of `output_tokens` that were thoughts; not there if none.
     #[serde(default)]
     reasoning_tokens: u64,

@@ -17,7 +17,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
-pub(super) use failures::{broke_off, foreign_event, protocol, reported};
+pub(super) use failures::{broke_off, foreign_event, gave_up, log_unknown_reason, protocol, reported};
 pub(super) use options::{ResponseFormat, ToolChoice, invalid, refuse_unknown, unusable_options};
 pub(super) use reading::{AnswerFold, Pieces};
 

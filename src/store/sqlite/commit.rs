@@ -29,6 +29,7 @@ macro_rules! progress {
     () => {
         ", steps = COALESCE(?, steps), input_tokens = COALESCE(?, input_tokens), \
           output_tokens = COALESCE(?, output_tokens), cached_input_tokens = COALESCE(?, cached_input_tokens), \
+          cache_write_input_tokens = COALESCE(?, cache_write_input_tokens), \
           reasoning_tokens = COALESCE(?, reasoning_tokens), cost_nanos = COALESCE(?, cost_nanos)"
     };
 }
@@ -118,6 +119,7 @@ fn bind_all(commit: &RunCommit) -> Result<Statement<'_>, WriteFailure> {
             .bind(usage.map(|usage| signed(usage.input_tokens)))
             .bind(usage.map(|usage| signed(usage.output_tokens)))
             .bind(usage.map(|usage| signed(usage.cached_input_tokens)))
+            .bind(usage.map(|usage| signed(usage.cache_write_input_tokens)))
             .bind(usage.map(|usage| signed(usage.reasoning_tokens)))
             .bind(commit.progress.map(|progress| signed(progress.cost.nanos())));
     }

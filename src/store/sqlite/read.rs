@@ -63,7 +63,7 @@ macro_rules! select_keys {
     ($rest:literal) => {
         concat!(
             "SELECT api_keys.id, api_keys.account, accounts.tier, api_keys.secret_hash, api_keys.last_four, \
-             api_keys.created_at, api_keys.revoked_at \
+             api_keys.is_admin, api_keys.created_at, api_keys.revoked_at \
              FROM api_keys JOIN accounts ON accounts.account = api_keys.account ",
             $rest
         )

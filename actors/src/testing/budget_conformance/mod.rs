@@ -49,7 +49,7 @@ macro_rules! budget_conformance {
             holding::a_hold_counts_until_it_is_released,
             holding::the_same_hold_twice_is_one,
             holding::each_limit_refuses_what_would_exceed_it,
-            holding::call_time_is_refused_once_it_is_reached,
+            holding::call_time_is_held_and_charged,
             holding::without_limits_everything_is_held,
             holding::parallel_holds_never_exceed_a_limit,
             holding::parallel_calls_use_a_limit_up_and_never_exceed_it,

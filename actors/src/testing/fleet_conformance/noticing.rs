@@ -173,6 +173,7 @@ pub async fn changed_keys_are_heard(fresh: &FreshFleet) {
             tier: "pro".into(),
             secret_hash: [secret; 32],
             last_four: "wxyz".into(),
+            is_admin: false,
             created_at: Timestamp::now(),
             revoked_at: None,
         };

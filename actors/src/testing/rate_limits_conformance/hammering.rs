@@ -26,7 +26,7 @@ async fn hammer(limits: Arc<dyn RateLimits>, key: LimitedKey, tokens: u64, until
                 tokio::time::sleep(wait.min(Duration::from_millis(20))).await;
                 continue;
             }
-            Admission::AllKeysRefused => panic!("nobody refused it"),
+            other => panic!("nobody refused it: {other:?}"),
         };
         let under_way = seen.under_way.fetch_add(1, Ordering::SeqCst) + 1;
         seen.most_under_way.fetch_max(under_way, Ordering::SeqCst);
