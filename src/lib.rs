@@ -6,6 +6,7 @@ mod banner;
 pub mod blocking;
 mod budget_view;
 mod budget_watch;
+mod call_watch;
 pub mod cli;
 mod cluster_view;
 pub mod config;

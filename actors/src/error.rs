@@ -60,6 +60,10 @@ pub enum RunErrorCode {
     ModelRequestTooLarge,
     /// A budget of the run or of its account is used up.
     BudgetExceeded,
+    /// A tool call was not answered before its deadline, and its tool wants the run to end then.
+    ToolDeadline,
+    /// A person decided that the run cannot go on without knowing what became of a tool call.
+    ReviewFailed,
 }
 
 impl RunErrorCode {
@@ -79,6 +83,8 @@ impl RunErrorCode {
             Self::ModelCapacity => "model_capacity",
             Self::ModelRequestTooLarge => "model_request_too_large",
             Self::BudgetExceeded => "budget_exceeded",
+            Self::ToolDeadline => "tool_deadline",
+            Self::ReviewFailed => "review_failed",
         }
     }
 }

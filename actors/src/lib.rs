@@ -6,6 +6,7 @@
 //!
 //! Start reading at [`run_state`] (the states), [`event`] (what subscribers see) and [`ports`] (the contracts).
 
+pub mod call_ledger;
 pub mod capacity;
 pub mod encoding;
 pub mod error;
@@ -27,6 +28,7 @@ pub mod spec;
 mod store_actor;
 pub mod supervisor;
 pub mod time;
+pub mod tool_use;
 
 #[cfg(feature = "testing")]
 pub mod testing;

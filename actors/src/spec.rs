@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::money::Money;
+use crate::tool_use::ToolUse;
 
 /// The settings of a run. Stored agents will be resolved into one of these when a run starts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,9 +19,9 @@ pub struct RunSpec {
     /// What the model is told before the conversation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instructions: Option<String>,
-    /// Names of tools the model may call.
+    /// What the model may call.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tools: Vec<String>,
+    pub tools: Vec<ToolUse>,
     /// Options for the model: sampling parameters, or `simulate` for the simulated model.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub model_options: Map<String, Value>,

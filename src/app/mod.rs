@@ -34,6 +34,7 @@ use crate::auth::{Authenticator, RateLimiters};
 use crate::banner::Banner;
 use crate::blocking::BlockingPool;
 use crate::budget_watch::BudgetWatch;
+use crate::call_watch::CallWatch;
 use crate::config::{Config, LOCAL_TIER, LogFormat};
 use crate::housekeeping::Housekeeping;
 use crate::http::{self, HttpParts, HttpState, InstanceIdentity};
@@ -183,6 +184,7 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     let account_budgets = services.account_budgets.clone();
     let supervisor = SupervisorHandle::start_supervisor(services, settings, beginning);
     let budget_watch = BudgetWatch::start(&store, account_budgets.as_ref(), &supervisor, &io);
+    let call_watch = CallWatch::start(&store, &supervisor, &io);
     let housekeeping = Housekeeping::start(&store, opened.budgets(), housekeeping_times(config), &io);
     let authenticator = Authenticator::new(store.clone(), io.clone(), LOCAL_TIER);
     if let Some(fleet) = &fleet {
@@ -231,7 +233,7 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     let _ = close_streams.send(true);
     server_handle.stop(true).await;
     serving.await??;
-    drop((housekeeping, budget_watch));
+    drop((housekeeping, budget_watch, call_watch));
     on(&io, async move {
         opened.close().await;
         Ok(())

@@ -1,9 +1,8 @@
 //! What the runs of this server work with, as the configuration names it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use callboard_actors::llm::{AccountBudgets, AnswerSharing, Flights};
 use callboard_actors::ports::{EventLog, Tool};
 use callboard_actors::services::RunServices;
@@ -15,6 +14,7 @@ use super::settings::tier_budgets;
 use crate::config::{Config, ProviderService};
 use crate::http::Catalog;
 use crate::llm::answer_cache::MemoryAnswerCache;
+use crate::tools::ServerToolbox;
 
 pub(super) fn run_services(
     config: &Config,
@@ -24,17 +24,16 @@ pub(super) fn run_services(
     log: Arc<dyn EventLog>,
     io: Handle,
 ) -> anyhow::Result<RunServices> {
-    let mut tools: BTreeMap<String, Arc<dyn Tool>> = BTreeMap::new();
-    for name in &config.tools.enabled {
-        let tool = crate::tools::builtin(name).with_context(|| format!("tools.enabled: there is no tool {name:?}"))?;
-        tools.insert(name.clone(), tool);
-    }
-    for tool in extra {
-        let name = tool.definition().name;
-        if tools.insert(name.clone(), tool).is_some() {
-            bail!("there are two tools named {name:?}");
-        }
-    }
+    let builtin = |name: &String| {
+        crate::tools::builtin(name).with_context(|| format!("tools.enabled: there is no tool {name:?}"))
+    };
+    let mut tools: Vec<Arc<dyn Tool>> = config
+        .tools
+        .enabled
+        .iter()
+        .map(builtin)
+        .collect::<anyhow::Result<_>>()?;
+    tools.extend(extra);
     let shared_answers = config.shares_answers().then(|| AnswerSharing {
         answers: Arc::new(MemoryAnswerCache::new(config.answer_cache.max_size)),
         flights: Flights::default(),
@@ -45,7 +44,7 @@ pub(super) fn run_services(
         models: models.routes.clone(),
         account_budgets: account_budgets(config, opened),
         shared_answers,
-        tools,
+        toolbox: Arc::new(ServerToolbox::new(tools)?),
         io,
         settings: config.run_settings(),
     })
@@ -83,5 +82,5 @@ fn warn_of_missing_prices(config: &Config) {
 
 pub(super) fn catalog(services: &RunServices) -> Catalog {
     let models = services.models.clone().into_iter().collect();
-    Catalog::new(models, services.tools.keys().cloned().collect())
+    Catalog::new(models, services.toolbox.clone())
 }

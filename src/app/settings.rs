@@ -112,6 +112,7 @@ pub(super) fn http_options(config: &Config, cpus: usize) -> HttpOptions {
             max_input_bytes: runs.max_input,
             max_instructions_bytes: runs.max_instructions,
             max_tools: runs.max_tools,
+            max_tool_output: config.tools.max_output,
             max_metadata_entries: runs.max_metadata_entries,
             max_metadata_key_bytes: runs.max_metadata_key,
             max_metadata_value_bytes: runs.max_metadata_value,

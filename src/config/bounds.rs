@@ -115,6 +115,7 @@ const BOUNDS: &[(&str, Bound)] = &[
     ("model_defaults.max_idle_connections", Number(0, 100_000)),
     ("model_defaults.max_event_size", Size("1KB", "256MB")),
     ("tools.timeout", Time("1ms", "24h")),
+    ("tools.approval_deadline", Time("0", "3650d")),
     ("tools.max_output", Size("1B", "256MB")),
     ("tools.max_parallel", Number(1, 10_000)),
     ("tools.max_calls_per_answer", Number(1, 10_000)),

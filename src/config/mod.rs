@@ -119,6 +119,7 @@ impl Config {
                 },
             },
             tool_timeout: self.tools.timeout,
+            approval_deadline: self.tools.approval_deadline,
             tool_max_output: self.tools.max_output,
             max_parallel_tools: self.tools.max_parallel,
             max_tool_calls_per_answer: self.tools.max_calls_per_answer,

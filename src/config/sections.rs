@@ -296,6 +296,9 @@ pub struct ToolsConfig {
     /// How long a call may take.
     #[serde(deserialize_with = "values::duration")]
     pub timeout: Duration,
+    /// How long a person may take to approve a call; `None` is as long as the run may take.
+    #[serde(deserialize_with = "values::duration_or_none")]
+    pub approval_deadline: Option<Duration>,
     /// Bytes of an output that are kept.
     #[serde(deserialize_with = "values::memory_size")]
     pub max_output: usize,

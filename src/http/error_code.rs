@@ -120,6 +120,12 @@ error_codes! {
     ShuttingDown = "shutting_down", SERVICE_UNAVAILABLE, Overloaded, Some(5);
     /// The store does not answer; nothing was done.
     StoreUnavailable = "store_unavailable", SERVICE_UNAVAILABLE, Overloaded, Some(2);
+    /// The run does not wait for tool calls to be answered or decided (any more).
+    RunNotWaiting = "run_not_waiting", CONFLICT, Conflict, None;
+    /// The run waits for no tool call of this name (any more): it is answered, or was never made.
+    CallNotWaiting = "call_not_waiting", CONFLICT, Conflict, None;
+    /// The tool call waits for something else: `needs` says for what.
+    CallNeedsOther = "call_needs_other", CONFLICT, Conflict, None;
     /// A run that is to be cancelled has not been seen to end in time. A cancel that was written down sticks; asking again is safe.
     CancelUnconfirmed = "cancel_unconfirmed", SERVICE_UNAVAILABLE, Overloaded, Some(2);
     /// A bug of ours. The server's log has the details under the request's id.

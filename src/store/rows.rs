@@ -20,7 +20,7 @@ macro_rules! narrow_run_columns {
     () => {
         "runs.id, runs.account, runs.tier, runs.state, runs.epoch, runs.next_seq, runs.reserved_seq, runs.steps, \
          runs.input_tokens, runs.output_tokens, runs.cached_input_tokens, runs.cache_write_input_tokens, runs.reasoning_tokens, \
-         runs.cost_nanos, runs.error, runs.waiting, runs.created_at, runs.started_at, \
+         runs.cost_nanos, runs.error, runs.waiting, runs.calls, runs.created_at, runs.started_at, \
          runs.ended_at, runs.queue_deadline, CAST(runs.history AS BIGINT) AS history"
     };
 }
@@ -77,6 +77,7 @@ pub(super) use columns_by_get;
 pub(super) fn run_record(row: &impl Columns) -> Result<RunRecord, StoreError> {
     let error = row.text_or_null("error")?;
     let waiting = row.text_or_null("waiting")?;
+    let calls = row.text_or_null("calls")?;
     Ok(RunRecord {
         id: run_id(row)?,
         account: account(row)?,
@@ -86,6 +87,10 @@ pub(super) fn run_record(row: &impl Columns) -> Result<RunRecord, StoreError> {
         spec: from_json(row.text("spec")?, "spec")?,
         error: error.map(|text| from_json(text, "error")).transpose()?,
         waiting: waiting.map(|text| from_json(text, "waiting")).transpose()?,
+        calls: calls
+            .map(|text| from_json(text, "calls"))
+            .transpose()?
+            .unwrap_or_default(),
         progress: RunProgress {
             steps: small(row, "steps")?,
             usage: usage(row)?,

@@ -2,6 +2,8 @@
 
 mod echo;
 mod now;
+pub mod schema;
+mod toolbox;
 mod wait;
 
 use std::sync::Arc;
@@ -9,6 +11,8 @@ use std::sync::Arc;
 use callboard_actors::ports::{Tool, ToolError};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+pub use toolbox::ServerToolbox;
 
 /// The names of all built-in tools.
 pub fn builtin_names() -> [&'static str; 3] {

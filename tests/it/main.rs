@@ -55,3 +55,4 @@ mod steps;
 mod store_migration;
 mod unknown_outcomes;
 mod usage;
+mod waiting_calls;

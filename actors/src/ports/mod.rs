@@ -9,8 +9,9 @@ pub mod fleet;
 pub mod model;
 pub mod rate_limits;
 pub mod store;
-mod store_rules;
+pub mod store_rules;
 pub mod tool;
+pub mod toolbox;
 
 pub use answer_cache::AnswerCache;
 pub use budgets::Budgets;
@@ -20,3 +21,4 @@ pub use model::{Model, ModelAnswer, ModelDelta, ModelError, ModelErrorKind, Mode
 pub use rate_limits::RateLimits;
 pub use store::{Store, StoreError};
 pub use tool::{RetryClass, Tool, ToolCall, ToolDefinition, ToolError};
+pub use toolbox::Toolbox;

@@ -6,9 +6,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::ids::{ItemId, RunId};
+use crate::ids::{AccountId, ItemId, RunId};
 
 /// Something the model may ask for.
 #[async_trait]
@@ -44,7 +45,9 @@ pub struct ToolDefinition {
 /// One call.
 #[derive(Debug, Clone)]
 pub struct ToolCall {
-    /// Whose call.
+    /// Whose run.
+    pub account: AccountId,
+    /// Which run.
     pub run_id: RunId,
     /// The call's item: stays the same when the call is made again, so it can serve as an idempotency key.
     pub item_id: ItemId,
@@ -53,7 +56,8 @@ pub struct ToolCall {
 }
 
 /// Whether a call without a known result may be made again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RetryClass {
     /// It changes nothing.
     Safe,

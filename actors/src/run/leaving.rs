@@ -2,6 +2,7 @@
 
 use actix::prelude::*;
 
+use crate::call_ledger::CallLedger;
 use crate::error::{RunError, RunErrorCode};
 use crate::event::{EventBody, QueuedReason, WaitingReason};
 use crate::item::{Item, ItemStatus};
@@ -40,10 +41,6 @@ impl Leave {
 
     pub(crate) const fn handed_over() -> Self {
         Self::to(RunState::Queued)
-    }
-
-    pub(crate) const fn needs_review() -> Self {
-        Self::waiting(WaitingReason::NeedsReview)
     }
 
     pub(crate) const fn waiting(reason: WaitingReason) -> Self {
@@ -95,6 +92,7 @@ impl RunActor {
         self.charge_broken_call();
         items.extend(self.answer.end(ItemStatus::Incomplete, &mut events));
         events.extend(EventBody::ending(leave.to, leave.error.as_ref(), self.progress.usage));
+        let calls = self.ledger_when_leaving(leave.to);
         match (leave.to, leave.waiting) {
             (RunState::Queued, _) => {
                 events.push(EventBody::RunQueued {
@@ -102,7 +100,10 @@ impl RunActor {
                     reason: QueuedReason::HandedOver,
                 });
             }
-            (RunState::Waiting, Some(reason)) => events.push(EventBody::RunWaiting { reason }),
+            (RunState::Waiting, Some(reason)) => {
+                let calls = calls.as_ref().map(CallLedger::told).unwrap_or_default();
+                events.push(EventBody::RunWaiting { reason, calls });
+            }
             _ => {}
         }
         if leave.to.is_terminal() {
@@ -122,6 +123,7 @@ impl RunActor {
                 events,
                 items,
                 progress: Some(self.progress),
+                calls,
                 leave,
                 notify: true,
                 ..Record::default()

@@ -9,9 +9,9 @@ use futures::FutureExt;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use crate::ids::{ItemId, RunId};
+use crate::ids::{AccountId, ItemId, RunId};
 use crate::item::{Item, ItemContent, ItemStatus};
-use crate::ports::{RetryClass, Tool, ToolCall};
+use crate::ports::{Tool, ToolCall};
 use crate::run::RunActor;
 use crate::services::RunSettings;
 
@@ -57,11 +57,6 @@ pub(crate) fn calls_without_result<'a>(conversation: impl Iterator<Item = &'a It
     wanted
 }
 
-/// Whether a call may be made although it may have been made before. Calls of tools that do not exist reach nobody.
-pub(crate) fn may_be_repeated(tool: Option<&Arc<dyn Tool>>) -> bool {
-    tool.is_none_or(|tool| tool.retry_class() != RetryClass::Unsafe)
-}
-
 /// What became of a call.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -84,6 +79,15 @@ pub(crate) enum ToolOutcome {
 }
 
 impl ToolOutcome {
+    /// The model hears why there is no answer.
+    pub(crate) fn refused(output: String) -> Self {
+        Self::Answered {
+            output,
+            is_error: true,
+            truncated: false,
+        }
+    }
+
     /// The name of the outcome in metrics.
     pub(crate) const fn as_str(&self) -> &'static str {
         match self {
@@ -94,19 +98,22 @@ impl ToolOutcome {
     }
 }
 
+/// A call to be made.
+pub(crate) struct CallOrder {
+    pub(crate) account: AccountId,
+    pub(crate) run: RunId,
+    pub(crate) generation: u64,
+    pub(crate) call: WantedCall,
+    pub(crate) tool: Arc<dyn Tool>,
+    pub(crate) arguments: Value,
+}
+
 /// Makes one call and tells the run.
-pub(crate) async fn make_call(
-    run: RunId,
-    generation: u64,
-    call: WantedCall,
-    tool: Option<Arc<dyn Tool>>,
-    turn: Arc<Semaphore>,
-    settings: RunSettings,
-    owner: Addr<RunActor>,
-) {
+pub(crate) async fn make_call(order: CallOrder, turn: Arc<Semaphore>, settings: RunSettings, owner: Addr<RunActor>) {
     // The semaphore is never closed.
     let _turn = turn.acquire_owned().await;
-    let outcome = outcome_of(run, &call, tool, &settings).await;
+    let (generation, call) = (order.generation, order.call.clone());
+    let outcome = outcome_of(order, &settings).await;
     metrics::counter!("callboard_tool_calls_total", "outcome" => outcome.as_str()).increment(1);
     // A run that is gone needs no result.
     let _ = owner
@@ -118,27 +125,21 @@ pub(crate) async fn make_call(
         .await;
 }
 
-async fn outcome_of(run: RunId, call: &WantedCall, tool: Option<Arc<dyn Tool>>, settings: &RunSettings) -> ToolOutcome {
-    let Some(tool) = tool else {
-        return failure(format!(
-            "there is no tool named {:?} in this run",
-            shortened(&call.name)
-        ));
-    };
-    let text = if call.arguments.trim().is_empty() {
-        "{}"
-    } else {
-        call.arguments.as_str()
-    };
-    let arguments: Value = match serde_json::from_str(text) {
-        Ok(arguments) => arguments,
-        Err(error) => return failure(format!("the arguments are not JSON: {error}")),
-    };
+async fn outcome_of(order: CallOrder, settings: &RunSettings) -> ToolOutcome {
+    let CallOrder {
+        account,
+        run,
+        call,
+        tool,
+        arguments,
+        ..
+    } = order;
     let limit: Duration = tool
         .timeout()
         .map_or(settings.tool_timeout, |own| own.min(settings.tool_timeout));
     let work = async {
         tool.call(ToolCall {
+            account,
             run_id: run,
             item_id: call.item_id,
             arguments,
@@ -146,12 +147,12 @@ async fn outcome_of(run: RunId, call: &WantedCall, tool: Option<Arc<dyn Tool>>, 
         .await
     };
     match tokio::time::timeout(limit, AssertUnwindSafe(work).catch_unwind()).await {
-        Err(_) => failure(format!("the tool did not answer within {limit:?}")),
+        Err(_) => ToolOutcome::refused(format!("the tool did not answer within {limit:?}")),
         Ok(Err(_panic)) => {
             tracing::error!(run_id = %run, tool = call.name, "a tool panicked");
             ToolOutcome::Panicked
         }
-        Ok(Ok(Err(error))) => failure(cut(error.message, settings.tool_max_output).0),
+        Ok(Ok(Err(error))) => ToolOutcome::refused(cut(error.message, settings.tool_max_output).0),
         Ok(Ok(Ok(output))) => {
             let (output, truncated) = cut(output, settings.tool_max_output);
             ToolOutcome::Answered {
@@ -163,21 +164,19 @@ async fn outcome_of(run: RunId, call: &WantedCall, tool: Option<Arc<dyn Tool>>, 
     }
 }
 
-fn failure(output: String) -> ToolOutcome {
-    ToolOutcome::Answered {
-        output,
-        is_error: true,
-        truncated: false,
-    }
+/// The arguments as the model wrote them; some write nothing where there are none.
+pub(crate) fn parse_arguments(text: &str) -> Result<Value, String> {
+    let text = if text.trim().is_empty() { "{}" } else { text };
+    serde_json::from_str(text).map_err(|error| format!("the arguments are not JSON: {error}"))
 }
 
-fn shortened(name: &str) -> &str {
+pub(crate) fn shortened(name: &str) -> &str {
     let end = name.char_indices().nth(64).map_or(name.len(), |(index, _)| index);
     &name[..end]
 }
 
 /// At most `limit` bytes of `output`, and a line that says what is missing.
-fn cut(mut output: String, limit: usize) -> (String, bool) {
+pub(crate) fn cut(mut output: String, limit: usize) -> (String, bool) {
     let whole = output.len();
     if whole <= limit {
         return (output, false);

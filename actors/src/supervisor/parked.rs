@@ -83,11 +83,7 @@ fn ending(run: RunId, to: RunState, error: Option<RunError>) -> ParkedUpdate {
         waiting: None,
         at: Timestamp::now(),
     };
-    ParkedUpdate {
-        run,
-        events: Vec::new(),
-        change: Some(change),
-    }
+    ParkedUpdate::moving(run, Vec::new(), change)
 }
 
 pub(super) fn count_ending(record: &RunRecord) {
@@ -122,16 +118,7 @@ impl Supervisor {
         self.services.io.spawn(async move {
             for (run, position) in told {
                 let events = vec![EventBody::RunQueuePosition { position }];
-                if let Err(error) = update(
-                    &services,
-                    ParkedUpdate {
-                        run,
-                        events,
-                        change: None,
-                    },
-                )
-                .await
-                {
+                if let Err(error) = update(&services, ParkedUpdate::telling(run, events)).await {
                     tracing::warn!(run_id = %run, %error, "a queue position could not be told");
                 }
             }
@@ -277,6 +264,7 @@ async fn give_back(services: &RunServices, record: &RunRecord) -> Result<(), Sto
         items: cut_off,
         progress: None,
         charges: Vec::new(),
+        calls: None,
         change: Some(change),
     };
     services.store.commit(commit).await?;
@@ -314,7 +302,7 @@ impl Handler<CancelTried> for Supervisor {
                 return self.answer_cancel(tried.run, tried.reply, ctx);
             }
             Ok(ParkedOutcome::NotParked(record)) => Ok(Some(*record)),
-            Ok(ParkedOutcome::NotFound) => Ok(None),
+            Ok(ParkedOutcome::NotFound | ParkedOutcome::Refused(_)) => Ok(None),
             Err(error) => Err(error),
         };
         // A client that went away does not need it.

@@ -53,11 +53,7 @@ impl Handler<ResumeRun> for Supervisor {
                 waiting: None,
                 at: Timestamp::now(),
             };
-            let resumed = ParkedUpdate {
-                run,
-                events: vec![queued],
-                change: Some(change),
-            };
+            let resumed = ParkedUpdate::moving(run, vec![queued], change);
             let outcome = update(&services, resumed).await;
             ResumeTried { outcome, reply }
         });
@@ -85,9 +81,8 @@ impl Handler<ResumeTried> for Supervisor {
                 Ok(true)
             }
             // Somebody else was faster, or it has been cancelled.
-            Ok(ParkedOutcome::NotParked(_) | ParkedOutcome::NotFound) | Err(StoreError::IllegalMove { .. }) => {
-                Ok(false)
-            }
+            Ok(ParkedOutcome::NotParked(_) | ParkedOutcome::NotFound | ParkedOutcome::Refused(_))
+            | Err(StoreError::IllegalMove { .. }) => Ok(false),
             Err(error) => Err(error),
         };
         // Whoever asked may be gone.

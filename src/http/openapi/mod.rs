@@ -17,6 +17,8 @@ mod run_schemas;
 #[expect(dead_code, reason = "these types exist for their schemas only")]
 mod server_schemas;
 #[expect(dead_code, reason = "these types exist for their schemas only")]
+mod tool_schemas;
+#[expect(dead_code, reason = "these types exist for their schemas only")]
 mod usage_schemas;
 
 use std::sync::LazyLock;
@@ -73,6 +75,9 @@ async fn get_document() -> Result<HttpResponse, ApiError> {
     model_schemas::Models,
     model_schemas::ModelKeys,
     model_schemas::Budget,
+    tool_schemas::ToolOutputs,
+    tool_schemas::Approvals,
+    tool_schemas::Reviews,
     server_schemas::Capacity,
     server_schemas::Cluster,
     server_schemas::Health,
@@ -158,7 +163,7 @@ mod tests {
             .filter_map(|variant| variant["properties"]["type"]["enum"][0].as_str())
             .collect();
         let vocabulary = include_str!("../../../docs/http-api.md");
-        assert_eq!(described.len(), 19);
+        assert_eq!(described.len(), 21);
         for kind in described {
             assert!(
                 vocabulary.contains(&format!("| `{kind}` | ")),

@@ -1,6 +1,7 @@
 //! Every path, with what it takes and what it answers.
 
 use serde_json::json;
+use utoipa::ToSchema;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, PathItem, Paths, PathsBuilder};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::Type;
@@ -16,6 +17,7 @@ use super::operation::{
 use super::request_schemas::RunRequest;
 use super::run_schemas::{ItemPage, Run, RunPage, RunState};
 use super::server_schemas::{Capacity, Cluster, Health, ReadinessAnswer};
+use super::tool_schemas::{Approvals, Reviews, ToolOutputs};
 use super::usage_schemas::AccountUsage;
 use crate::http::error::ErrorCode;
 
@@ -41,6 +43,7 @@ pub(super) fn tags() -> Vec<Tag> {
 /// All paths.
 pub(super) fn paths() -> Paths {
     let get = |operation: OperationBuilder| PathItem::new(HttpMethod::Get, operation.build());
+    let post = |operation: OperationBuilder| PathItem::new(HttpMethod::Post, operation.build());
     let mut runs = get(list_runs());
     runs.merge_operations(PathItem::new(HttpMethod::Post, create_run().build()));
     PathsBuilder::new()
@@ -48,10 +51,10 @@ pub(super) fn paths() -> Paths {
         .path("/api/v1/runs/{id}", get(get_run()))
         .path("/api/v1/runs/{id}/events", get(get_events()))
         .path("/api/v1/runs/{id}/items", get(list_items()))
-        .path(
-            "/api/v1/runs/{id}/cancel",
-            PathItem::new(HttpMethod::Post, cancel_run().build()),
-        )
+        .path("/api/v1/runs/{id}/cancel", post(cancel_run()))
+        .path("/api/v1/runs/{id}/tool_outputs", post(post_tool_outputs()))
+        .path("/api/v1/runs/{id}/approvals", post(post_approvals()))
+        .path("/api/v1/runs/{id}/review", post(post_review()))
         .path("/api/v1/models", get(get_models()))
         .path("/api/v1/models/keys", get(get_model_keys()))
         .path("/api/v1/budget", get(get_budget()))
@@ -208,6 +211,52 @@ fn cancel_run() -> OperationBuilder {
             "200",
             json_response::<Run>("The run, ended. One that had ended before is shown as it is"),
         )
+}
+
+fn post_tool_outputs() -> OperationBuilder {
+    about_calls::<ToolOutputs>(
+        "postToolOutputs",
+        "Answers calls of the client's own tools; when all are answered the run goes on",
+    )
+}
+
+fn post_approvals() -> OperationBuilder {
+    about_calls::<Approvals>(
+        "postApprovals",
+        "Says yes or no to tool calls that need a person's approval",
+    )
+}
+
+fn post_review() -> OperationBuilder {
+    about_calls::<Reviews>(
+        "postReview",
+        "Says what is to be done about tool calls that were cut off and must not be repeated unasked",
+    )
+}
+
+fn about_calls<Body: ToSchema>(id: &str, summary: &str) -> OperationBuilder {
+    let errors = [
+        ErrorCode::InvalidJson,
+        ErrorCode::InvalidType,
+        ErrorCode::InvalidValue,
+        ErrorCode::MissingField,
+        ErrorCode::UnknownField,
+        ErrorCode::RunNotFound,
+        ErrorCode::RunNotWaiting,
+        ErrorCode::CallNotWaiting,
+        ErrorCode::CallNeedsOther,
+        ErrorCode::BodyTooLarge,
+        ErrorCode::UnsupportedMediaType,
+        ErrorCode::RequestTimeout,
+    ];
+    let body = RequestBodyBuilder::new()
+        .content("application/json", json_of::<Body>())
+        .required(Some(Required::True))
+        .build();
+    api_operation(id, RUNS, summary, &errors)
+        .parameter(run_id())
+        .request_body(Some(body))
+        .response("200", json_response::<Run>("The run as it is then"))
 }
 
 fn get_models() -> OperationBuilder {

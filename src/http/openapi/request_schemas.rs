@@ -7,6 +7,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::run_schemas::{ContentPart, Role};
+use super::tool_schemas::ToolUse;
 
 /// What to run.
 #[derive(Deserialize, ToSchema)]
@@ -20,8 +21,8 @@ pub(super) struct RunRequest {
     fallback_models: Option<Vec<String>>,
     /// What the model is told before the conversation.
     instructions: Option<String>,
-    /// Tools of this server that the model may call.
-    tools: Option<Vec<String>>,
+    /// Tools that the model may call.
+    tools: Option<Vec<ToolUse>>,
     /// Options for the model.
     model_options: Option<ModelOptions>,
     /// When to stop the run.

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
+
+use super::tool_schemas::{ToolUse, WaitingCall};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -27,7 +29,7 @@ pub(super) struct Run {
     simulated: bool,
     #[schema(required)]
     instructions: Option<String>,
-    tools: Vec<String>,
+    tools: Vec<ToolUse>,
     metadata: BTreeMap<String, String>,
     model_options: Map<String, Value>,
     limits: RunLimits,
@@ -37,6 +39,8 @@ pub(super) struct Run {
     /// What it waits for, if it does.
     #[schema(required)]
     waiting: Option<WaitingReason>,
+    /// The tool calls that somebody has to answer or decide; while `state` is `waiting`.
+    waiting_calls: Option<Vec<WaitingCall>>,
     /// Its place in its account's line while it is queued; 1 is next.
     #[schema(required)]
     queue_position: Option<u64>,
@@ -90,6 +94,10 @@ pub(super) enum WaitingReason {
     NeedsReview,
     /// The account's budget is used up.
     Budget,
+    /// The client has to answer tool calls.
+    ToolOutputs,
+    /// A person has to say whether tool calls may be made.
+    Approval,
 }
 
 /// When the run will be stopped.

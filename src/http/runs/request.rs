@@ -7,10 +7,12 @@ use callboard_actors::item::{ContentPart, ItemContent};
 use callboard_actors::money::Money;
 use callboard_actors::spec::{RunLimits, RunSpec};
 use callboard_actors::supervisor::messages::OnLimit;
+use callboard_actors::tool_use::ToolUse;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::input_items::read_input;
+use super::tools::{check_tools, read_tools};
 use crate::http::error::{ApiError, ErrorCode};
 use crate::http::extract::fields::{Fields, invalid_value, text, wrong_type};
 use crate::http::options::RunRequestLimits;
@@ -43,7 +45,7 @@ pub(super) struct RunRequest {
     fallback_models: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     instructions: Option<String>,
-    tools: Vec<String>,
+    tools: Vec<ToolUse>,
     metadata: BTreeMap<String, String>,
     model_options: Map<String, Value>,
     limits: RequestedLimits,
@@ -91,7 +93,7 @@ impl RunRequest {
             model: fields.optional_text("model")?.map(str::to_owned),
             fallback_models: read_names(&fields, "fallback_models", "model", MAX_FALLBACK_MODELS)?,
             instructions: instructions.map(str::to_owned),
-            tools: read_names(&fields, "tools", "tool", bounds.max_tools)?,
+            tools: read_tools(&fields, bounds)?,
             metadata: read_metadata(&fields, bounds)?,
             model_options: fields.optional_object("model_options")?.cloned().unwrap_or_default(),
             limits: read_limits(&fields, bounds)?,
@@ -116,13 +118,7 @@ impl RunRequest {
         for (index, fallback) in self.fallback_models.iter().enumerate() {
             self.check_model(catalog, fallback, &format!("fallback_models[{index}]"))?;
         }
-        for (index, tool) in self.tools.iter().enumerate() {
-            if !catalog.has_tool(tool) {
-                let known: Vec<&str> = catalog.tool_names().collect();
-                let param = format!("tools[{index}]");
-                return Err(unknown_name(ErrorCode::UnknownTool, "tool", &param, tool, &known));
-            }
-        }
+        check_tools(catalog, &self.tools)?;
         let limits = RunLimits {
             max_steps: self
                 .limits

@@ -151,6 +151,8 @@ pub(super) const COPIED: &[Table] = &[
             number("cost_nanos"),
             text("error"),
             text("waiting"),
+            text("calls"),
+            number("calls_deadline"),
             number("created_at"),
             number("started_at"),
             number("ended_at"),

@@ -193,6 +193,10 @@ impl Store for PostgresStore {
         self.readers.list_runs(&query).await
     }
 
+    async fn runs_with_overdue_calls(&self, now: Timestamp, limit: u32) -> Result<Vec<RunRecord>, StoreError> {
+        self.readers.runs_with_overdue_calls(now, limit).await
+    }
+
     async fn runs_waiting_for_budget(
         &self,
         after: Option<RunId>,

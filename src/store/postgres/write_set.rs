@@ -17,12 +17,11 @@ type Statement<'q> = Query<'q, Postgres, PgArguments>;
 const INSERT_RUNS: &str = "
 INSERT INTO runs (id, state, epoch, instance, next_seq, reserved_seq, next_item, steps, input_tokens, output_tokens,
                   cached_input_tokens, cache_write_input_tokens, reasoning_tokens, cost_nanos, error, waiting, started_at, ended_at, queue_deadline, line,
-                  cancel_requested, account, tier, created_at, idempotency_key, request_hash, place, told_position, told_at)
+                  cancel_requested, calls, calls_deadline, account, tier, created_at, idempotency_key, request_hash, place, told_position, told_at)
 SELECT * FROM unnest($1::bytea[], $2::text[], $3::bigint[], $4::bytea[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
-                     $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[],
-                     $15::text[], $16::text[], $17::bigint[], $18::bigint[], $19::bigint[], $20::smallint[], $21::bool[],
-                     $22::text[], $23::text[], $24::bigint[], $25::text[], $26::bytea[], $27::bigint[], $28::bigint[],
-                     $29::bigint[])";
+                     $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::text[], $16::text[],
+                     $17::bigint[], $18::bigint[], $19::bigint[], $20::smallint[], $21::bool[], $22::text[], $23::bigint[], $24::text[],
+                     $25::text[], $26::bigint[], $27::text[], $28::bytea[], $29::bigint[], $30::bigint[], $31::bigint[])";
 
 const UPDATE_RUNS: &str = "
 UPDATE runs SET state = new.state, epoch = new.epoch, instance = new.instance, next_seq = new.next_seq,
@@ -31,13 +30,14 @@ UPDATE runs SET state = new.state, epoch = new.epoch, instance = new.instance, n
                 cached_input_tokens = new.cached_input_tokens,
                 cache_write_input_tokens = new.cache_write_input_tokens, reasoning_tokens = new.reasoning_tokens,
                 cost_nanos = new.cost_nanos, error = new.error, waiting = new.waiting, started_at = new.started_at, ended_at = new.ended_at,
-                queue_deadline = new.queue_deadline, line = new.line, cancel_requested = new.cancel_requested
+                queue_deadline = new.queue_deadline, line = new.line, cancel_requested = new.cancel_requested,
+                calls = new.calls, calls_deadline = new.calls_deadline
 FROM unnest($1::bytea[], $2::text[], $3::bigint[], $4::bytea[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
             $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::text[], $16::text[],
-            $17::bigint[], $18::bigint[], $19::bigint[], $20::smallint[], $21::bool[])
+            $17::bigint[], $18::bigint[], $19::bigint[], $20::smallint[], $21::bool[], $22::text[], $23::bigint[])
      AS new (id, state, epoch, instance, next_seq, reserved_seq, next_item, steps, input_tokens, output_tokens,
              cached_input_tokens, cache_write_input_tokens, reasoning_tokens, cost_nanos, error, waiting, started_at, ended_at, queue_deadline, line,
-             cancel_requested)
+             cancel_requested, calls, calls_deadline)
 WHERE runs.id = new.id";
 
 const INSERT_SPECS: &str = "INSERT INTO run_specs (run_id, spec) SELECT * FROM unnest($1::bytea[], $2::text[])";
@@ -117,11 +117,14 @@ fn column<T>(runs: &[&RunPicture], value: impl Fn(&RunPicture) -> T) -> Vec<T> {
     runs.iter().map(|run| value(run)).collect()
 }
 
-/// What can change about a run, `$1` to `$21`.
+/// What can change about a run, `$1` to `$23`.
 fn bind_state<'q>(statement: Statement<'q>, runs: &[&RunPicture]) -> Result<Statement<'q>, StoreError> {
     let mut errors = Vec::with_capacity(runs.len());
     let mut waiting = Vec::with_capacity(runs.len());
+    let mut calls = Vec::with_capacity(runs.len());
     for run in runs {
+        let ledger = Some(&run.record.calls).filter(|calls| !calls.is_empty());
+        calls.push(ledger.map(json).transpose()?);
         errors.push(run.record.error.as_ref().map(json).transpose()?);
         waiting.push(run.record.waiting.as_ref().map(json).transpose()?);
     }
@@ -150,7 +153,13 @@ fn bind_state<'q>(statement: Statement<'q>, runs: &[&RunPicture]) -> Result<Stat
         .bind(column(runs, |run| run.record.ended_at.map(|at| at.as_micros())))
         .bind(column(runs, |run| run.record.queue_deadline.map(|at| at.as_micros())))
         .bind(column(runs, |run| run.line))
-        .bind(column(runs, |run| run.cancel_requested)))
+        .bind(column(runs, |run| run.cancel_requested))
+        .bind(calls)
+        .bind(column(runs, |run| {
+            let is_empty = run.record.calls.is_empty();
+            let deadline = run.record.calls.next_deadline().filter(|_| !is_empty);
+            deadline.map(|at| at.as_micros())
+        })))
 }
 
 fn insert_runs(runs: &[&RunPicture]) -> Result<Statement<'static>, StoreError> {

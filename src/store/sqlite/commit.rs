@@ -1,5 +1,6 @@
 //! Steps of running runs: the path that every streamed token takes, so each kind of commit is one text and one trip to the database.
 
+use callboard_actors::call_ledger::CallLedger;
 use callboard_actors::ports::StoreError;
 use callboard_actors::ports::store::{RunCommit, StateChange};
 use callboard_actors::run_state::RunState;
@@ -39,6 +40,12 @@ macro_rules! change {
     };
 }
 
+macro_rules! calls {
+    () => {
+        ", calls = ?, calls_deadline = ?"
+    };
+}
+
 macro_rules! events {
     () => {
         "; INSERT INTO event_batches (run_id, first_seq, last_seq, frames) SELECT ?, ?, ?, ? WHERE changes() > 0"
@@ -66,10 +73,17 @@ fn text(commit: &RunCommit) -> &'static str {
             }
         };
     }
-    match (commit.change.is_some(), commit.progress.is_some()) {
-        (true, _) => with_parts!(seqs!(), progress!(), change!(), guard!()),
-        (false, true) => with_parts!(seqs!(), progress!(), guard!()),
-        (false, false) => with_parts!(seqs!(), guard!()),
+    match (
+        commit.change.is_some(),
+        commit.progress.is_some(),
+        commit.calls.is_some(),
+    ) {
+        (true, _, true) => with_parts!(seqs!(), progress!(), change!(), calls!(), guard!()),
+        (true, _, false) => with_parts!(seqs!(), progress!(), change!(), guard!()),
+        (false, true, true) => with_parts!(seqs!(), progress!(), calls!(), guard!()),
+        (false, true, false) => with_parts!(seqs!(), progress!(), guard!()),
+        (false, false, true) => with_parts!(seqs!(), calls!(), guard!()),
+        (false, false, false) => with_parts!(seqs!(), guard!()),
     }
 }
 
@@ -112,6 +126,9 @@ fn bind_all(commit: &RunCommit) -> Result<Statement<'_>, WriteFailure> {
     if let Some(change) = &commit.change {
         statements = bind_change(statements, change)?;
     }
+    if let Some(calls) = &commit.calls {
+        statements = bind_calls(statements, calls)?;
+    }
     statements = statements
         .bind(run.clone())
         .bind(signed(commit.epoch))
@@ -127,6 +144,14 @@ fn bind_all(commit: &RunCommit) -> Result<Statement<'_>, WriteFailure> {
         statements = statements.bind(run.clone()).bind(json(&commit.items)?).bind(run);
     }
     Ok(statements)
+}
+
+/// `calls`, `calls_deadline`.
+pub(super) fn bind_calls<'q>(statements: Statement<'q>, calls: &CallLedger) -> Result<Statement<'q>, WriteFailure> {
+    let written = (!calls.is_empty()).then_some(calls);
+    Ok(statements
+        .bind(written.map(json).transpose()?)
+        .bind(written.and_then(CallLedger::next_deadline).map(|at| at.as_micros())))
 }
 
 /// `state`, `error`, `waiting`, `ended_at`.

@@ -3,12 +3,14 @@
 use callboard_actors::encoding::EncodedEvents;
 use callboard_actors::error::RunError;
 use callboard_actors::ids::RunId;
+use callboard_actors::item::Item;
 use callboard_actors::ports::store::{ParkedOutcome, ParkedUpdate};
+use callboard_actors::ports::store_rules::Parked;
 use callboard_actors::time::Timestamp;
 
 use super::budgets::charge_holds_of;
 use super::claim::append_events;
-use super::commit::bind_change;
+use super::commit::{bind_calls, bind_change};
 use super::rows::{self, IdBytes, run_columns, signed};
 use super::transaction::{WriteFailure, WriteTransaction};
 use super::writer::Write;
@@ -23,6 +25,12 @@ const EXTEND: &str = "UPDATE runs SET next_seq = ?, reserved_seq = 0 WHERE id = 
 
 const MOVE: &str = "UPDATE runs SET state = ?, error = ?, waiting = ?, ended_at = ?, next_seq = ?, reserved_seq = 0, \
                            queue_deadline = NULL WHERE id = ?";
+
+const SET_CALLS: &str = "UPDATE runs SET waiting = ?, calls = ?, calls_deadline = ? WHERE id = ?";
+
+const APPEND_ITEMS: &str = "INSERT INTO items (run_id, position, content) \
+    SELECT ?, base.position + each.key, each.value FROM json_each(?) AS each, \
+           (SELECT COALESCE(max(position) + 1, 0) AS position FROM items WHERE run_id = ?) AS base";
 
 const FIND_ABANDONED: &str = concat!(
     "SELECT ",
@@ -46,19 +54,33 @@ impl Write for ParkedUpdate {
         if !record.is_parked() {
             return Ok(ParkedOutcome::NotParked(Box::new(record)));
         }
-        let events = self.apply_to(&mut record).map_err(WriteFailure::Refused)?;
-        if self.change.is_none() && events.is_none() {
+        let had_calls = !record.calls.is_empty();
+        let parked = self.apply_to(&mut record).map_err(WriteFailure::Refused)?;
+        let (events, items, change) = match parked {
+            Parked::Changed { events, items, change } => (events, items, change),
+            Parked::Refused(problem) => return Ok(ParkedOutcome::Refused(problem)),
+            Parked::NotWaiting => return Ok(ParkedOutcome::NotParked(Box::new(record))),
+        };
+        if change.is_none() && events.is_none() {
             return Ok(ParkedOutcome::Updated {
                 record: Box::new(record),
                 events,
             });
         }
         let next_seq = signed(record.next_seq);
-        let update = match &self.change {
+        let update = match &change {
             None => sqlx::query(EXTEND).bind(next_seq),
             Some(change) => bind_change(sqlx::query(MOVE), change)?.bind(next_seq),
         };
         transaction.execute(update.bind(self.run.id_bytes())).await?;
+        if !self.resolutions.is_empty() || (had_calls && record.calls.is_empty()) {
+            let waiting = record.waiting.as_ref().map(rows::json).transpose()?;
+            let update = bind_calls(sqlx::query(SET_CALLS).bind(waiting), &record.calls)?;
+            transaction.execute(update.bind(self.run.id_bytes())).await?;
+        }
+        if !items.is_empty() {
+            append_items(transaction, self.run, &items).await?;
+        }
         if let Some(events) = &events {
             append_events(transaction, self.run, events).await?;
         }
@@ -67,6 +89,15 @@ impl Write for ParkedUpdate {
             events,
         })
     }
+}
+
+async fn append_items(transaction: &mut WriteTransaction<'_>, run: RunId, items: &[Item]) -> Result<(), WriteFailure> {
+    let append = sqlx::query(APPEND_ITEMS)
+        .bind(run.id_bytes())
+        .bind(rows::json(&items)?)
+        .bind(run.id_bytes());
+    transaction.execute(append).await?;
+    Ok(())
 }
 
 /// As [`Store::fail_abandoned_run`](callboard_actors::ports::Store::fail_abandoned_run).

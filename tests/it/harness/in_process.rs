@@ -23,7 +23,9 @@ use callboard_actors::services::{Durability, RunServices, RunSettings};
 use callboard_actors::spec::{RunLimits, RunSpec};
 use callboard_actors::supervisor::messages::{OnLimit, StartRun};
 use callboard_actors::supervisor::{Beginning, SupervisorHandle, SupervisorSettings};
+use callboard_actors::testing::fixed_tools::FixedTools;
 use callboard_actors::time::Timestamp;
+use callboard_actors::tool_use::ToolUse;
 use futures::StreamExt;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -169,13 +171,14 @@ impl InProcess {
             models: HashMap::from([("simulated".to_owned(), self.route(model))]),
             account_budgets: None,
             shared_answers: None,
-            tools: tools.into_iter().map(|tool| (tool.definition().name, tool)).collect(),
+            toolbox: Arc::new(FixedTools::new(tools)),
             io: self.io.handle().clone(),
             settings: RunSettings {
                 durability: Durability::Strict {
                     delta_interval: Duration::ZERO,
                 },
                 tool_timeout: 600 * second,
+                approval_deadline: None,
                 tool_max_output: 1000,
                 max_parallel_tools: 4,
                 max_tool_calls_per_answer: 4,
@@ -279,7 +282,7 @@ pub(crate) fn start_of(simulate: serde_json::Value, tools: &[&str]) -> StartRun 
             model: "simulated".into(),
             fallback_models: Vec::new(),
             instructions: None,
-            tools: tools.iter().map(|tool| (*tool).to_owned()).collect(),
+            tools: tools.iter().map(|tool| ToolUse::named(*tool)).collect(),
             model_options: serde_json::Map::from_iter([("simulate".to_owned(), simulate)]),
             metadata: BTreeMap::new(),
             limits: RunLimits {
@@ -323,6 +326,10 @@ impl Store for ScriptedStore {
         let answer = self.inner.update_parked_run(update).await;
         self.script.after_parked_update().await;
         answer
+    }
+
+    async fn runs_with_overdue_calls(&self, now: Timestamp, limit: u32) -> Result<Vec<RunRecord>, StoreError> {
+        self.inner.runs_with_overdue_calls(now, limit).await
     }
 
     async fn fail_abandoned_run(

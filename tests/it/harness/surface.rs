@@ -13,6 +13,7 @@ use callboard::http::{
 };
 use callboard::llm::simulated::SimulatedModel;
 use callboard_actors::ports::Fleet;
+use callboard_actors::testing::fixed_tools::FixedTools;
 use callboard_actors::time::Timestamp;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -52,7 +53,7 @@ impl Surface {
             },
             catalog: Catalog::new(
                 BTreeMap::from([("simulated".to_owned(), simulated)]),
-                Default::default(),
+                Arc::new(FixedTools::new([])),
             ),
             model_directory: Default::default(),
             tier_budgets: Default::default(),

@@ -139,13 +139,14 @@ INSERT INTO runs (id, account, tier, state, epoch, instance, next_seq, reserved_
     (x'01900000000070008000000000000004', 'local', 'old', 'failed', 1, x'0190000000007000800000000000bb02', 2, 0,
         0, 0, 0, '{"code":"internal"}', NULL, 30, 31, 32, NULL, NULL, NULL),
     (x'01900000000070008000000000000005', 'local', 'local', 'waiting', 2, x'0190000000007000800000000000bb02', 3, 0,
-        2, 5, 6, NULL, '{"reason":"needs_review"}', 40, 41, NULL, NULL, NULL, NULL),
+        2, 5, 6, NULL, '"needs_review"', 40, 41, NULL, NULL, NULL, NULL),
     (x'01900000000070008000000000000006', 'acme', 'pro', 'queued', 1, x'0190000000007000800000000000bb01', 5, 0,
         1, 2, 3, NULL, NULL, 50, 51, NULL, NULL, NULL, NULL),
     (x'01900000000070008000000000000007', 'Zeta', 'free', 'cancelled', 0, x'0190000000007000800000000000bb02', 3, 0,
         0, 0, 0, NULL, NULL, 60, NULL, 61, NULL, NULL, NULL),
     (x'01900000000070008000000000000008', 'acme', 'pro', 'queued', 0, x'0190000000007000800000000000bb01', 2, 0,
         0, 0, 0, NULL, NULL, 70, NULL, NULL, NULL, NULL, NULL);
+UPDATE runs SET calls = '{"next_index":1,"calls":[]}', calls_deadline = 77 WHERE state = 'waiting';
 INSERT INTO run_specs SELECT id, '{"model":"' || hex(id) || '"}' FROM runs;
 INSERT INTO items SELECT id, 0, '{"text":"' || hex(id) || '\u0000 ü 🦀"}' FROM runs;
 INSERT INTO items VALUES (x'01900000000070008000000000000001', 1, ''), (x'01900000000070008000000000000001', 2, '[]');

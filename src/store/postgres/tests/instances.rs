@@ -63,6 +63,7 @@ pub(super) fn ending(run: RunId) -> RunCommit {
         items: Vec::new(),
         progress: None,
         charges: Vec::new(),
+        calls: None,
         change: Some(StateChange {
             to: RunState::Cancelled,
             error: None,

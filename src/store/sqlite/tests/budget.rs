@@ -59,6 +59,7 @@ fn commit(run: &NewRun, first_seq: u64, event: EventBody) -> RunCommit {
         items: Vec::new(),
         progress: None,
         charges: Vec::new(),
+        calls: None,
         change: None,
     }
 }
