@@ -132,10 +132,18 @@ impl Site {
         };
         let reason = WaitingReason::Budget;
         let step = RunCommit {
+            calls: None,
             run: run.id,
             account: run.account.clone(),
             epoch: 1,
-            events: encode(run.id, 2, [EventBody::RunWaiting { reason }]),
+            events: encode(
+                run.id,
+                2,
+                [EventBody::RunWaiting {
+                    reason,
+                    calls: Vec::new(),
+                }],
+            ),
             reserved_seq: 0,
             items: Vec::new(),
             progress: None,

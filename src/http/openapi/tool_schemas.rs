@@ -13,7 +13,7 @@ pub(super) enum ToolUse {
     /// A tool of this server.
     Name(String),
     /// A tool with settings of its own.
-    Declared(DeclaredTool),
+    Declared(Box<DeclaredTool>),
 }
 
 /// A declared tool, by its `type`.
