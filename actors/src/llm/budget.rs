@@ -237,10 +237,13 @@ impl Dearest<'_> {
     }
 
     fn amount(&self, input: u64, extent: Extent) -> Amount {
-        let usage = Usage::of(input, extent.output_tokens);
+        let cost = self
+            .prices()
+            .map(|price| price.at_most(input, extent.output_tokens))
+            .max();
         Amount {
-            cost: self.prices().map(|price| price.of(&usage)).max().unwrap_or_default(),
-            tokens: usage.total(),
+            cost: cost.unwrap_or_default(),
+            tokens: input.saturating_add(extent.output_tokens),
             calls: 1,
             call_time: extent.time,
         }
@@ -248,14 +251,14 @@ impl Dearest<'_> {
 
     /// What a call is likely to use: no more than it holds.
     fn estimate(&self, call: &ModelCall, input: u64, extent: Extent) -> CallEstimate {
-        let Amount { cost, call_time, .. } = self.amount(input, extent);
+        let usage = Usage::of(input, extent.output_tokens);
         let first = self.0.first();
         CallEstimate {
             model: call.wish.routes[0].name.to_string(),
             provider: first.map(|target| target.provider.name.to_string()).unwrap_or_default(),
-            usage: Usage::of(input, extent.output_tokens),
-            cost,
-            call_time,
+            cost: self.prices().map(|price| price.of(&usage)).max().unwrap_or_default(),
+            usage,
+            call_time: extent.time,
         }
     }
 
@@ -287,7 +290,7 @@ impl Dearest<'_> {
 }
 
 fn output_for(price: Price, input: u64, left: Money) -> u64 {
-    let input_cost = price.of(&Usage::of(input, 0));
+    let input_cost = price.at_most(input, 0);
     if input_cost > left {
         return 0;
     }

@@ -24,7 +24,7 @@ use uuid::Uuid;
 pub use self::key::SHORT_WAIT;
 use self::key::{GrantedBy, Key, Room, Roominess};
 pub use self::obstacle::Obstacle;
-pub use self::resting::LONGEST_COOLING;
+pub use self::resting::{LEAST_COOLING, LONGEST_COOLING};
 use crate::ports::RateLimits;
 use crate::ports::model::LimitHints;
 use crate::ports::rate_limits::{

@@ -7,6 +7,9 @@ use uuid::Uuid;
 
 use super::LimitTimes;
 
+/// A provider that asks for less is left alone for so long all the same: whoever waits would ask it again and again.
+pub const LEAST_COOLING: Duration = Duration::from_millis(250);
+
 /// A provider that asks for more is asked again after this.
 pub const LONGEST_COOLING: Duration = Duration::from_secs(24 * 3600);
 
@@ -84,7 +87,7 @@ impl Resting {
         }
         self.at_once = Some(1);
         let time = said.unwrap_or_else(|| usual_cooling(self.in_a_row, times));
-        let until = now + time.min(LONGEST_COOLING);
+        let until = now + time.clamp(LEAST_COOLING, LONGEST_COOLING);
         self.cooling_until = self.cooling_until.max(Some(until));
     }
 

@@ -13,7 +13,7 @@
 use std::time::Duration;
 
 use callboard_actors::event::ModelWaitingReason;
-use callboard_actors::local_limits::{LONGEST_COOLING, LimitTimes, Obstacle, SHORT_WAIT};
+use callboard_actors::local_limits::{LEAST_COOLING, LONGEST_COOLING, LimitTimes, Obstacle, SHORT_WAIT};
 use callboard_actors::ports::model::{LimitHints, WindowHint};
 use callboard_actors::ports::rate_limits::{CallEnd, Grant, KeyLimits, KeyUsage, LimitedKey, Wanted};
 use redis::{ErrorKind, RedisError, Script, ScriptInvocation};
@@ -123,7 +123,7 @@ impl Scripts {
             CallEnd::Unknown => ("unknown", String::new(), &nothing_said),
             CallEnd::NotMade => ("not_made", String::new(), &nothing_said),
             CallEnd::RateLimited { retry_after, hints } => {
-                let cooling = retry_after.map(|time| millis(time.min(LONGEST_COOLING)));
+                let cooling = retry_after.map(|time| millis(time.clamp(LEAST_COOLING, LONGEST_COOLING)));
                 ("rate_limited", cooling.unwrap_or_default(), hints)
             }
             CallEnd::TooLarge { hints } => ("too_large", String::new(), hints),
