@@ -187,7 +187,7 @@ impl ModelCall {
                 }
             }
             if !error.is_upstream_trouble() && !error.is_too_large() {
-                let key_cools = error.is_rate_limited();
+                let key_cools = error.is_rate_limited() && target.has_limits();
                 return Err(Unanswered::ByTarget { error, key_cools });
             }
             round.failed[index] = true;
@@ -271,7 +271,7 @@ impl ModelCall {
         let mut forbidden = None;
         if error.is_forbidden() && target.has_keys && !was_shown {
             forbidden = Some(grant);
-        } else if let Some(settling) = grant.settle(end_of(&error, target.has_keys, was_shown)) {
+        } else if let Some(settling) = grant.settle(end_of(&error, target, was_shown)) {
             // Else the next question would get the same key again. If it panicked it has said so.
             let _ = settling.await;
         }

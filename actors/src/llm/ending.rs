@@ -51,14 +51,14 @@ pub(super) fn end_of_answered(last_pieces: &[ModelDelta]) -> CallEnd {
     }
 }
 
-pub(super) fn end_of(error: &ModelError, has_keys: bool, was_shown: bool) -> CallEnd {
-    if error.is_rate_limited() {
+pub(super) fn end_of(error: &ModelError, target: &Target, was_shown: bool) -> CallEnd {
+    if error.is_rate_limited() && target.has_limits() {
         return CallEnd::RateLimited {
             retry_after: error.retry_after,
             hints: *error.hints,
         };
     }
-    if error.is_key_refused() && has_keys {
+    if error.is_key_refused() && target.has_keys {
         return CallEnd::KeyRefused;
     }
     match error.kind {

@@ -128,6 +128,11 @@ impl ModelRoute {
 }
 
 impl Target {
+    /// Whether a 429 tells of limits that its other calls share. One that was ordered of the simulated model tells nobody else anything.
+    pub(super) fn has_limits(&self) -> bool {
+        self.has_keys || !self.is_simulated()
+    }
+
     /// Whether no real model is asked.
     pub fn is_simulated(&self) -> bool {
         self.models.first().is_some_and(|model| model.is_simulated())
