@@ -21,6 +21,14 @@ impl RunError {
         }
     }
 
+    /// The run took longer than it may, whether it was running or waiting.
+    pub fn deadline_exceeded() -> Self {
+        Self::new(
+            RunErrorCode::DeadlineExceeded,
+            "the run did not end before its deadline",
+        )
+    }
+
     /// Something of ours broke. The details are in the server's log under the run's id.
     pub fn internal() -> Self {
         Self::new(

@@ -23,6 +23,11 @@ fn asks(question: &str) -> Value {
     json!({"name": "ask_user", "arguments": {"question": question}})
 }
 
+/// A run that asks the client one thing.
+fn asking() -> Value {
+    calling(&json!([client_tool(json!({}))]), &json!([asks("?")]))
+}
+
 /// The run as it waits, and the call ids it waits for.
 async fn waiting(client: &Client, run: &str) -> (Value, Vec<String>) {
     let view = until_some("the run to wait", || async {
@@ -100,9 +105,7 @@ async fn the_clients_own_tools_are_answered_by_the_client_call_by_call_and_the_r
 async fn of_many_answers_to_one_call_at_the_same_moment_one_counts() {
     let server = Server::start("").await;
     let client = server.client();
-    let run = client
-        .start_run(&calling(&json!([client_tool(json!({}))]), &json!([asks("?")])))
-        .await;
+    let run = client.start_run(&asking()).await;
     let (_, ids) = waiting(&client, &run).await;
     let bodies: Vec<Value> = (0..10)
         .map(|number| json!({"outputs": [{"call_id": ids[0], "output": number.to_string()}]}))
@@ -164,7 +167,7 @@ async fn a_waiting_run_survives_a_kill_and_holds_neither_a_permit_nor_a_slot() {
     let settings = "[capacity]\nmax_concurrent_runs = 1\n[tiers.local]\nconcurrent_runs = 1\n";
     let server = Server::start(settings).await;
     let client = server.client();
-    let request = calling(&json!([client_tool(json!({}))]), &json!([asks("?")]));
+    let request = asking();
     let mut runs = Vec::new();
     for _ in 0..5 {
         let run = client.start_run(&request).await;
@@ -203,7 +206,7 @@ async fn a_call_that_nobody_answers_in_time_tells_the_model_or_ends_the_run() {
             "{ended}"
         );
     }
-    let mut patient = calling(&json!([client_tool(json!({}))]), &json!([asks("?")]));
+    let mut patient = asking();
     patient["limits"] = json!({"deadline_seconds": 1});
     let run = client.start_run(&patient).await;
     assert_eq!(client.run_when_ended(&run).await["error"]["code"], "deadline_exceeded");
@@ -214,9 +217,7 @@ async fn a_call_that_nobody_answers_in_time_tells_the_model_or_ends_the_run() {
 async fn a_run_that_waits_can_be_cancelled_and_is_nobody_elses() {
     let server = Server::start("").await;
     let client = server.client();
-    let run = client
-        .start_run(&calling(&json!([client_tool(json!({}))]), &json!([asks("?")])))
-        .await;
+    let run = client.start_run(&asking()).await;
     let (_, ids) = waiting(&client, &run).await;
     assert_eq!(client.cancel(&run).await["state"], "cancelled");
     let late = json!({"outputs": [{"call_id": ids[0], "output": "yes"}]});
@@ -269,9 +270,7 @@ async fn what_is_wrong_with_a_declared_tool_or_an_answer_is_told_by_field() {
         "tools[1]"
     );
 
-    let run = client
-        .start_run(&calling(&json!([client_tool(json!({}))]), &json!([asks("?")])))
-        .await;
+    let run = client.start_run(&asking()).await;
     waiting(&client, &run).await;
     for (body, code, param) in [
         (json!({}), "missing_field", "outputs"),

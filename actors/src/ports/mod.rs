@@ -9,7 +9,7 @@ pub mod fleet;
 pub mod model;
 pub mod rate_limits;
 pub mod store;
-pub mod store_rules;
+mod store_rules;
 pub mod tool;
 pub mod toolbox;
 
@@ -20,5 +20,6 @@ pub use fleet::Fleet;
 pub use model::{Model, ModelAnswer, ModelDelta, ModelError, ModelErrorKind, ModelRequest, ModelStream};
 pub use rate_limits::RateLimits;
 pub use store::{Store, StoreError};
+pub use store_rules::Parked;
 pub use tool::{RetryClass, Tool, ToolCall, ToolDefinition, ToolError};
 pub use toolbox::Toolbox;

@@ -11,10 +11,8 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::call_ledger::{CallLedger, CallStage, LedgerCall};
+use crate::call_ledger::{CallLedger, CallOutput, CallStage, LedgerCall};
 use crate::error::RunError;
-use crate::event::{EventBody, ItemSeed};
-use crate::item::{Item, ItemContent, ItemStatus};
 use crate::ports::toolbox::{AnsweredBy, RunTool};
 use crate::ports::{RetryClass, Tool};
 use crate::run::leaving::Leave;
@@ -29,12 +27,10 @@ use crate::tool_use::OnDeadline;
 enum Plan {
     /// It is made now.
     Make { tool: Arc<dyn Tool>, arguments: Value },
-    /// It is made when the ledger has it.
-    EnterAndMake(LedgerCall),
+    /// It is to be in the ledger first: to be made then, or to wait.
+    Enter(LedgerCall),
     /// It waits for somebody, and is in the ledger.
     Wait,
-    /// It waits for somebody, and is to be in the ledger.
-    EnterAndWait(LedgerCall),
     /// It is not made: the model hears why.
     Refuse(String),
 }
@@ -54,7 +50,7 @@ impl RunActor {
                 Plan::Make { tool, arguments } => to_make.push((call.clone(), tool, arguments)),
                 Plan::Refuse(output) => refused.push((call.clone(), output)),
                 Plan::Wait => {}
-                Plan::EnterAndMake(entry) | Plan::EnterAndWait(entry) => {
+                Plan::Enter(entry) => {
                     self.calls.remove(entry.item_id);
                     self.calls.calls.push(entry);
                     is_entered = false;
@@ -78,7 +74,7 @@ impl RunActor {
         }
         self.make_calls(to_make, refused.len(), ctx);
         for (call, output) in refused {
-            self.take_result(call, ToolOutcome::refused(output), ctx);
+            self.take_result(call, ToolOutcome::Answered(CallOutput::error(output)), ctx);
         }
     }
 
@@ -105,15 +101,15 @@ impl RunActor {
         let stage = entry.map(|entry| entry.stage);
         if tool.requires_approval && stage.is_none() {
             let deadline = self.services.settings.approval_deadline;
-            return Plan::EnterAndWait(self.entry(call, text, CallStage::Approval, tool, deadline));
+            return Plan::Enter(self.entry(call, text, CallStage::Approval, tool, deadline));
         }
         match &tool.answered_by {
             AnsweredBy::Client { deadline, .. } => {
-                Plan::EnterAndWait(self.entry(call, text, CallStage::Output, tool, *deadline))
+                Plan::Enter(self.entry(call, text, CallStage::Output, tool, *deadline))
             }
             AnsweredBy::Server(server) => {
                 if server.retry_class() == RetryClass::Unsafe && stage != Some(CallStage::Sent) {
-                    return Plan::EnterAndMake(self.entry(call, text, CallStage::Sent, tool, None));
+                    return Plan::Enter(self.entry(call, text, CallStage::Sent, tool, None));
                 }
                 let tool = server.clone();
                 Plan::Make { tool, arguments }
@@ -169,12 +165,7 @@ impl RunActor {
         let Phase::ToolsCalled(left) = &mut self.phase else {
             return;
         };
-        let ToolOutcome::Answered {
-            output,
-            is_error,
-            truncated,
-        } = outcome
-        else {
+        let ToolOutcome::Answered(answer) = outcome else {
             return self.leave(Leave::failed(RunError::internal()), ctx);
         };
         *left -= 1;
@@ -185,32 +176,13 @@ impl RunActor {
                 Phase::ModelNext
             };
         }
-        let content = ItemContent::ToolResult {
-            call_id: call.call_id.clone(),
-            output,
-            is_error,
-            truncated,
-        };
-        let item = Item::new(ItemStatus::Completed, content);
-        let seed = ItemSeed::ToolResult { call_id: call.call_id };
-        let index = self.next_index;
+        let (item, events) = answer.into_item(call.call_id, self.next_index);
         self.next_index += 1;
-        let events = vec![
-            EventBody::ItemAdded {
-                item_id: item.id,
-                index,
-                item: seed,
-            },
-            EventBody::ItemCompleted {
-                index,
-                item: item.clone(),
-            },
-        ];
         self.conversation.push(Arc::new(item.clone()));
         let had_entry = self.calls.remove(call.item_id);
         self.record(
             Record {
-                events,
+                events: events.into(),
                 items: vec![item],
                 calls: had_entry.then(|| self.calls.clone()),
                 notify: true,

@@ -3,7 +3,7 @@
 use actix::prelude::*;
 
 use crate::call_ledger::CallLedger;
-use crate::error::{RunError, RunErrorCode};
+use crate::error::RunError;
 use crate::event::{EventBody, QueuedReason, WaitingReason};
 use crate::item::{Item, ItemStatus};
 use crate::llm::AbortCall;
@@ -60,10 +60,7 @@ impl Leave {
     }
 
     pub(crate) fn deadline() -> Self {
-        Self::failed(RunError::new(
-            RunErrorCode::DeadlineExceeded,
-            "the run did not end before its deadline",
-        ))
+        Self::failed(RunError::deadline_exceeded())
     }
 }
 

@@ -9,6 +9,7 @@ use futures::FutureExt;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
+use crate::call_ledger::CallOutput;
 use crate::ids::{AccountId, ItemId, RunId};
 use crate::item::{Item, ItemContent, ItemStatus};
 use crate::ports::{Tool, ToolCall};
@@ -69,30 +70,17 @@ pub(crate) struct ToolReport {
 #[derive(Debug, PartialEq)]
 pub(crate) enum ToolOutcome {
     /// The model will see this.
-    Answered {
-        output: String,
-        is_error: bool,
-        truncated: bool,
-    },
+    Answered(CallOutput),
     /// The tool broke; so does the run.
     Panicked,
 }
 
 impl ToolOutcome {
-    /// The model hears why there is no answer.
-    pub(crate) fn refused(output: String) -> Self {
-        Self::Answered {
-            output,
-            is_error: true,
-            truncated: false,
-        }
-    }
-
     /// The name of the outcome in metrics.
     pub(crate) const fn as_str(&self) -> &'static str {
         match self {
-            Self::Answered { is_error: false, .. } => "ok",
-            Self::Answered { is_error: true, .. } => "error",
+            Self::Answered(CallOutput { is_error: false, .. }) => "ok",
+            Self::Answered(CallOutput { is_error: true, .. }) => "error",
             Self::Panicked => "panic",
         }
     }
@@ -146,22 +134,21 @@ async fn outcome_of(order: CallOrder, settings: &RunSettings) -> ToolOutcome {
         })
         .await
     };
-    match tokio::time::timeout(limit, AssertUnwindSafe(work).catch_unwind()).await {
-        Err(_) => ToolOutcome::refused(format!("the tool did not answer within {limit:?}")),
-        Ok(Err(_panic)) => {
-            tracing::error!(run_id = %run, tool = call.name, "a tool panicked");
-            ToolOutcome::Panicked
-        }
-        Ok(Ok(Err(error))) => ToolOutcome::refused(cut(error.message, settings.tool_max_output).0),
-        Ok(Ok(Ok(output))) => {
-            let (output, truncated) = cut(output, settings.tool_max_output);
-            ToolOutcome::Answered {
-                output,
-                is_error: false,
-                truncated,
+    let most = settings.tool_max_output;
+    ToolOutcome::Answered(
+        match tokio::time::timeout(limit, AssertUnwindSafe(work).catch_unwind()).await {
+            Err(_) => CallOutput::error(format!("the tool did not answer within {limit:?}")),
+            Ok(Err(_panic)) => {
+                tracing::error!(run_id = %run, tool = call.name, "a tool panicked");
+                return ToolOutcome::Panicked;
             }
-        }
-    }
+            Ok(Ok(Err(error))) => CallOutput {
+                truncated: false,
+                ..CallOutput::bounded(error.message, true, most)
+            },
+            Ok(Ok(Ok(output))) => CallOutput::bounded(output, false, most),
+        },
+    )
 }
 
 /// The arguments as the model wrote them; some write nothing where there are none.
@@ -175,28 +162,9 @@ pub(crate) fn shortened(name: &str) -> &str {
     &name[..end]
 }
 
-/// At most `limit` bytes of `output`, and a line that says what is missing.
-pub(crate) fn cut(mut output: String, limit: usize) -> (String, bool) {
-    let whole = output.len();
-    if whole <= limit {
-        return (output, false);
-    }
-    output.truncate(output.floor_char_boundary(limit));
-    let kept = output.len();
-    output.push_str(&format!("\n[cut: {kept} of {whole} bytes are shown]"));
-    (output, true)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn oversized_output_is_cut_between_characters_and_says_so() {
-        let (text, truncated) = cut("äöü".into(), 3);
-        assert_eq!((text.as_str(), truncated), ("ä\n[cut: 2 of 6 bytes are shown]", true));
-        assert_eq!(cut("äöü".into(), 6), ("äöü".into(), false));
-    }
 
     #[test]
     fn only_calls_without_a_result_are_wanted() {

@@ -105,6 +105,20 @@ impl Supervisor {
         });
     }
 
+    /// Gives a run that the store has in its queue its place here. In a fleet the store's notice brings it to whoever has a Permit.
+    pub(super) fn line_up(&mut self, record: &RunRecord) {
+        if self.member.is_some() {
+            return;
+        }
+        self.queue.insert(WaitingRun {
+            id: record.id,
+            account: record.account.clone(),
+            tier: record.tier.as_str().into(),
+            deadline: record.queue_deadline,
+            told_at: Timestamp::now(),
+        });
+    }
+
     /// Tells the runs of an account where they stand now, those for which it is time.
     pub(super) fn tell_positions(&mut self, account: &AccountId, _ctx: &mut Context<Self>) {
         let now = Timestamp::now();
@@ -332,16 +346,7 @@ impl Handler<GivenBack> for Supervisor {
                 return self.gone(record.id, &record.account, ctx);
             }
         }
-        // In a fleet the store's notice brings it to whoever has a Permit.
-        if self.member.is_none() {
-            self.queue.insert(WaitingRun {
-                id: record.id,
-                account: record.account.clone(),
-                tier: record.tier.into(),
-                deadline: None,
-                told_at: Timestamp::now(),
-            });
-        }
+        self.line_up(&record);
         self.resolving.remove(&record.id);
         self.gone(record.id, &record.account, ctx);
     }

@@ -7,11 +7,10 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 
 use crate::call_ledger::CallResolution;
-use crate::error::{RunError, RunErrorCode};
+use crate::error::RunError;
 use crate::ids::RunId;
 use crate::ports::StoreError;
 use crate::ports::store::{ParkedOutcome, ParkedUpdate, StateChange};
-use crate::queue::WaitingRun;
 use crate::run_state::RunState;
 use crate::supervisor::parked::{count_ending, update};
 use crate::supervisor::{Supervisor, SupervisorHandle};
@@ -56,13 +55,9 @@ impl SupervisorHandle {
 
     /// Ends a run that has waited beyond its own deadline.
     pub async fn end_overdue(&self, run: RunId) -> Result<ParkedOutcome, StoreError> {
-        let error = RunError::new(
-            RunErrorCode::DeadlineExceeded,
-            "the run did not end before its deadline",
-        );
         let change = StateChange {
             to: RunState::Failed,
-            error: Some(error),
+            error: Some(RunError::deadline_exceeded()),
             waiting: None,
             at: Timestamp::now(),
         };
@@ -118,16 +113,8 @@ impl Handler<ResolveTried> for Supervisor {
             if record.state.is_terminal() {
                 count_ending(record);
             }
-            // In a fleet the store's notice brings it to whoever has a Permit.
-            if record.state == RunState::Queued && self.member.is_none() {
-                self.queue.insert(WaitingRun {
-                    id: record.id,
-                    account: record.account.clone(),
-                    tier: record.tier.clone().into(),
-                    // It has started before.
-                    deadline: None,
-                    told_at: Timestamp::now(),
-                });
+            if record.state == RunState::Queued {
+                self.line_up(record);
             }
             self.pump(ctx);
         }

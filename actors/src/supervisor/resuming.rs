@@ -7,7 +7,6 @@ use crate::event::{EventBody, QueuedReason};
 use crate::ids::RunId;
 use crate::ports::StoreError;
 use crate::ports::store::{ParkedOutcome, ParkedUpdate, StateChange};
-use crate::queue::WaitingRun;
 use crate::run_state::RunState;
 use crate::supervisor::Supervisor;
 use crate::supervisor::parked::update;
@@ -66,17 +65,7 @@ impl Handler<ResumeTried> for Supervisor {
     fn handle(&mut self, tried: ResumeTried, ctx: &mut Self::Context) {
         let resumed = match tried.outcome {
             Ok(ParkedOutcome::Updated { record, .. }) => {
-                // In a fleet the store's notice brings it to whoever has a Permit.
-                if self.member.is_none() {
-                    self.queue.insert(WaitingRun {
-                        id: record.id,
-                        account: record.account,
-                        tier: record.tier.into(),
-                        // It has started before.
-                        deadline: None,
-                        told_at: Timestamp::now(),
-                    });
-                }
+                self.line_up(&record);
                 self.pump(ctx);
                 Ok(true)
             }

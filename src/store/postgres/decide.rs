@@ -3,11 +3,10 @@
 use callboard_actors::encoding::encode;
 use callboard_actors::event::EventBody;
 use callboard_actors::ids::AccountId;
-use callboard_actors::ports::StoreError;
 use callboard_actors::ports::store::{
     Admission, Claim, ClaimRun, Creation, Idempotency, NewRun, ParkedOutcome, ParkedUpdate, RunCommit, RunRecord,
 };
-use callboard_actors::ports::store_rules::Parked;
+use callboard_actors::ports::{Parked, StoreError};
 use callboard_actors::run_state::RunState;
 
 use super::fleet::admission::{admit, expire_queued};

@@ -155,7 +155,7 @@ pub(super) fn bind_calls<'q>(statements: Statement<'q>, calls: &CallLedger) -> R
 }
 
 /// `state`, `error`, `waiting`, `ended_at`.
-pub(super) fn bind_change<'q>(statements: Statement<'q>, change: &StateChange) -> Result<Statement<'q>, WriteFailure> {
+fn bind_change<'q>(statements: Statement<'q>, change: &StateChange) -> Result<Statement<'q>, WriteFailure> {
     let waiting = change.waiting.filter(|_| change.to == RunState::Waiting);
     Ok(statements
         .bind(change.to.as_str())

@@ -4,13 +4,13 @@ use callboard_actors::encoding::EncodedEvents;
 use callboard_actors::error::RunError;
 use callboard_actors::ids::RunId;
 use callboard_actors::item::Item;
+use callboard_actors::ports::Parked;
 use callboard_actors::ports::store::{ParkedOutcome, ParkedUpdate};
-use callboard_actors::ports::store_rules::Parked;
 use callboard_actors::time::Timestamp;
 
 use super::budgets::charge_holds_of;
 use super::claim::append_events;
-use super::commit::{bind_calls, bind_change};
+use super::commit::bind_calls;
 use super::rows::{self, IdBytes, run_columns, signed};
 use super::transaction::{WriteFailure, WriteTransaction};
 use super::writer::Write;
@@ -23,10 +23,8 @@ const FIND: &str = concat!(
 
 const EXTEND: &str = "UPDATE runs SET next_seq = ?, reserved_seq = 0 WHERE id = ?";
 
-const MOVE: &str = "UPDATE runs SET state = ?, error = ?, waiting = ?, ended_at = ?, next_seq = ?, reserved_seq = 0, \
-                           queue_deadline = NULL WHERE id = ?";
-
-const SET_CALLS: &str = "UPDATE runs SET waiting = ?, calls = ?, calls_deadline = ? WHERE id = ?";
+const CHANGE: &str = "UPDATE runs SET state = ?, error = ?, waiting = ?, ended_at = ?, calls = ?, calls_deadline = ?, next_seq = ?, \
+                             reserved_seq = 0, queue_deadline = NULL WHERE id = ?";
 
 const APPEND_ITEMS: &str = "INSERT INTO items (run_id, position, content) \
     SELECT ?, base.position + each.key, each.value FROM json_each(?) AS each, \
@@ -54,7 +52,6 @@ impl Write for ParkedUpdate {
         if !record.is_parked() {
             return Ok(ParkedOutcome::NotParked(Box::new(record)));
         }
-        let had_calls = !record.calls.is_empty();
         let parked = self.apply_to(&mut record).map_err(WriteFailure::Refused)?;
         let (events, items, change) = match parked {
             Parked::Changed { events, items, change } => (events, items, change),
@@ -67,17 +64,18 @@ impl Write for ParkedUpdate {
                 events,
             });
         }
-        let next_seq = signed(record.next_seq);
-        let update = match &change {
-            None => sqlx::query(EXTEND).bind(next_seq),
-            Some(change) => bind_change(sqlx::query(MOVE), change)?.bind(next_seq),
+        let update = if change.is_none() && self.resolutions.is_empty() {
+            sqlx::query(EXTEND)
+        } else {
+            let update = sqlx::query(CHANGE)
+                .bind(record.state.as_str())
+                .bind(record.error.as_ref().map(rows::json).transpose()?)
+                .bind(record.waiting.as_ref().map(rows::json).transpose()?)
+                .bind(record.ended_at.map(|at| at.as_micros()));
+            bind_calls(update, &record.calls)?
         };
-        transaction.execute(update.bind(self.run.id_bytes())).await?;
-        if !self.resolutions.is_empty() || (had_calls && record.calls.is_empty()) {
-            let waiting = record.waiting.as_ref().map(rows::json).transpose()?;
-            let update = bind_calls(sqlx::query(SET_CALLS).bind(waiting), &record.calls)?;
-            transaction.execute(update.bind(self.run.id_bytes())).await?;
-        }
+        let update = update.bind(signed(record.next_seq)).bind(self.run.id_bytes());
+        transaction.execute(update).await?;
         if !items.is_empty() {
             append_items(transaction, self.run, &items).await?;
         }
