@@ -1,5 +1,6 @@
 //! Callboard, the connecting half: HTTP, adapters, configuration, command line and the composition root.
 
+pub mod agent_directory;
 pub mod app;
 pub mod auth;
 mod banner;

@@ -107,6 +107,10 @@ typed_id!(
     ModelCallId, "call_"
 );
 typed_id!(
+    /// One stored agent.
+    AgentId, "agent_"
+);
+typed_id!(
     /// One API key (its name, not its secret).
     KeyId, "key_"
 );

@@ -23,6 +23,7 @@ use futures::StreamExt;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use crate::agent_directory::AgentDirectory;
 use crate::app::models::OpenModels;
 use crate::app::parts::{OpenEventLog, OpenStore};
 pub use crate::app::provider_keys::ProviderKeyErrors;
@@ -186,9 +187,14 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     let budget_watch = BudgetWatch::start(&store, account_budgets.as_ref(), &supervisor, &io);
     let call_watch = CallWatch::start(&store, &supervisor, &io);
     let housekeeping = Housekeeping::start(&store, opened.budgets(), housekeeping_times(config), &io);
+    let agents = AgentDirectory::new(opened.agents());
     let authenticator = Authenticator::new(store.clone(), io.clone(), LOCAL_TIER);
     if let Some(fleet) = &fleet {
-        io.spawn(forget_changed_keys(fleet.clone(), authenticator.clone()));
+        io.spawn(forget_what_changed(
+            fleet.clone(),
+            authenticator.clone(),
+            agents.clone(),
+        ));
     }
 
     let (close_streams, streams_closed) = watch::channel(false);
@@ -196,6 +202,7 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     let parts = HttpParts {
         runs: Arc::new(supervisor.clone()),
         store: store.clone(),
+        agents,
         budgets: opened.budgets(),
         event_log: events.log.clone(),
         fleet,
@@ -243,12 +250,18 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     Ok(())
 }
 
-/// Keys and tiers that another instance or a command has changed count here at once.
-async fn forget_changed_keys(fleet: Arc<dyn Fleet>, authenticator: Authenticator) {
+/// Keys, tiers and agents that another instance or a command has changed count here at once.
+async fn forget_what_changed(fleet: Arc<dyn Fleet>, authenticator: Authenticator, agents: AgentDirectory) {
     let mut notices = fleet.notices();
     while let Some(notice) = notices.next().await {
-        if matches!(notice, Notice::KeysChanged | Notice::Missed) {
-            authenticator.forget_answers();
+        match notice {
+            Notice::KeysChanged => authenticator.forget_answers(),
+            Notice::AgentChanged(agent) => agents.forget(agent),
+            Notice::Missed => {
+                authenticator.forget_answers();
+                agents.forget_all();
+            }
+            Notice::Claimable | Notice::CancelAsked { .. } => {}
         }
     }
 }

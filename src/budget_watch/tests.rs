@@ -85,6 +85,7 @@ impl Site {
 
     async fn running(&self) -> NewRun {
         let spec = RunSpec {
+            agent: None,
             model: "simulated".into(),
             fallback_models: Vec::new(),
             instructions: None,

@@ -62,8 +62,8 @@ error_codes! {
     UnknownTool = "unknown_tool", BAD_REQUEST, InvalidRequest, None;
     /// The model does not take this option, or not this value.
     InvalidModelOption = "invalid_model_option", BAD_REQUEST, InvalidRequest, None;
-    /// `agent` was given; this version has no stored agents yet.
-    AgentsNotAvailable = "agents_not_available", BAD_REQUEST, InvalidRequest, None;
+    /// `agent` names none of the account's.
+    UnknownAgent = "unknown_agent", BAD_REQUEST, InvalidRequest, None;
     /// A query parameter that this endpoint does not know.
     UnknownParameter = "unknown_parameter", BAD_REQUEST, InvalidRequest, None;
     /// A query parameter has a value that it cannot take.
@@ -92,6 +92,8 @@ error_codes! {
     OriginNotAllowed = "origin_not_allowed", FORBIDDEN, Permission, None;
     /// There is no such run, or it is not yours.
     RunNotFound = "run_not_found", NOT_FOUND, NotFound, None;
+    /// There is no such agent, or it is not yours.
+    AgentNotFound = "agent_not_found", NOT_FOUND, NotFound, None;
     /// There is nothing at this path.
     NotFound = "not_found", NOT_FOUND, NotFound, None;
     /// The run ended so long ago that its events are not kept any more.
@@ -102,6 +104,10 @@ error_codes! {
     RequestTimeout = "request_timeout", REQUEST_TIMEOUT, InvalidRequest, Some(1);
     /// The idempotency key was used for another request.
     IdempotencyConflict = "idempotency_conflict", CONFLICT, Conflict, None;
+    /// The account has another agent of this name; `agent_id` is its.
+    AgentNameTaken = "agent_name_taken", CONFLICT, Conflict, None;
+    /// The agent was changed meanwhile: `version` is its newest.
+    AgentVersionConflict = "agent_version_conflict", CONFLICT, Conflict, None;
     /// The body is larger than the limit.
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, InvalidRequest, None;
     /// The headers are larger than the limit.

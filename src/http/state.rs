@@ -21,6 +21,7 @@ use super::error::ApiError;
 use super::options::HttpOptions;
 use super::process_usage::{ProcessSample, ProcessUsage};
 use super::readiness::Readiness;
+use crate::agent_directory::AgentDirectory;
 use crate::auth::{Authenticator, RateLimiters};
 use crate::blocking::BlockingPool;
 use crate::cluster_view::InstanceIdentity;
@@ -123,6 +124,8 @@ pub struct HttpParts {
     pub runs: Arc<dyn Runs>,
     /// Where runs are read from.
     pub store: Arc<dyn Store>,
+    /// Stored agents.
+    pub agents: AgentDirectory,
     /// What accounts have used.
     pub budgets: Arc<dyn Budgets>,
     /// Where events are read from.

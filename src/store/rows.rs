@@ -2,7 +2,7 @@
 
 use callboard_actors::encoding::EncodedEvents;
 use callboard_actors::event::QueuedReason;
-use callboard_actors::ids::{AccountId, InstanceId, KeyId, ModelCallId, RunId};
+use callboard_actors::ids::{AccountId, AgentId, InstanceId, KeyId, ModelCallId, RunId};
 use callboard_actors::item::{Item, Usage};
 use callboard_actors::money::Money;
 use callboard_actors::ports::StoreError;
@@ -202,7 +202,7 @@ pub(super) fn damaged(what: &str) -> StoreError {
     StoreError::Damaged(format!("{what} does not read back"))
 }
 
-fn from_json<T: DeserializeOwned>(text: &str, what: &str) -> Result<T, StoreError> {
+pub(super) fn from_json<T: DeserializeOwned>(text: &str, what: &str) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|_| damaged(what))
 }
 
@@ -232,4 +232,4 @@ macro_rules! id_bytes {
         })*
     };
 }
-id_bytes!(RunId, InstanceId, KeyId, ModelCallId);
+id_bytes!(AgentId, RunId, InstanceId, KeyId, ModelCallId);

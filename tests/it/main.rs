@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod accounts;
+mod agents;
 mod aimock;
 mod bad_input;
 mod broken_parts;

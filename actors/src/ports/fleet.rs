@@ -22,7 +22,7 @@ use futures::stream::BoxStream;
 
 use crate::encoding::EncodedEvents;
 use crate::error::RunError;
-use crate::ids::{AccountId, InstanceId, RunId};
+use crate::ids::{AccountId, AgentId, InstanceId, RunId};
 use crate::item::Item;
 use crate::ports::StoreError;
 use crate::ports::store::{Idempotency, RunRecord};
@@ -297,6 +297,8 @@ pub enum Notice {
         /// Whose it was when it was asked.
         owner: InstanceId,
     },
+    /// This stored agent was changed or deleted.
+    AgentChanged(AgentId),
     /// API keys or the tiers of accounts were changed.
     KeysChanged,
     /// Notices may have been missed: look at everything.

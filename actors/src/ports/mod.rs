@@ -2,6 +2,7 @@
 //!
 //! All futures run on the shared I/O runtime, never on an arbiter. A panic in an adapter is caught by whoever called it.
 
+pub mod agents;
 pub mod answer_cache;
 pub mod budgets;
 pub mod event_log;
@@ -13,6 +14,7 @@ mod store_rules;
 pub mod tool;
 pub mod toolbox;
 
+pub use agents::Agents;
 pub use answer_cache::AnswerCache;
 pub use budgets::Budgets;
 pub use event_log::{EventLog, EventLogError, EventStream, LogHead, Reach};

@@ -166,6 +166,7 @@ fn record(id: RunId, stored: &StoredRun) -> RunRecord {
         },
         epoch: stored.epoch,
         spec: RunSpec {
+            agent: None,
             model: "none".into(),
             fallback_models: Vec::new(),
             instructions: None,

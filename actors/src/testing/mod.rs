@@ -1,5 +1,6 @@
 //! Conformance suites and scripted adapters, for the tests of whoever implements or uses a port.
 
+pub mod agents_conformance;
 pub mod budget_conformance;
 pub mod event_log_conformance;
 pub mod fixed_tools;

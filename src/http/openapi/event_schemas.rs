@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::agent_schemas::AgentPin;
 use super::run_schemas::{Item, Role, RunError, RunLimits, Usage, WaitingReason};
 use super::tool_schemas::{ToolUse, WaitingCall};
 
@@ -130,6 +131,7 @@ pub(super) enum EventBody {
 /// What was asked for, with the server's defaults filled in. What is empty is not there.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct RunSpec {
+    agent: Option<AgentPin>,
     model: String,
     fallback_models: Option<Vec<String>>,
     instructions: Option<String>,

@@ -3,6 +3,9 @@
 //! The schemas mirror the types that handlers read and write (`actors` knows no OpenAPI), the paths are put together in `paths`. A test
 //! on a real server asks every path and compares real answers with the schemas.
 
+mod agent_paths;
+#[expect(dead_code, reason = "these types exist for their schemas only")]
+mod agent_schemas;
 #[expect(dead_code, reason = "these types exist for their schemas only")]
 mod event_schemas;
 #[expect(dead_code, reason = "these types exist for their schemas only")]
@@ -66,6 +69,10 @@ async fn get_document() -> Result<HttpResponse, ApiError> {
 #[derive(OpenApi)]
 #[openapi(components(schemas(
     request_schemas::RunRequest,
+    agent_schemas::AgentRequest,
+    agent_schemas::AgentChange,
+    agent_schemas::Agent,
+    agent_schemas::AgentPage,
     run_schemas::Run,
     run_schemas::RunPage,
     run_schemas::ItemPage,

@@ -8,6 +8,7 @@ use utoipa::openapi::schema::Type;
 use utoipa::openapi::tag::{Tag, TagBuilder};
 use utoipa::openapi::{Required, ResponseBuilder};
 
+use super::agent_paths::{AGENTS, agent_paths};
 use super::event_schemas::EventPage;
 use super::model_schemas::{Budget, ModelKeys, Models};
 use super::operation::{
@@ -26,14 +27,15 @@ const MODELS: &str = "models";
 const USAGE: &str = "usage";
 const SERVER: &str = "server";
 
-const LIMIT: &str = "Entries of the page; within `server.page_maximum`";
-const CURSOR: &str = "`next_cursor` of the page before";
+pub(super) const LIMIT: &str = "Entries of the page; within `server.page_maximum`";
+pub(super) const CURSOR: &str = "`next_cursor` of the page before";
 
 /// What the operations are grouped by.
 pub(super) fn tags() -> Vec<Tag> {
     let tag = |name: &str, description: &str| TagBuilder::new().name(name).description(Some(description)).build();
     vec![
         tag(RUNS, "Start runs, watch them, read them, end them"),
+        tag(AGENTS, "Settings of runs under a name, in versions"),
         tag(MODELS, "Which models there are, and how their providers are"),
         tag(USAGE, "What accounts have used and may use"),
         tag(SERVER, "How the server is"),
@@ -46,7 +48,11 @@ pub(super) fn paths() -> Paths {
     let post = |operation: OperationBuilder| PathItem::new(HttpMethod::Post, operation.build());
     let mut runs = get(list_runs());
     runs.merge_operations(PathItem::new(HttpMethod::Post, create_run().build()));
-    PathsBuilder::new()
+    let mut paths = PathsBuilder::new();
+    for (path, item) in agent_paths() {
+        paths = paths.path(path, item);
+    }
+    paths
         .path("/api/v1/runs", runs)
         .path("/api/v1/runs/{id}", get(get_run()))
         .path("/api/v1/runs/{id}/events", get(get_events()))
@@ -82,7 +88,7 @@ fn create_run() -> OperationBuilder {
         ErrorCode::UnknownModel,
         ErrorCode::UnknownTool,
         ErrorCode::InvalidModelOption,
-        ErrorCode::AgentsNotAvailable,
+        ErrorCode::UnknownAgent,
         ErrorCode::InvalidIdempotencyKey,
         ErrorCode::TierNotConfigured,
         ErrorCode::RequestTimeout,

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::agent_schemas::{AgentChoice, VariableValue};
 use super::run_schemas::{ContentPart, Role};
 use super::tool_schemas::ToolUse;
 
@@ -15,7 +16,11 @@ use super::tool_schemas::ToolUse;
 pub(super) struct RunRequest {
     /// What the run begins with.
     input: RunInput,
-    /// A model of this server; without it, the server's default model.
+    /// The stored agent that the run is made of. What the run says itself takes the place of what the agent says.
+    agent: Option<AgentChoice>,
+    /// Values of the agent's variables.
+    variables: Option<BTreeMap<String, VariableValue>>,
+    /// A model of this server; without it, the agent's, or the server's default model.
     model: Option<String>,
     /// Models that are asked in turn if none of the providers of `model` can answer; at most 8.
     fallback_models: Option<Vec<String>>,

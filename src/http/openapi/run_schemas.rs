@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
 
+use super::agent_schemas::AgentPin;
 use super::tool_schemas::{ToolUse, WaitingCall};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
@@ -22,6 +23,9 @@ pub(super) struct Run {
     /// Always `run`.
     object: String,
     state: RunState,
+    /// The stored agent that it was made of.
+    #[schema(required)]
+    agent: Option<AgentPin>,
     model: String,
     /// Models that are asked in turn if none of the providers of `model` can answer.
     fallback_models: Vec<String>,

@@ -5,6 +5,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use callboard_actors::item::{Item, ItemStatus};
 use callboard_actors::supervisor::messages::{StartRun, Started};
 
+use super::agent::find_agent;
 use super::idempotency::idempotency_of;
 use super::request::RunRequest;
 use super::view::{RunView, run_path};
@@ -31,7 +32,11 @@ pub(super) async fn create_run(
     let options = &state.options;
     let body = read_json(&request, payload, options.max_body_bytes, options.request_timeout).await?;
     let asked = RunRequest::read(&body, &options.runs)?;
-    let spec = asked.resolve(&state.parts.catalog, &options.runs)?;
+    let agent = match asked.agent() {
+        Some(agent) => Some(find_agent(&state, &caller, agent).await?),
+        None => None,
+    };
+    let spec = asked.resolve(agent.as_deref(), &state.parts.catalog, &options.runs)?;
     let idempotency = idempotency_of(&request, &asked)?;
     let start = StartRun {
         account: caller.account,

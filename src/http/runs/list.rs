@@ -1,12 +1,10 @@
 //! `GET /api/v1/runs` and `GET /api/v1/runs/{id}/items`.
 
-use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use callboard_actors::ids::RunId;
 use callboard_actors::item::Item;
 use callboard_actors::ports::store::RunQuery;
 use callboard_actors::run_state::RunState;
-use serde::Serialize;
 use uuid::Uuid;
 
 use super::cursor::CursorScope;
@@ -15,15 +13,8 @@ use crate::auth::Caller;
 use crate::http::error::ApiError;
 use crate::http::extract::query::{QueryParameters, invalid};
 use crate::http::extract::run_path::owned_run;
+use crate::http::page::{Page, cut, page_size};
 use crate::http::state::HttpState;
-
-/// A part of a list.
-#[derive(Debug, Serialize)]
-struct Page<Entry> {
-    data: Vec<Entry>,
-    has_more: bool,
-    next_cursor: Option<String>,
-}
 
 /// Lists the caller's runs, newest first.
 pub(super) async fn list_runs(
@@ -46,8 +37,7 @@ pub(super) async fn list_runs(
     };
     let store = state.parts.store.clone();
     let mut runs = state.on_io(async move { store.list_runs(query).await }).await??;
-    let has_more = runs.len() > limit as usize;
-    runs.truncate(limit as usize);
+    let has_more = cut(&mut runs, limit);
     let next_cursor = runs.last().filter(|_| has_more).map(|run| scope.write(run.id.uuid()));
     let mut data = Vec::with_capacity(runs.len());
     for run in runs {
@@ -57,11 +47,12 @@ pub(super) async fn list_runs(
         };
         data.push(RunView::in_list(&state, run, position));
     }
-    Ok(answer(&Page {
+    Ok(Page {
         data,
         has_more,
         next_cursor,
-    }))
+    }
+    .answer())
 }
 
 /// Lists a run's items, input first.
@@ -82,29 +73,15 @@ pub(super) async fn list_items(
     let mut items: Vec<(u32, Item)> = state
         .on_io(async move { store.items(run, after, limit + 1).await })
         .await??;
-    let has_more = items.len() > limit as usize;
-    items.truncate(limit as usize);
+    let has_more = cut(&mut items, limit);
     let last = items.last().filter(|_| has_more);
     let next_cursor = last.map(|(place, _)| scope.write(Uuid::from_u128(u128::from(*place))));
-    Ok(answer(&Page {
+    Ok(Page {
         data: items.into_iter().map(|(_, item)| item).collect(),
         has_more,
         next_cursor,
-    }))
-}
-
-fn answer<Entry: Serialize>(page: &Page<Entry>) -> HttpResponse {
-    HttpResponse::Ok()
-        .insert_header((header::CACHE_CONTROL, "no-store"))
-        .json(page)
-}
-
-fn page_size(parameters: &QueryParameters, state: &HttpState) -> Result<u32, ApiError> {
-    let most = state.options.max_page_size;
-    let asked = parameters.count("limit", 1, most.into())?;
-    Ok(asked
-        .and_then(|limit| u32::try_from(limit).ok())
-        .unwrap_or(state.options.default_page_size.min(most)))
+    }
+    .answer())
 }
 
 fn read_state(name: &str) -> Result<RunState, ApiError> {

@@ -1,5 +1,6 @@
 //! `/api/v1/runs`.
 
+mod agent;
 mod calls;
 mod cancel;
 mod create;
@@ -9,6 +10,7 @@ mod input_items;
 mod list;
 mod read;
 mod request;
+pub(super) mod settings;
 mod tools;
 mod view;
 

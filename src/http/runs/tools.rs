@@ -19,8 +19,10 @@ const LONGEST_DECLARATION: usize = 64 * 1024;
 const LONGEST_NAME: usize = 64;
 
 /// Reads the list. What the names stand for is checked by [`check_tools`].
-pub(super) fn read_tools(fields: &Fields<'_>, bounds: &RunRequestLimits) -> Result<Vec<ToolUse>, ApiError> {
-    let listed = fields.optional_list("tools")?.unwrap_or_default();
+pub(super) fn read_tools(fields: &Fields<'_>, bounds: &RunRequestLimits) -> Result<Option<Vec<ToolUse>>, ApiError> {
+    let Some(listed) = fields.optional_list("tools")? else {
+        return Ok(None);
+    };
     if listed.len() > bounds.max_tools {
         let message = format!("`tools` may have at most {} entries", bounds.max_tools);
         return Err(invalid_value("tools", &message));
@@ -39,7 +41,7 @@ pub(super) fn read_tools(fields: &Fields<'_>, bounds: &RunRequestLimits) -> Resu
         }
         tools.push(tool);
     }
-    Ok(tools)
+    Ok(Some(tools))
 }
 
 fn read_tool(value: &Value, path: &str) -> Result<ToolUse, ApiError> {

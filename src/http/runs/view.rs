@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use callboard_actors::agent::AgentPin;
 use callboard_actors::error::RunError;
 use callboard_actors::event::{WaitingCall, WaitingReason};
 use callboard_actors::ids::RunId;
@@ -27,6 +28,7 @@ pub(crate) struct RunView {
     id: RunId,
     object: &'static str,
     state: RunState,
+    agent: Option<AgentPin>,
     model: String,
     fallback_models: Vec<String>,
     simulated: bool,
@@ -82,6 +84,7 @@ impl RunView {
             id: record.id,
             object: "run",
             state: record.state,
+            agent: record.spec.agent,
             model: record.spec.model,
             fallback_models: record.spec.fallback_models,
             simulated,

@@ -4,6 +4,7 @@
 //! everywhere, so that lanes wait for each other and never in a circle), decides each write in memory, and writes all of them with a few
 //! statements. A quota is exact because the account's counters change under its row's lock. Plain SQL: no functions, no triggers.
 
+mod agents;
 mod archive;
 mod budgets;
 mod decide;

@@ -8,6 +8,7 @@
 //!
 //! Not here: Permits, queues, retries. Whoever is answered `Unavailable` decides when to come again.
 
+mod agents;
 mod archive;
 mod budgets;
 mod checkpoint;

@@ -18,7 +18,9 @@ use callboard_actors::ledger::TierQuota;
 use callboard_actors::llm::ModelRoute;
 use callboard_actors::ports::event_log::Reach;
 use callboard_actors::ports::store::*;
-use callboard_actors::ports::{Budgets, EventLog, EventLogError, EventStream, LogHead, Model, StoreError, Tool};
+use callboard_actors::ports::{
+    Agents, Budgets, EventLog, EventLogError, EventStream, LogHead, Model, StoreError, Tool,
+};
 use callboard_actors::services::{Durability, RunServices, RunSettings};
 use callboard_actors::spec::{RunLimits, RunSpec};
 use callboard_actors::supervisor::messages::{OnLimit, StartRun};
@@ -75,6 +77,7 @@ struct ScriptedLog {
 pub(crate) struct InProcess {
     pub(crate) io: Runtime,
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) agents: Arc<dyn Agents>,
     pub(crate) budgets: Arc<dyn Budgets>,
     pub(crate) log: Arc<dyn EventLog>,
     _directory: TempDir,
@@ -102,6 +105,7 @@ impl InProcess {
         let handle = io.handle().clone();
         let opened = io.spawn(async move { SqliteStore::open(options, &handle).await });
         let inner = opened.await.expect("no panic").expect("it opens");
+        let agents = Arc::new(inner.clone());
         let budgets = Arc::new(inner.clone());
         let store: Arc<dyn Store> = Arc::new(ScriptedStore {
             inner,
@@ -112,6 +116,7 @@ impl InProcess {
         Self {
             io,
             store,
+            agents,
             budgets,
             log,
             _directory: directory,
@@ -279,6 +284,7 @@ pub(crate) fn start_of(simulate: serde_json::Value, tools: &[&str]) -> StartRun 
         account: AccountId::local(),
         tier: "one".into(),
         spec: RunSpec {
+            agent: None,
             model: "simulated".into(),
             fallback_models: Vec::new(),
             instructions: None,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix_web::dev::ServerHandle;
+use callboard::agent_directory::AgentDirectory;
 use callboard::auth::{Authenticator, RateLimiters};
 use callboard::blocking::BlockingPool;
 use callboard::config::LOCAL_TIER;
@@ -43,6 +44,7 @@ impl Surface {
         let parts = HttpParts {
             runs,
             store: behind.store.clone(),
+            agents: AgentDirectory::new(behind.agents.clone()),
             budgets: behind.budgets.clone(),
             event_log: behind.log.clone(),
             fleet,

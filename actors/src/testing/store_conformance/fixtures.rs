@@ -23,6 +23,7 @@ pub(in crate::testing) fn account(name: &str) -> AccountId {
 
 pub(in crate::testing) fn spec() -> RunSpec {
     RunSpec {
+        agent: None,
         model: "simulated".into(),
         fallback_models: Vec::new(),
         instructions: Some("answer in \"one\" line\nand \\ no more: ü \u{1F980} \u{0}".into()),

@@ -11,6 +11,8 @@ async fn everything_is_there_and_what_only_the_target_has_is_derived() {
         [
             ("accounts", 6),
             ("api_keys", 3),
+            ("agents", 2),
+            ("agent_versions", 3),
             ("runs", 8),
             ("run_specs", 8),
             ("items", 10),

@@ -165,6 +165,13 @@ INSERT INTO usage_days (account, day, model, provider, calls, input_tokens, outp
     ('Zeta', 20000, 'fast', 'b', 9007199254740991, 0, 0, 0, 0, 9007199254740991, 0, 9007199254740991);
 UPDATE usage_entries SET cache_write_input_tokens = 8 WHERE folded = 1;
 INSERT INTO budgets VALUES ('acme', 1, 2, 3, 4, 5, 6, 7, 8), ('never-had-a-run', 0, 0, 0, 0, 9007199254740991, 0, 0, 0);
+INSERT INTO agents VALUES
+    (x'0a000000000000000000000000000001', 'acme', 'helper', 2, 100),
+    (x'0a000000000000000000000000000002', 'other', 'helper', 1, 101);
+INSERT INTO agent_versions VALUES
+    (x'0a000000000000000000000000000001', 1, 'assistant', '{}', 100),
+    (x'0a000000000000000000000000000001', 2, 'helper', '{"description":"helps"}', 110),
+    (x'0a000000000000000000000000000002', 1, 'helper', '{}', 101);
 INSERT INTO budget_top_ups VALUES
     (x'0190000000007000800000000000dd01', 'acme', 20000, 5, 6, 7, 8),
     (x'0190000000007000800000000000dd02', 'never-had-a-run', -1, 9007199254740991, 0, 0, 0);

@@ -25,6 +25,7 @@ pub(super) fn starting(limit: u32) -> NewRun {
         instance: InstanceId::new(),
         idempotency: None,
         spec: RunSpec {
+            agent: None,
             model: "fast".into(),
             fallback_models: Vec::new(),
             instructions: None,

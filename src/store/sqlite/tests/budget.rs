@@ -18,6 +18,7 @@ use super::open;
 
 pub(super) fn new_run() -> NewRun {
     let spec = RunSpec {
+        agent: None,
         model: "simulated".into(),
         fallback_models: Vec::new(),
         instructions: None,
