@@ -58,6 +58,8 @@ pub enum RunErrorCode {
     ModelCapacity,
     /// A budget of the run or of its account is used up.
     BudgetExceeded,
+    /// The thread is longer than the server gives a run to go on with, and the run's history policy drops nothing.
+    HistoryLimit,
 }
 
 impl RunErrorCode {
@@ -76,6 +78,7 @@ impl RunErrorCode {
             Self::ContentFilter => "content_filter",
             Self::ModelCapacity => "model_capacity",
             Self::BudgetExceeded => "budget_exceeded",
+            Self::HistoryLimit => "history_limit",
         }
     }
 }

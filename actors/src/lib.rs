@@ -26,6 +26,7 @@ pub mod services;
 pub mod spec;
 mod store_actor;
 pub mod supervisor;
+pub mod thread_lines;
 pub mod time;
 
 #[cfg(feature = "testing")]

@@ -185,6 +185,7 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     let parts = HttpParts {
         runs: Arc::new(supervisor.clone()),
         store: store.clone(),
+        threads: opened.threads(),
         budgets: opened.budgets(),
         event_log: events.log.clone(),
         fleet,

@@ -90,6 +90,8 @@ error_codes! {
     OriginNotAllowed = "origin_not_allowed", FORBIDDEN, Permission, None;
     /// There is no such run, or it is not yours.
     RunNotFound = "run_not_found", NOT_FOUND, NotFound, None;
+    /// There is no such thread (any more), or it is not yours.
+    ThreadNotFound = "thread_not_found", NOT_FOUND, NotFound, None;
     /// There is nothing at this path.
     NotFound = "not_found", NOT_FOUND, NotFound, None;
     /// The run ended so long ago that its events are not kept any more.
@@ -100,6 +102,8 @@ error_codes! {
     RequestTimeout = "request_timeout", REQUEST_TIMEOUT, InvalidRequest, Some(1);
     /// The idempotency key was used for another request.
     IdempotencyConflict = "idempotency_conflict", CONFLICT, Conflict, None;
+    /// The thread has a run that has not ended, and the new one would not wait for it.
+    ThreadBusy = "thread_busy", CONFLICT, Conflict, None;
     /// The body is larger than the limit.
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, InvalidRequest, None;
     /// The headers are larger than the limit.

@@ -15,12 +15,14 @@ mod metrics;
 mod models;
 mod openapi;
 mod options;
+mod page;
 mod process_usage;
 mod readiness;
 mod request_id;
 mod runs;
 mod server;
 mod state;
+mod threads;
 mod usage;
 
 pub use crate::cluster_view::InstanceIdentity;

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use callboard_actors::ids::RunId;
 use callboard_actors::llm::{AccountBudget, ModelRoute};
 use callboard_actors::ports::store::RunRecord;
-use callboard_actors::ports::{Budgets, EventLog, Fleet, Store, StoreError};
+use callboard_actors::ports::{Budgets, EventLog, Fleet, Store, StoreError, Threads};
 use callboard_actors::supervisor::SupervisorHandle;
 use callboard_actors::supervisor::messages::{Snapshot, StartError, StartRun, Started};
 use tokio::sync::watch;
@@ -101,6 +101,8 @@ pub struct HttpParts {
     pub runs: Arc<dyn Runs>,
     /// Where runs are read from.
     pub store: Arc<dyn Store>,
+    /// The conversations.
+    pub threads: Arc<dyn Threads>,
     /// What accounts have used.
     pub budgets: Arc<dyn Budgets>,
     /// Where events are read from.

@@ -11,3 +11,4 @@ pub mod postgres;
 mod repeated;
 mod rows;
 pub mod sqlite;
+mod thread_statements;

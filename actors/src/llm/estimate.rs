@@ -49,6 +49,10 @@ impl Size {
         size
     }
 
+    const fn likely_tokens(&self) -> u64 {
+        likely_tokens_of_text(self.text_bytes) + self.other_tokens
+    }
+
     fn add_text(&mut self, text: &str) {
         self.text_bytes += text.len() as u64;
     }
@@ -88,10 +92,35 @@ impl Size {
     }
 }
 
+/// How large a part of a conversation is: bytes of its text, and about how many tokens it takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ConversationSize {
+    /// Of text.
+    pub bytes: u64,
+    /// As [`likely_input_tokens`] counts them.
+    pub tokens: u64,
+}
+
+/// The size of these items.
+pub fn size_of_items<'a>(items: impl IntoIterator<Item = &'a Item>) -> ConversationSize {
+    let mut size = Size::default();
+    for item in items {
+        size.add_item(item);
+    }
+    ConversationSize {
+        bytes: size.text_bytes,
+        tokens: size.likely_tokens(),
+    }
+}
+
+/// About how many tokens this many bytes of text take.
+pub const fn likely_tokens_of_text(bytes: u64) -> u64 {
+    bytes.div_ceil(BYTES_PER_TOKEN)
+}
+
 /// About how many tokens the provider will count.
 pub fn likely_input_tokens(request: &ModelRequest) -> u64 {
-    let size = Size::of(request);
-    size.text_bytes.div_ceil(BYTES_PER_TOKEN) + size.other_tokens
+    Size::of(request).likely_tokens()
 }
 
 /// How many tokens the provider can count at most: every byte one token, as no tokenizer makes more of it. (But for pictures, whose price is

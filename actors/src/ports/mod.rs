@@ -10,6 +10,7 @@ pub mod model;
 pub mod rate_limits;
 pub mod store;
 mod store_rules;
+pub mod threads;
 pub mod tool;
 
 pub use answer_cache::AnswerCache;
@@ -19,4 +20,5 @@ pub use fleet::Fleet;
 pub use model::{Model, ModelAnswer, ModelDelta, ModelError, ModelErrorKind, ModelRequest, ModelStream};
 pub use rate_limits::RateLimits;
 pub use store::{Store, StoreError};
+pub use threads::Threads;
 pub use tool::{RetryClass, Tool, ToolCall, ToolDefinition, ToolError};

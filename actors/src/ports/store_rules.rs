@@ -22,6 +22,7 @@ impl NewRun {
             state,
             epoch,
             spec: self.spec.clone(),
+            thread: None,
             error: None,
             waiting: None,
             progress: RunProgress::default(),

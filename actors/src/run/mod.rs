@@ -10,6 +10,7 @@ pub(crate) mod history;
 mod leaving;
 mod opening;
 mod steps;
+mod thread_history;
 pub(crate) mod ticket;
 pub(crate) mod tools;
 

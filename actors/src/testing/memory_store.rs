@@ -171,6 +171,7 @@ fn record(id: RunId, stored: &StoredRun) -> RunRecord {
             tools: Vec::new(),
             model_options: serde_json::Map::new(),
             metadata: std::collections::BTreeMap::new(),
+            history: crate::spec::HistorySettings::default(),
             limits: RunLimits {
                 max_steps: 1,
                 max_output_tokens: None,
@@ -179,6 +180,7 @@ fn record(id: RunId, stored: &StoredRun) -> RunRecord {
                 deadline_seconds: 1,
             },
         },
+        thread: None,
         error: None,
         waiting: None,
         progress: RunProgress::default(),

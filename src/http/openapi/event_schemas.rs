@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::request_schemas::History;
 use super::run_schemas::{Item, Role, RunError, RunLimits, Usage, WaitingReason};
 
 /// One event. Within a run `seq` is 0, 1, 2, … without a gap, and an event never changes.
@@ -40,6 +41,14 @@ pub(super) enum EventBody {
     /// The run needs something from outside.
     #[serde(rename = "run.waiting")]
     RunWaiting { reason: WaitingReason },
+    /// The thread is longer than the model may see: its oldest turns were left out. Tokens are estimates.
+    #[serde(rename = "history.trimmed")]
+    HistoryTrimmed {
+        turns: u64,
+        tokens: u64,
+        kept_turns: u64,
+        kept_tokens: u64,
+    },
     /// The provider failed in a way that may pass; try number `attempt` follows after `delay_ms`.
     #[serde(rename = "model.retrying")]
     ModelRetrying {
@@ -119,6 +128,7 @@ pub(super) struct RunSpec {
     tools: Option<Vec<String>>,
     model_options: Option<Map<String, Value>>,
     metadata: Option<std::collections::BTreeMap<String, String>>,
+    history: Option<History>,
     limits: RunLimits,
 }
 
@@ -130,6 +140,8 @@ pub(super) enum QueuedReason {
     Capacity,
     HandedOver,
     Resumed,
+    /// A run before it in its thread has not ended. `position` counts in the thread.
+    ThreadBusy,
 }
 
 /// What a model call has too little of while it waits.

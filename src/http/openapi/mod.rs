@@ -16,6 +16,9 @@ mod request_schemas;
 mod run_schemas;
 #[expect(dead_code, reason = "these types exist for their schemas only")]
 mod server_schemas;
+mod thread_paths;
+#[expect(dead_code, reason = "these types exist for their schemas only")]
+mod thread_schemas;
 #[expect(dead_code, reason = "these types exist for their schemas only")]
 mod usage_schemas;
 
@@ -64,6 +67,11 @@ async fn get_document() -> Result<HttpResponse, ApiError> {
 #[derive(OpenApi)]
 #[openapi(components(schemas(
     request_schemas::RunRequest,
+    request_schemas::ThreadRunRequest,
+    request_schemas::ThreadRequest,
+    thread_schemas::Thread,
+    thread_schemas::ThreadPage,
+    thread_schemas::ThreadItemPage,
     run_schemas::Run,
     run_schemas::RunPage,
     run_schemas::ItemPage,

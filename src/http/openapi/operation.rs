@@ -100,6 +100,13 @@ pub(super) fn header_of(description: &str, kind: Type) -> Header {
 }
 
 /// `{id}` of a path.
+pub(super) fn thread_id() -> Parameter {
+    parameter("id", ParameterIn::Path, plain(Type::String), "The thread's id, `thr_…`")
+        .required(Required::True)
+        .build()
+}
+
+/// The same of a run.
 pub(super) fn run_id() -> Parameter {
     parameter("id", ParameterIn::Path, plain(Type::String), "The run's id, `run_…`")
         .required(Required::True)

@@ -1,6 +1,7 @@
 //! Every path, with what it takes and what it answers.
 
 use serde_json::json;
+use utoipa::ToSchema;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, PathItem, Paths, PathsBuilder};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::Type;
@@ -16,6 +17,7 @@ use super::operation::{
 use super::request_schemas::RunRequest;
 use super::run_schemas::{ItemPage, Run, RunPage, RunState};
 use super::server_schemas::{Capacity, Cluster, Health, ReadinessAnswer};
+use super::thread_paths::{THREADS, thread_paths};
 use super::usage_schemas::AccountUsage;
 use crate::http::error::ErrorCode;
 
@@ -24,14 +26,18 @@ const MODELS: &str = "models";
 const USAGE: &str = "usage";
 const SERVER: &str = "server";
 
-const LIMIT: &str = "Entries of the page; within `server.page_maximum`";
-const CURSOR: &str = "`next_cursor` of the page before";
+pub(super) const LIMIT: &str = "Entries of the page; within `server.page_maximum`";
+pub(super) const CURSOR: &str = "`next_cursor` of the page before";
 
 /// What the operations are grouped by.
 pub(super) fn tags() -> Vec<Tag> {
     let tag = |name: &str, description: &str| TagBuilder::new().name(name).description(Some(description)).build();
     vec![
         tag(RUNS, "Start runs, watch them, read them, end them"),
+        tag(
+            THREADS,
+            "Conversations: runs one after the other, each with what was said before",
+        ),
         tag(MODELS, "Which models there are, and how their providers are"),
         tag(USAGE, "What accounts have used and may use"),
         tag(SERVER, "How the server is"),
@@ -43,7 +49,11 @@ pub(super) fn paths() -> Paths {
     let get = |operation: OperationBuilder| PathItem::new(HttpMethod::Get, operation.build());
     let mut runs = get(list_runs());
     runs.merge_operations(PathItem::new(HttpMethod::Post, create_run().build()));
-    PathsBuilder::new()
+    let mut paths = PathsBuilder::new();
+    for (path, item) in thread_paths() {
+        paths = paths.path(path, item);
+    }
+    paths
         .path("/api/v1/runs", runs)
         .path("/api/v1/runs/{id}", get(get_run()))
         .path("/api/v1/runs/{id}/events", get(get_events()))
@@ -66,7 +76,12 @@ pub(super) fn paths() -> Paths {
 }
 
 fn create_run() -> OperationBuilder {
-    let errors = [
+    starts_run::<RunRequest>("createRun", RUNS, "Starts a run, or queues it", &[])
+}
+
+/// A run that this body starts. `more` are errors beside those of every start.
+pub(super) fn starts_run<Body: ToSchema>(name: &str, tag: &str, summary: &str, more: &[ErrorCode]) -> OperationBuilder {
+    let mut errors = vec![
         ErrorCode::InvalidJson,
         ErrorCode::InvalidUtf8,
         ErrorCode::EmptyBody,
@@ -92,8 +107,9 @@ fn create_run() -> OperationBuilder {
         ErrorCode::QueueFull,
         ErrorCode::ShuttingDown,
     ];
+    errors.extend(more);
     let body = RequestBodyBuilder::new()
-        .content("application/json", json_of::<RunRequest>())
+        .content("application/json", json_of::<Body>())
         .required(Some(Required::True))
         .build();
     let location = || header_of("The run's path", Type::String);
@@ -108,7 +124,7 @@ fn create_run() -> OperationBuilder {
     let replay = json_response::<Run>("The run that this `Idempotency-Key` started before, as it is now")
         .header("Location", location())
         .header("idempotent-replayed", replayed());
-    api_operation("createRun", RUNS, "Starts a run, or queues it", &errors)
+    api_operation(name, tag, summary, &errors)
         .parameter(request_header(
             "Idempotency-Key",
             Type::String,
@@ -124,9 +140,10 @@ fn list_runs() -> OperationBuilder {
         "listRuns",
         RUNS,
         "Lists runs, newest first",
-        &[ErrorCode::InvalidCursor],
+        &[ErrorCode::InvalidCursor, ErrorCode::ThreadNotFound],
     )
     .parameter(query_of::<RunState>("state", "Only runs in this state"))
+    .parameter(query_text("thread", "Only runs of this thread"))
     .parameter(count("limit", 1, LIMIT))
     .parameter(query_text("cursor", CURSOR))
     .response("200", json_response::<RunPage>("Runs, without `output`"))

@@ -20,6 +20,9 @@ pub(super) struct Run {
     /// Always `run`.
     object: String,
     state: RunState,
+    /// The thread that it goes on with.
+    #[schema(required)]
+    thread_id: Option<String>,
     model: String,
     /// Models that are asked in turn if none of the providers of `model` can answer.
     fallback_models: Vec<String>,
@@ -129,6 +132,7 @@ pub(super) enum RunErrorCode {
     ContentFilter,
     ModelCapacity,
     BudgetExceeded,
+    HistoryLimit,
 }
 
 /// Tokens that model calls have cost.
@@ -304,6 +308,8 @@ pub(super) struct ErrorBody {
     last_seq: Option<u64>,
     /// The run whose events are gone (`events_expired`).
     run_id: Option<String>,
+    /// The first run of the thread that has not ended (`thread_busy`).
+    active_run: Option<String>,
 }
 
 /// The codes of [`ErrorCode`], so that the document cannot know others than the server.

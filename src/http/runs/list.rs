@@ -1,12 +1,10 @@
 //! `GET /api/v1/runs` and `GET /api/v1/runs/{id}/items`.
 
-use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
-use callboard_actors::ids::RunId;
+use callboard_actors::ids::{RunId, ThreadId};
 use callboard_actors::item::Item;
 use callboard_actors::ports::store::RunQuery;
 use callboard_actors::run_state::RunState;
-use serde::Serialize;
 use uuid::Uuid;
 
 use super::cursor::CursorScope;
@@ -15,15 +13,9 @@ use crate::auth::Caller;
 use crate::http::error::ApiError;
 use crate::http::extract::query::{QueryParameters, invalid};
 use crate::http::extract::run_path::owned_run;
+use crate::http::extract::thread_path::thread_of;
+use crate::http::page::{Page, cut, page_size};
 use crate::http::state::HttpState;
-
-/// A part of a list.
-#[derive(Debug, Serialize)]
-struct Page<Entry> {
-    data: Vec<Entry>,
-    has_more: bool,
-    next_cursor: Option<String>,
-}
 
 /// Lists the caller's runs, newest first.
 pub(super) async fn list_runs(
@@ -31,23 +23,28 @@ pub(super) async fn list_runs(
     caller: Caller,
     state: web::Data<HttpState>,
 ) -> Result<HttpResponse, ApiError> {
-    let parameters = QueryParameters::of(&request, &["state", "limit", "cursor"])?;
+    let parameters = QueryParameters::of(&request, &["state", "thread", "limit", "cursor"])?;
     let wanted_state = parameters.text("state").map(read_state).transpose()?;
     let limit = page_size(&parameters, &state)?;
+    let thread = match parameters.text("thread") {
+        Some(id) => Some(read_thread(id, &state, &caller).await?),
+        None => None,
+    };
+    let thread_filter = thread.map(|thread| thread.to_string()).unwrap_or_default();
     let filter = wanted_state.map_or("", RunState::as_str);
-    let scope_parts = [caller.account.as_str(), "runs", filter];
+    let scope_parts = [caller.account.as_str(), "runs", filter, &thread_filter];
     let scope = CursorScope(&scope_parts);
     let before = parameters.text("cursor").map(|cursor| scope.read(cursor)).transpose()?;
     let query = RunQuery {
         account: caller.account.clone(),
+        thread,
         state: wanted_state,
         before: before.map(RunId::from_uuid),
         limit: limit + 1,
     };
     let store = state.parts.store.clone();
     let mut runs = state.on_io(async move { store.list_runs(query).await }).await??;
-    let has_more = runs.len() > limit as usize;
-    runs.truncate(limit as usize);
+    let has_more = cut(&mut runs, limit);
     let next_cursor = runs.last().filter(|_| has_more).map(|run| scope.write(run.id.uuid()));
     let mut data = Vec::with_capacity(runs.len());
     for run in runs {
@@ -57,11 +54,12 @@ pub(super) async fn list_runs(
         };
         data.push(RunView::in_list(&state, run, position));
     }
-    Ok(answer(&Page {
+    Ok(Page {
         data,
         has_more,
         next_cursor,
-    }))
+    }
+    .answer())
 }
 
 /// Lists a run's items, input first.
@@ -82,29 +80,21 @@ pub(super) async fn list_items(
     let mut items: Vec<(u32, Item)> = state
         .on_io(async move { store.items(run, after, limit + 1).await })
         .await??;
-    let has_more = items.len() > limit as usize;
-    items.truncate(limit as usize);
+    let has_more = cut(&mut items, limit);
     let last = items.last().filter(|_| has_more);
     let next_cursor = last.map(|(place, _)| scope.write(Uuid::from_u128(u128::from(*place))));
-    Ok(answer(&Page {
+    Ok(Page {
         data: items.into_iter().map(|(_, item)| item).collect(),
         has_more,
         next_cursor,
-    }))
+    }
+    .answer())
 }
 
-fn answer<Entry: Serialize>(page: &Page<Entry>) -> HttpResponse {
-    HttpResponse::Ok()
-        .insert_header((header::CACHE_CONTROL, "no-store"))
-        .json(page)
-}
-
-fn page_size(parameters: &QueryParameters, state: &HttpState) -> Result<u32, ApiError> {
-    let most = state.options.max_page_size;
-    let asked = parameters.count("limit", 1, most.into())?;
-    Ok(asked
-        .and_then(|limit| u32::try_from(limit).ok())
-        .unwrap_or(state.options.default_page_size.min(most)))
+/// The caller's thread with this id.
+async fn read_thread(id: &str, state: &HttpState, caller: &Caller) -> Result<ThreadId, ApiError> {
+    let id = id.parse().map_err(|_| ApiError::thread_not_found())?;
+    Ok(thread_of(id, state, caller).await?.id)
 }
 
 fn read_state(name: &str) -> Result<RunState, ApiError> {

@@ -1,13 +1,13 @@
 //! `/api/v1/runs`.
 
 mod cancel;
-mod create;
+pub(super) mod create;
 pub(super) mod cursor;
 mod idempotency;
-mod input_items;
+pub(super) mod input_items;
 mod list;
 mod read;
-mod request;
+pub(super) mod request;
 mod view;
 
 use actix_web::web::{self, ServiceConfig};

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use callboard_actors::event::MAX_SEQ;
+use callboard_actors::ids::ThreadId;
 use callboard_actors::item::{ContentPart, ItemContent};
 use callboard_actors::money::Money;
-use callboard_actors::spec::{RunLimits, RunSpec};
+use callboard_actors::ports::threads::{EnterThread, OnBusy};
+use callboard_actors::spec::{HistoryPolicy, HistorySettings, RunLimits, RunSpec};
 use callboard_actors::supervisor::messages::OnLimit;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -30,6 +32,9 @@ const KNOWN_FIELDS: &[&str] = &[
     "agent",
 ];
 
+/// Those of a run in a thread.
+const THREAD_FIELDS: &[&str] = &["on_busy", "history"];
+
 /// Models that a run may name beside its first.
 const MAX_FALLBACK_MODELS: usize = 8;
 
@@ -48,6 +53,9 @@ pub(super) struct RunRequest {
     model_options: Map<String, Value>,
     limits: RequestedLimits,
     refuse_at_limit: bool,
+    /// The thread that the path names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enter: Option<RequestedThread>,
     /// How to answer; no part of what was asked for.
     #[serde(skip)]
     pub(super) stream: bool,
@@ -67,10 +75,21 @@ struct RequestedLimits {
     deadline_seconds: Option<u64>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+struct RequestedThread {
+    thread: ThreadId,
+    on_busy: OnBusy,
+    history: HistorySettings,
+}
+
 impl RunRequest {
     /// Reads the body. Every error names the field.
-    pub(super) fn read(body: &Value, bounds: &RunRequestLimits) -> Result<Self, ApiError> {
-        let fields = Fields::of(body, "", KNOWN_FIELDS)?;
+    pub(super) fn read(body: &Value, bounds: &RunRequestLimits, thread: Option<ThreadId>) -> Result<Self, ApiError> {
+        let known = match thread {
+            Some(_) => &[KNOWN_FIELDS, THREAD_FIELDS].concat(),
+            None => KNOWN_FIELDS,
+        };
+        let fields = Fields::of(body, "", known)?;
         if fields.optional("agent").is_some() {
             return Err(ApiError::new(
                 ErrorCode::AgentsNotAvailable,
@@ -96,6 +115,7 @@ impl RunRequest {
             model_options: fields.optional_object("model_options")?.cloned().unwrap_or_default(),
             limits: read_limits(&fields, bounds)?,
             refuse_at_limit: read_on_limit(&fields)? == OnLimit::Refuse,
+            enter: thread.map(|thread| read_enter(&fields, thread)).transpose()?,
             stream: fields.optional_bool("stream")?.unwrap_or(false),
         })
     }
@@ -107,6 +127,14 @@ impl RunRequest {
         } else {
             OnLimit::Queue
         }
+    }
+
+    /// The thread that it goes on with, and how.
+    pub(super) fn enter_thread(&self) -> Option<EnterThread> {
+        self.enter.map(|enter| EnterThread {
+            thread: enter.thread,
+            on_busy: enter.on_busy,
+        })
     }
 
     /// Fills in what the client left open and checks names against what this server has.
@@ -144,6 +172,7 @@ impl RunRequest {
             tools: self.tools.clone(),
             model_options: self.model_options.clone(),
             metadata: self.metadata.clone(),
+            history: self.enter.map(|enter| enter.history).unwrap_or_default(),
             limits,
         })
     }
@@ -164,7 +193,7 @@ impl RunRequest {
     }
 }
 
-fn at_most(field: &str, bytes: usize, limit: usize) -> Result<(), ApiError> {
+pub(crate) fn at_most(field: &str, bytes: usize, limit: usize) -> Result<(), ApiError> {
     if bytes <= limit {
         return Ok(());
     }
@@ -175,7 +204,7 @@ fn at_most(field: &str, bytes: usize, limit: usize) -> Result<(), ApiError> {
 }
 
 /// Bytes of what an item says.
-fn text_bytes(content: &ItemContent) -> usize {
+pub(crate) fn text_bytes(content: &ItemContent) -> usize {
     match content {
         ItemContent::Message { content, .. } => content.iter().map(part_bytes).sum(),
         ItemContent::Reasoning { text, .. } => text.len(),
@@ -223,7 +252,10 @@ fn read_names(fields: &Fields<'_>, field: &str, what: &str, most: usize) -> Resu
     Ok(names)
 }
 
-fn read_metadata(fields: &Fields<'_>, bounds: &RunRequestLimits) -> Result<BTreeMap<String, String>, ApiError> {
+pub(crate) fn read_metadata(
+    fields: &Fields<'_>,
+    bounds: &RunRequestLimits,
+) -> Result<BTreeMap<String, String>, ApiError> {
     let Some(given) = fields.optional_object("metadata")? else {
         return Ok(BTreeMap::new());
     };
@@ -284,6 +316,52 @@ fn read_cost(limits: &Fields<'_>) -> Result<Option<Money>, ApiError> {
             &format!("`{path}` must be more than 0, and at most {}", Money::MAX.dollars()),
         )),
     }
+}
+
+fn read_enter(fields: &Fields<'_>, thread: ThreadId) -> Result<RequestedThread, ApiError> {
+    let on_busy = match fields.optional_text("on_busy")? {
+        None => OnBusy::default(),
+        Some(name) => named("on_busy", name, &OnBusy::ALL.map(|policy| (policy.as_str(), policy)))?,
+    };
+    if on_busy != OnBusy::Refuse && read_on_limit(fields)? == OnLimit::Refuse {
+        let message =
+            "`on_limit` cannot be \"refuse\" with this `on_busy`, by which the run may have to wait for its thread";
+        return Err(invalid_value("on_limit", message));
+    }
+    Ok(RequestedThread {
+        thread,
+        on_busy,
+        history: read_history(fields)?,
+    })
+}
+
+fn read_history(fields: &Fields<'_>) -> Result<HistorySettings, ApiError> {
+    let Some(value) = fields.optional("history") else {
+        return Ok(HistorySettings::default());
+    };
+    let history = Fields::of(value, "history", &["policy", "max_tokens"])?;
+    let policies = HistoryPolicy::ALL.map(|policy| (policy.as_str(), policy));
+    let settings = HistorySettings {
+        policy: match history.optional_text("policy")? {
+            None => HistoryPolicy::default(),
+            Some(name) => named("history.policy", name, &policies)?,
+        },
+        max_tokens: history.optional_count("max_tokens", 1, MAX_SEQ)?,
+    };
+    if settings.policy == HistoryPolicy::None && settings.max_tokens.is_some() {
+        let message = "`history.max_tokens` has no meaning with the policy \"none\", which leaves nothing out";
+        return Err(invalid_value("history.max_tokens", message));
+    }
+    Ok(settings)
+}
+
+/// The value with this name.
+fn named<T: Copy>(field: &str, name: &str, known: &[(&str, T)]) -> Result<T, ApiError> {
+    let found = known.iter().find(|(known, _)| *known == name);
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<&str> = known.iter().map(|(known, _)| *known).collect();
+        invalid_value(field, &format!("`{field}` must be one of {}", names.join(", ")))
+    })
 }
 
 fn read_on_limit(fields: &Fields<'_>) -> Result<OnLimit, ApiError> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use callboard_actors::error::RunError;
 use callboard_actors::event::WaitingReason;
-use callboard_actors::ids::RunId;
+use callboard_actors::ids::{RunId, ThreadId};
 use callboard_actors::item::{ItemContent, Role, Usage};
 use callboard_actors::money::Money;
 use callboard_actors::ports::store::RunRecord;
@@ -26,6 +26,7 @@ pub(crate) struct RunView {
     id: RunId,
     object: &'static str,
     state: RunState,
+    thread_id: Option<ThreadId>,
     model: String,
     fallback_models: Vec<String>,
     simulated: bool,
@@ -79,6 +80,7 @@ impl RunView {
             id: record.id,
             object: "run",
             state: record.state,
+            thread_id: record.thread.map(|thread| thread.id),
             model: record.spec.model,
             fallback_models: record.spec.fallback_models,
             simulated,

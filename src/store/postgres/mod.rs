@@ -17,6 +17,7 @@ mod pool;
 mod read_set;
 mod reads;
 mod rows;
+mod threads;
 mod write;
 mod write_set;
 

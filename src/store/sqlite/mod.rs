@@ -21,6 +21,7 @@ mod parked;
 mod read;
 mod recover;
 mod rows;
+mod threads;
 mod transaction;
 mod writer;
 

@@ -18,11 +18,14 @@ use callboard_actors::ledger::TierQuota;
 use callboard_actors::llm::ModelRoute;
 use callboard_actors::ports::event_log::Reach;
 use callboard_actors::ports::store::*;
-use callboard_actors::ports::{Budgets, EventLog, EventLogError, EventStream, LogHead, Model, StoreError, Tool};
+use callboard_actors::ports::{
+    Budgets, EventLog, EventLogError, EventStream, LogHead, Model, StoreError, Threads, Tool,
+};
 use callboard_actors::services::{Durability, RunServices, RunSettings};
-use callboard_actors::spec::{RunLimits, RunSpec};
+use callboard_actors::spec::{HistorySettings, RunLimits, RunSpec};
 use callboard_actors::supervisor::messages::{OnLimit, StartRun};
 use callboard_actors::supervisor::{Beginning, SupervisorHandle, SupervisorSettings};
+use callboard_actors::thread_lines::ThreadLines;
 use callboard_actors::time::Timestamp;
 use futures::StreamExt;
 use tempfile::TempDir;
@@ -74,6 +77,7 @@ pub(crate) struct InProcess {
     pub(crate) io: Runtime,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) budgets: Arc<dyn Budgets>,
+    pub(crate) threads: Arc<dyn Threads>,
     pub(crate) log: Arc<dyn EventLog>,
     _directory: TempDir,
 }
@@ -101,6 +105,7 @@ impl InProcess {
         let opened = io.spawn(async move { SqliteStore::open(options, &handle).await });
         let inner = opened.await.expect("no panic").expect("it opens");
         let budgets = Arc::new(inner.clone());
+        let threads = Arc::new(inner.clone());
         let store: Arc<dyn Store> = Arc::new(ScriptedStore {
             inner,
             script: script.clone(),
@@ -111,6 +116,7 @@ impl InProcess {
             io,
             store,
             budgets,
+            threads,
             log,
             _directory: directory,
         }
@@ -165,6 +171,8 @@ impl InProcess {
         let second = Duration::from_secs(1);
         RunServices {
             store: self.store.clone(),
+            threads: self.threads.clone(),
+            thread_lines: ThreadLines::default(),
             log: self.log.clone(),
             models: HashMap::from([("simulated".to_owned(), self.route(model))]),
             account_budgets: None,
@@ -180,6 +188,7 @@ impl InProcess {
                 max_parallel_tools: 4,
                 max_tool_calls_per_answer: 4,
                 max_answer_bytes: 100_000,
+                max_history_bytes: 100_000,
                 max_unwritten_bytes: 100_000,
             },
         }
@@ -282,6 +291,7 @@ pub(crate) fn start_of(simulate: serde_json::Value, tools: &[&str]) -> StartRun 
             tools: tools.iter().map(|tool| (*tool).to_owned()).collect(),
             model_options: serde_json::Map::from_iter([("simulate".to_owned(), simulate)]),
             metadata: BTreeMap::new(),
+            history: HistorySettings::default(),
             limits: RunLimits {
                 max_steps: 5,
                 max_output_tokens: None,
@@ -293,6 +303,7 @@ pub(crate) fn start_of(simulate: serde_json::Value, tools: &[&str]) -> StartRun 
         input: vec![Item::message(Role::User, "Hello")],
         on_limit: OnLimit::Queue,
         idempotency: None,
+        thread: None,
     }
 }
 

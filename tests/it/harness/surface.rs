@@ -42,6 +42,7 @@ impl Surface {
         let parts = HttpParts {
             runs,
             store: behind.store.clone(),
+            threads: behind.threads.clone(),
             budgets: behind.budgets.clone(),
             event_log: behind.log.clone(),
             fleet,

@@ -31,6 +31,7 @@ pub(super) fn starting(limit: u32) -> NewRun {
             tools: Vec::new(),
             model_options: serde_json::Map::new(),
             metadata: std::collections::BTreeMap::new(),
+            history: callboard_actors::spec::HistorySettings::default(),
             limits: RunLimits {
                 max_steps: 1,
                 max_output_tokens: None,
@@ -40,6 +41,7 @@ pub(super) fn starting(limit: u32) -> NewRun {
             },
         },
         input: Vec::new(),
+        thread: None,
         admission: Admission::Start {
             slot_limit: Some(limit),
         },
