@@ -144,8 +144,11 @@ async fn interrupting_keeps_what_was_said_and_replacing_hides_it() {
     let server = Server::start("").await;
     let client = server.client();
     for (on_busy, expected) in [
-        ("interrupt", vec!["first", "never ending ", "waiting", "last", "done"]),
-        ("replace", vec!["last", "done"]),
+        (
+            "interrupt",
+            vec!["first", "[simulated] never ", "waiting", "last", "[simulated] done"],
+        ),
+        ("replace", vec!["last", "[simulated] done"]),
     ] {
         let thread = new_thread(&client, json!({})).await;
         let active = started(&client, &thread, &endless("first")).await;
@@ -212,7 +215,7 @@ async fn a_long_thread_is_trimmed_and_the_log_says_so() {
     let run = started(&client, &thread, &none).await;
     assert!(read_tokens(&client, &run).await > read);
     assert_eq!(trimming_of(&client, &run).await, None);
-    let few = with(saying("And?", "end"), "history", json!({"max_tokens": 30}));
+    let few = with(saying("And?", "end"), "history", json!({"max_tokens": 40}));
     let run = started(&client, &thread, &few).await;
     client.run_when_ended(&run).await;
     assert_eq!(trimming_of(&client, &run).await.unwrap()["kept_turns"], 2);
