@@ -181,6 +181,7 @@ fn limited(model: Arc<dyn Model>) -> Arc<ModelRoute> {
         price: target.price,
     };
     Arc::new(ModelRoute {
+        context_window: None,
         targets: vec![Arc::new(target)],
         choice: Choice::Ordered,
         ..plain

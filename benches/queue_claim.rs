@@ -99,6 +99,7 @@ impl Queue {
             idempotency: None,
             spec: run.spec,
             input: Vec::new(),
+            thread: None,
             has_permit: false,
             slot_limit: None,
             may_wait: Some(MayWait {

@@ -72,6 +72,8 @@ pub enum RunErrorCode {
     ToolDeadline,
     /// A person decided that the run cannot go on without knowing what became of a tool call.
     ReviewFailed,
+    /// The thread is longer than the server gives a run to go on with, and the run's history policy drops nothing.
+    HistoryLimit,
 }
 
 impl RunErrorCode {
@@ -93,6 +95,7 @@ impl RunErrorCode {
             Self::BudgetExceeded => "budget_exceeded",
             Self::ToolDeadline => "tool_deadline",
             Self::ReviewFailed => "review_failed",
+            Self::HistoryLimit => "history_limit",
         }
     }
 }

@@ -88,6 +88,18 @@ pub enum EventBody {
         #[serde(flatten)]
         decision: ToolDecision,
     },
+    /// The thread is longer than the model may see: its oldest turns were left out, as the run's history policy says.
+    #[serde(rename = "history.trimmed")]
+    HistoryTrimmed {
+        /// Turns (runs of the thread) that were left out.
+        turns: u64,
+        /// Tokens that they would have taken, estimated.
+        tokens: u64,
+        /// Turns that the model sees.
+        kept_turns: u64,
+        /// Tokens that these take, estimated.
+        kept_tokens: u64,
+    },
     /// The provider failed in a way that may pass; the call is made again.
     #[serde(rename = "model.retrying")]
     ModelRetrying {
@@ -255,6 +267,8 @@ pub enum QueuedReason {
     HandedOver,
     /// What it waited for has come.
     Resumed,
+    /// A run before it in its thread has not ended. Its position is that in the thread: 1 is next.
+    ThreadBusy,
 }
 
 /// What a waiting run waits for.
@@ -387,6 +401,7 @@ impl EventBody {
             Self::RunRecovered { .. } => "run.recovered",
             Self::RunWaiting { .. } => "run.waiting",
             Self::ToolDecided { .. } => "tool.decided",
+            Self::HistoryTrimmed { .. } => "history.trimmed",
             Self::ModelRetrying { .. } => "model.retrying",
             Self::ModelWaiting { .. } => "model.waiting",
             Self::ModelRerouted { .. } => "model.rerouted",

@@ -99,6 +99,10 @@ typed_id!(
     RunId, "run_"
 );
 typed_id!(
+    /// One conversation: its runs one after the other.
+    ThreadId, "thr_"
+);
+typed_id!(
     /// One durable step of a run.
     ItemId, "item_"
 );

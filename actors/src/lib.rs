@@ -29,6 +29,7 @@ pub mod spec;
 mod store_actor;
 pub mod supervisor;
 pub mod template;
+pub mod thread_lines;
 pub mod time;
 pub mod tool_use;
 

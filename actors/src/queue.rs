@@ -35,9 +35,54 @@ pub struct FairQueue {
     accounts: HashMap<RunId, AccountId>,
     deadlines: BTreeSet<(Timestamp, RunId)>,
     by_tier: BTreeMap<Arc<str>, u64>,
+    /// Runs that wait for another of their thread: in the queue, but in no line.
+    held: HashMap<RunId, WaitingRun>,
+    held_by_account: HashMap<AccountId, u64>,
 }
 
 impl FairQueue {
+    /// Keeps a run that may not start before another of its thread has ended. It has no position and holds nobody up.
+    pub fn hold(&mut self, run: WaitingRun) {
+        if self.accounts.contains_key(&run.id) || self.held.contains_key(&run.id) {
+            return;
+        }
+        if let Some(deadline) = run.deadline {
+            self.deadlines.insert((deadline, run.id));
+        }
+        *self.by_tier.entry(run.tier.clone()).or_insert(0) += 1;
+        *self.held_by_account.entry(run.account.clone()).or_insert(0) += 1;
+        self.held.insert(run.id, run);
+    }
+
+    /// Puts a run that was held in its account's line, by its id. `false`: it was not held.
+    pub fn release(&mut self, id: RunId) -> bool {
+        let Some(run) = self.remove_held(id) else { return false };
+        self.insert(run);
+        true
+    }
+
+    fn remove_held(&mut self, id: RunId) -> Option<WaitingRun> {
+        let run = self.held.remove(&id)?;
+        if let Some(count) = self.held_by_account.get_mut(&run.account) {
+            *count -= 1;
+            if *count == 0 {
+                self.held_by_account.remove(&run.account);
+            }
+        }
+        self.forget(&run);
+        Some(run)
+    }
+
+    /// Takes a run out of what is kept of all that wait.
+    fn forget(&mut self, run: &WaitingRun) {
+        if let Some(deadline) = run.deadline {
+            self.deadlines.remove(&(deadline, run.id));
+        }
+        if let Some(count) = self.by_tier.get_mut(&run.tier) {
+            *count -= 1;
+        }
+    }
+
     /// Puts a run in its account's line, by its id. Returns its position; 1 is next.
     pub fn insert(&mut self, run: WaitingRun) -> u64 {
         let account = run.account.clone();
@@ -92,19 +137,16 @@ impl FairQueue {
 
     /// Takes a run out, wherever it stands.
     pub fn remove(&mut self, id: RunId) -> Option<WaitingRun> {
-        let account = self.accounts.remove(&id)?;
+        let Some(account) = self.accounts.remove(&id) else {
+            return self.remove_held(id);
+        };
         let line = self.lines.get_mut(&account)?;
         let index = line.binary_search_by_key(&id, |waiting| waiting.id).ok()?;
         let run = line.remove(index)?;
         if line.is_empty() {
             self.lines.remove(&account);
         }
-        if let Some(deadline) = run.deadline {
-            self.deadlines.remove(&(deadline, id));
-        }
-        if let Some(count) = self.by_tier.get_mut(&run.tier) {
-            *count -= 1;
-        }
+        self.forget(&run);
         Some(run)
     }
 
@@ -162,15 +204,20 @@ impl FairQueue {
 
     /// Runs in the queue.
     pub fn len(&self) -> u64 {
-        self.accounts.len() as u64
+        (self.accounts.len() + self.held.len()) as u64
     }
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.accounts.is_empty()
+        self.accounts.is_empty() && self.held.is_empty()
     }
 
-    /// Runs of an account in the queue.
+    /// Runs of an account that are held.
+    pub fn held_of(&self, account: &AccountId) -> u64 {
+        self.held_by_account.get(account).copied().unwrap_or(0)
+    }
+
+    /// Runs of an account in its line.
     pub fn len_of(&self, account: &AccountId) -> u64 {
         self.lines.get(account).map_or(0, |line| line.len() as u64)
     }
@@ -255,6 +302,8 @@ mod tests {
         Remove(usize),
         Expire(i64),
         Free(u8),
+        Hold(u8),
+        Release(usize),
     }
 
     fn any_step() -> impl Strategy<Value = Step> {
@@ -264,6 +313,8 @@ mod tests {
             1 => (0usize..64).prop_map(Step::Remove),
             1 => (0i64..100).prop_map(Step::Expire),
             1 => (0u8..4).prop_map(Step::Free),
+            1 => (0u8..4).prop_map(Step::Hold),
+            1 => (0usize..64).prop_map(Step::Release),
         ]
     }
 
@@ -273,6 +324,7 @@ mod tests {
         fn behaves_like_a_list_of_lines(steps in proptest::collection::vec(any_step(), 0..300)) {
             let mut queue = FairQueue::default();
             let mut model: Vec<WaitingRun> = Vec::new();
+            let mut held: Vec<WaitingRun> = Vec::new();
             for (index, step) in steps.into_iter().enumerate() {
                 match step {
                     Step::Insert(account) => {
@@ -301,14 +353,37 @@ mod tests {
                         for run in queue.take_expired(now) {
                             prop_assert!(run.deadline.expect("it had one") <= now);
                             model.retain(|other| other.id != run.id);
+                            held.retain(|other| other.id != run.id);
                         }
-                        prop_assert!(model.iter().all(|run| run.deadline.expect("each has one") > now));
+                        prop_assert!(model.iter().chain(&held).all(|run| run.deadline.expect("each has one") > now));
                     }
+                    Step::Hold(account) => {
+                        let run = waiting(&format!("a{account}"), Some(index as i64 % 90 + 10));
+                        queue.hold(run.clone());
+                        prop_assert_eq!(queue.position(run.id), None);
+                        held.push(run);
+                    }
+                    Step::Release(pick) if !held.is_empty() => {
+                        let run = held.remove(pick % held.len());
+                        prop_assert!(queue.release(run.id));
+                        prop_assert!(!queue.release(run.id));
+                        let place = model.iter().filter(|other| other.account == run.account && other.id < run.id).count();
+                        prop_assert_eq!(queue.position(run.id), Some(place as u64 + 1));
+                        model.push(run);
+                        model.sort_by_key(|run| run.id);
+                    }
+                    Step::Release(_) => {}
                     Step::Free(account) => queue.slot_freed(&format!("a{account}").parse().expect("a name")),
                 }
-                prop_assert_eq!(queue.len() as usize, model.len());
-                prop_assert_eq!(queue.len_by_tier().values().sum::<u64>() as usize, model.len());
-                prop_assert_eq!(queue.next_deadline(), model.iter().filter_map(|run| run.deadline).min());
+                let all = model.len() + held.len();
+                prop_assert_eq!(queue.len() as usize, all);
+                prop_assert_eq!(queue.len_by_tier().values().sum::<u64>() as usize, all);
+                prop_assert_eq!(queue.next_deadline(), model.iter().chain(&held).filter_map(|run| run.deadline).min());
+                for account in 0..4 {
+                    let account: AccountId = format!("a{account}").parse().expect("a name");
+                    let of_account = held.iter().filter(|run| run.account == account).count();
+                    prop_assert_eq!(queue.held_of(&account) as usize, of_account);
+                }
             }
             for account in 0..4 {
                 queue.slot_freed(&format!("a{account}").parse().expect("a name"));

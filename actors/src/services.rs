@@ -5,13 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::llm::{AccountBudgets, AnswerSharing, ModelRoute};
-use crate::ports::{EventLog, Store, Toolbox};
+use crate::ports::{EventLog, Store, Threads, Toolbox};
+use crate::thread_lines::ThreadLines;
 
 /// The ports, the I/O runtime and the settings, shared by all runs.
 #[derive(Clone)]
 pub struct RunServices {
     /// What must survive.
     pub store: Arc<dyn Store>,
+    /// The conversations that runs go on with.
+    pub threads: Arc<dyn Threads>,
+    /// Which runs of threads have not ended, on an instance that is alone on its store; empty in a fleet.
+    pub thread_lines: ThreadLines,
     /// What subscribers read.
     pub log: Arc<dyn EventLog>,
     /// Models by the name that clients use.
@@ -45,6 +50,8 @@ pub struct RunSettings {
     pub max_tool_calls_per_answer: usize,
     /// Bytes of one answer of a model; a longer one fails the run.
     pub max_answer_bytes: usize,
+    /// Bytes of text of a thread's earlier turns that a run goes on with.
+    pub max_history_bytes: usize,
     /// Bytes of events that may wait for their commit before the model's stream is held up.
     pub max_unwritten_bytes: usize,
 }

@@ -32,8 +32,51 @@ pub struct RunSpec {
     /// Free text that travels with the run and comes back unchanged.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
+    /// How much of its thread it goes on with. Without effect outside threads.
+    #[serde(default, skip_serializing_if = "HistorySettings::is_default")]
+    pub history: HistorySettings,
     /// When to stop it.
     pub limits: RunLimits,
+}
+
+/// How much of its thread a run goes on with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistorySettings {
+    /// What is done about a thread that is too long.
+    pub policy: HistoryPolicy,
+    /// Tokens that the history may take, by estimate; `None`: what the model's context window leaves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u64>,
+}
+
+impl HistorySettings {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What is done about a thread that is too long for the model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HistoryPolicy {
+    /// The oldest turns are left out, whole.
+    #[default]
+    DropOldestTurns,
+    /// Nothing: the model gets all of it, or the run fails.
+    None,
+}
+
+impl HistoryPolicy {
+    /// Every policy.
+    pub const ALL: [Self; 2] = [Self::DropOldestTurns, Self::None];
+
+    /// The name in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::DropOldestTurns => "drop_oldest_turns",
+            Self::None => "none",
+        }
+    }
 }
 
 /// When to stop a run. Filled in from `config.toml` where the client is silent.

@@ -203,6 +203,7 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
         runs: Arc::new(supervisor.clone()),
         store: store.clone(),
         agents,
+        threads: opened.threads(),
         budgets: opened.budgets(),
         event_log: events.log.clone(),
         fleet,

@@ -140,6 +140,7 @@ impl<'a> Opening<'a> {
             targets,
             choice: model.choice,
             calls: model.calls.settings(),
+            context_window: model.context_window,
         })
     }
 

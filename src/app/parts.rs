@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use callboard_actors::capacity::MachineSize;
 use callboard_actors::local_limits::LocalRateLimits;
-use callboard_actors::ports::{Agents, Budgets, EventLog, Fleet, RateLimits, Store};
+use callboard_actors::ports::{Agents, Budgets, EventLog, Fleet, RateLimits, Store, Threads};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Handle;
 
@@ -64,6 +64,14 @@ impl OpenStore {
 
     /// Stored agents.
     pub(super) fn agents(&self) -> Arc<dyn Agents> {
+        match self {
+            Self::Sqlite(store) => Arc::new(store.clone()),
+            Self::Postgres(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// The conversations.
+    pub(super) fn threads(&self) -> Arc<dyn Threads> {
         match self {
             Self::Sqlite(store) => Arc::new(store.clone()),
             Self::Postgres(store) => Arc::new(store.clone()),

@@ -6,6 +6,7 @@ use anyhow::Context;
 use callboard_actors::llm::{AccountBudgets, AnswerSharing, Flights};
 use callboard_actors::ports::{EventLog, Tool};
 use callboard_actors::services::RunServices;
+use callboard_actors::thread_lines::ThreadLines;
 use tokio::runtime::Handle;
 
 use super::models::OpenModels;
@@ -40,6 +41,8 @@ pub(super) fn run_services(
     });
     Ok(RunServices {
         store: opened.store(),
+        threads: opened.threads(),
+        thread_lines: ThreadLines::default(),
         log,
         models: models.routes.clone(),
         account_budgets: account_budgets(config, opened),

@@ -92,6 +92,7 @@ impl Site {
             tools: Vec::new(),
             model_options: serde_json::Map::new(),
             metadata: std::collections::BTreeMap::new(),
+            history: callboard_actors::spec::HistorySettings::default(),
             limits: RunLimits {
                 max_steps: 8,
                 max_output_tokens: None,
@@ -110,6 +111,7 @@ impl Site {
             idempotency: None,
             spec,
             input: Vec::new(),
+            thread: None,
             admission: Admission::Start { slot_limit: None },
             events: encode(id, 0, [created, EventBody::RunStarted { epoch: 1 }]).expect("two events"),
             reserved_seq: 0,

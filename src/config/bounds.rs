@@ -57,6 +57,7 @@ const BOUNDS: &[(&str, Bound)] = &[
     ("queue.position_interval", Time("10ms", "1h")),
     ("runs.max_input", Size("1KB", "1GB")),
     ("runs.max_instructions", Size("0", "1GB")),
+    ("runs.max_history", Size("1KB", "1GB")),
     ("runs.max_input_items", Number(1, 1_000_000)),
     ("runs.max_tools", Number(0, 10_000)),
     ("runs.max_metadata_entries", Number(0, 10_000)),

@@ -124,6 +124,7 @@ impl Config {
             max_parallel_tools: self.tools.max_parallel,
             max_tool_calls_per_answer: self.tools.max_calls_per_answer,
             max_answer_bytes: self.runs.max_answer,
+            max_history_bytes: self.runs.max_history,
             max_unwritten_bytes: self.events.max_unwritten,
         }
     }

@@ -19,6 +19,8 @@ pub struct ModelConfig {
     pub choice: Choice,
     /// How it is called.
     pub calls: ModelCallConfig,
+    /// Tokens that a call may have, read and written; `None` is not known.
+    pub context_window: Option<u64>,
 }
 
 /// A model of a provider that may answer.
@@ -116,6 +118,7 @@ pub(super) struct ModelTable {
     pub(super) base_url: Option<String>,
     pub(super) api_key_env: Option<String>,
     pub(super) upstream_model: Option<String>,
+    pub(super) context_window: Option<u64>,
     input_price: Option<Money>,
     cached_input_price: Option<Money>,
     cache_write_price: Option<Money>,

@@ -12,6 +12,9 @@ use super::resolve::{Contradictions, WrittenConfig, refuse};
 use super::resolve_providers::{NOT_A_VARIABLE, Providers, SIMULATED, check_base_url, resolve_providers};
 use super::variable_names::is_variable_name;
 
+/// No model reads more.
+const MOST_CONTEXT_TOKENS: u64 = 1_000_000_000;
+
 /// Providers and models by name. A model that says itself whom to ask brings a provider of its own name.
 pub(super) fn resolve_models(
     written: &WrittenConfig,
@@ -77,7 +80,18 @@ impl ResolvingModel<'_> {
             targets: targets?,
             choice,
             calls,
+            context_window: self.context_window(),
         })
+    }
+
+    /// 0 is not known.
+    fn context_window(&mut self) -> Option<u64> {
+        let window = self.table.context_window.filter(|tokens| *tokens > 0)?;
+        if window > MOST_CONTEXT_TOKENS {
+            let message = format!("is more than {MOST_CONTEXT_TOKENS} tokens");
+            refuse(self.wrong, &[&self.key("context_window")], message);
+        }
+        Some(window)
     }
 
     /// `targets = […]`.

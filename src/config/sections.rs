@@ -122,6 +122,9 @@ pub struct RunsConfig {
     pub max_instructions: usize,
     /// Items of the input.
     pub max_input_items: usize,
+    /// Bytes of text of a thread's earlier turns that a run goes on with.
+    #[serde(deserialize_with = "values::memory_size")]
+    pub max_history: usize,
     /// Tools that a run may name.
     pub max_tools: usize,
     /// Pairs of metadata.

@@ -72,6 +72,11 @@ impl ApiError {
         self.with_param("agent")
     }
 
+    /// The thread does not exist (any more), or belongs to someone else: nobody can tell which.
+    pub fn thread_not_found() -> Self {
+        Self::new(ErrorCode::ThreadNotFound, "there is no thread with this id")
+    }
+
     /// The run is there, its events are not any more.
     pub fn events_expired(run: RunId) -> Self {
         let message =
@@ -197,6 +202,14 @@ impl From<StartError> for ApiError {
                 "this Idempotency-Key was used before, with another request",
             )
             .with_param("Idempotency-Key"),
+            StartError::ThreadBusy { active } => Self::new(
+                ErrorCode::ThreadBusy,
+                format!(
+                    "the thread is busy with {active}; wait for its end, or say with `on_busy` what to do about it"
+                ),
+            )
+            .with_detail("active_run", active.to_string()),
+            StartError::ThreadNotFound => Self::thread_not_found(),
             StartError::UnknownTier => Self::new(
                 ErrorCode::TierNotConfigured,
                 "the tier of your account is not configured on this server; its operator can help",

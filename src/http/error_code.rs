@@ -94,6 +94,8 @@ error_codes! {
     RunNotFound = "run_not_found", NOT_FOUND, NotFound, None;
     /// There is no such agent, or it is not yours.
     AgentNotFound = "agent_not_found", NOT_FOUND, NotFound, None;
+    /// There is no such thread (any more), or it is not yours.
+    ThreadNotFound = "thread_not_found", NOT_FOUND, NotFound, None;
     /// There is nothing at this path.
     NotFound = "not_found", NOT_FOUND, NotFound, None;
     /// The run ended so long ago that its events are not kept any more.
@@ -108,6 +110,8 @@ error_codes! {
     AgentNameTaken = "agent_name_taken", CONFLICT, Conflict, None;
     /// The agent was changed meanwhile: `version` is its newest.
     AgentVersionConflict = "agent_version_conflict", CONFLICT, Conflict, None;
+    /// The thread has a run that has not ended, and the new one would not wait for it.
+    ThreadBusy = "thread_busy", CONFLICT, Conflict, None;
     /// The body is larger than the limit.
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, InvalidRequest, None;
     /// The headers are larger than the limit.

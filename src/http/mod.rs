@@ -24,6 +24,7 @@ mod request_id;
 mod runs;
 mod server;
 mod state;
+mod threads;
 mod usage;
 
 pub use crate::cluster_view::InstanceIdentity;

@@ -10,7 +10,7 @@ use callboard_actors::ids::RunId;
 use callboard_actors::llm::{AccountBudget, ModelRoute};
 use callboard_actors::ports::store::{ParkedOutcome, RunRecord};
 use callboard_actors::ports::toolbox::{InvalidTool, RunTool, ToolsOpening, ToolsWish};
-use callboard_actors::ports::{Budgets, EventLog, Fleet, Store, StoreError, Toolbox};
+use callboard_actors::ports::{Budgets, EventLog, Fleet, Store, StoreError, Threads, Toolbox};
 use callboard_actors::supervisor::SupervisorHandle;
 use callboard_actors::supervisor::messages::{Snapshot, StartError, StartRun, Started};
 use callboard_actors::tool_use::ToolUse;
@@ -126,6 +126,8 @@ pub struct HttpParts {
     pub store: Arc<dyn Store>,
     /// Stored agents.
     pub agents: AgentDirectory,
+    /// The conversations.
+    pub threads: Arc<dyn Threads>,
     /// What accounts have used.
     pub budgets: Arc<dyn Budgets>,
     /// Where events are read from.

@@ -12,3 +12,4 @@ pub mod postgres;
 mod repeated;
 mod rows;
 pub mod sqlite;
+mod thread_statements;

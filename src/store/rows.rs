@@ -2,11 +2,12 @@
 
 use callboard_actors::encoding::EncodedEvents;
 use callboard_actors::event::QueuedReason;
-use callboard_actors::ids::{AccountId, AgentId, InstanceId, KeyId, ModelCallId, RunId};
+use callboard_actors::ids::{AccountId, AgentId, InstanceId, KeyId, ModelCallId, RunId, ThreadId};
 use callboard_actors::item::{Item, Usage};
 use callboard_actors::money::Money;
 use callboard_actors::ports::StoreError;
 use callboard_actors::ports::store::{Creation, Idempotency, KeyRecord, QueuedRun, RunProgress, RunRecord};
+use callboard_actors::ports::threads::{RunThread, ThreadItem, ThreadPlace, ThreadRecord, Turn};
 use callboard_actors::run_state::RunState;
 use callboard_actors::time::Timestamp;
 use serde::Serialize;
@@ -21,7 +22,7 @@ macro_rules! narrow_run_columns {
         "runs.id, runs.account, runs.tier, runs.state, runs.epoch, runs.next_seq, runs.reserved_seq, runs.steps, \
          runs.input_tokens, runs.output_tokens, runs.cached_input_tokens, runs.cache_write_input_tokens, runs.reasoning_tokens, \
          runs.cost_nanos, runs.error, runs.waiting, runs.calls, runs.created_at, runs.started_at, \
-         runs.ended_at, runs.queue_deadline, CAST(runs.history AS BIGINT) AS history"
+         runs.ended_at, runs.queue_deadline, CAST(runs.history AS BIGINT) AS history, runs.thread_id, runs.thread_position"
     };
 }
 pub(super) use narrow_run_columns;
@@ -44,6 +45,7 @@ pub(super) trait Columns {
     fn number(&self, column: &'static str) -> Result<i64, StoreError>;
     fn number_or_null(&self, column: &'static str) -> Result<Option<i64>, StoreError>;
     fn bytes(&self, column: &'static str) -> Result<&[u8], StoreError>;
+    fn bytes_or_null(&self, column: &'static str) -> Result<Option<&[u8]>, StoreError>;
 }
 
 /// Reads the columns of this kind of row with `get`.
@@ -69,6 +71,10 @@ macro_rules! columns_by_get {
             fn bytes(&self, column: &'static str) -> Result<&[u8], StoreError> {
                 get(self, column)
             }
+
+            fn bytes_or_null(&self, column: &'static str) -> Result<Option<&[u8]>, StoreError> {
+                get(self, column)
+            }
         }
     };
 }
@@ -85,6 +91,7 @@ pub(super) fn run_record(row: &impl Columns) -> Result<RunRecord, StoreError> {
         state: RunState::parse(row.text("state")?).ok_or_else(|| damaged("state"))?,
         epoch: unsigned(row, "epoch")?,
         spec: from_json(row.text("spec")?, "spec")?,
+        thread: run_thread(row)?,
         error: error.map(|text| from_json(text, "error")).transpose()?,
         waiting: waiting.map(|text| from_json(text, "waiting")).transpose()?,
         calls: calls
@@ -104,6 +111,66 @@ pub(super) fn run_record(row: &impl Columns) -> Result<RunRecord, StoreError> {
         queue_deadline: time(row, "queue_deadline")?,
         events_forgotten: row.number("history")? == EVENTS_FORGOTTEN,
     })
+}
+
+/// The place of a run in its thread, if it is in one.
+pub(super) fn run_thread(row: &impl Columns) -> Result<Option<RunThread>, StoreError> {
+    let Some(id) = row.bytes_or_null("thread_id")? else {
+        return Ok(None);
+    };
+    Ok(Some(RunThread {
+        id: ThreadId::from_uuid(Uuid::from_slice(id).map_err(|_| damaged("thread_id"))?),
+        position: unsigned(row, "thread_position")?,
+    }))
+}
+
+/// A row of `threads`.
+pub(super) fn thread_record(row: &impl Columns) -> Result<ThreadRecord, StoreError> {
+    Ok(ThreadRecord {
+        id: ThreadId::from_uuid(uuid(row, "id")?),
+        account: account(row)?,
+        metadata: from_json(row.text("metadata")?, "metadata")?,
+        created_at: Timestamp::from_micros(row.number("created_at")?),
+    })
+}
+
+/// A row with `run_id` (or null), `run_position`, `position` and `content`.
+pub(super) fn thread_item(row: &impl Columns) -> Result<ThreadItem, StoreError> {
+    let run = row.bytes_or_null("run_id")?;
+    let run = run.map(|id| {
+        Uuid::from_slice(id)
+            .map(RunId::from_uuid)
+            .map_err(|_| damaged("run_id"))
+    });
+    let (item, content) = placed_item(row)?;
+    Ok(ThreadItem {
+        place: ThreadPlace {
+            position: unsigned(row, "run_position")?,
+            item,
+        },
+        run: run.transpose()?,
+        item: content,
+    })
+}
+
+/// Rows with `run_position` and `content`, of turns in this order: null for a turn without items.
+pub(super) fn turns<'row, Row: Columns + 'row>(
+    rows: impl IntoIterator<Item = &'row Row>,
+) -> Result<Vec<Turn>, StoreError> {
+    let mut turns: Vec<Turn> = Vec::new();
+    for row in rows {
+        let position = unsigned(row, "run_position")?;
+        if turns.last().is_none_or(|turn| turn.position != position) {
+            turns.push(Turn {
+                position,
+                items: Vec::new(),
+            });
+        }
+        if let (Some(turn), Some(content)) = (turns.last_mut(), row.text_or_null("content")?) {
+            turn.items.push(from_json(content, "item")?);
+        }
+    }
+    Ok(turns)
 }
 
 /// The tokens of a run, a charge or a day.
@@ -232,4 +299,4 @@ macro_rules! id_bytes {
         })*
     };
 }
-id_bytes!(AgentId, RunId, InstanceId, KeyId, ModelCallId);
+id_bytes!(AgentId, RunId, InstanceId, KeyId, ModelCallId, ThreadId);

@@ -146,21 +146,23 @@ async fn every_path_of_the_document_answers() {
     let document = document_of(&client).await;
     let run = client.start_simulated(json!({"tokens": 2})).await;
     client.run_when_ended(&run).await;
-    let agent = client.post("/api/v1/agents", &json!({"name": "helper"})).await;
-    let agent = agent.expect_status(201)["id"].as_str().unwrap().to_owned();
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
-            let id = if path.starts_with("/api/v1/agents/") {
-                &agent
-            } else {
-                &run
+            // Each of its own: some are deleted.
+            let made = match path.split('/').nth(3) {
+                Some("agents") => {
+                    let name = operation["operationId"].as_str().unwrap();
+                    Some(client.post("/api/v1/agents", &json!({"name": name})).await)
+                }
+                Some("threads") => Some(client.post("/api/v1/threads", &json!({})).await),
+                _ => None,
             };
-            if method == Method::DELETE {
-                // The others come after it.
-                continue;
-            }
-            let request = client.request(method.clone(), &path.replace("{id}", id));
+            let id = match made {
+                Some(made) => made.expect_status(201)["id"].as_str().unwrap().to_owned(),
+                None => run.clone(),
+            };
+            let request = client.request(method.clone(), &path.replace("{id}", &id));
             let reply = Client::send(request).await.unwrap();
             let status = reply.status.as_u16();
             assert!(!matches!(status, 404 | 405), "{method} {path}: {}", reply.text);
@@ -207,7 +209,23 @@ async fn real_answers_fit_the_document() {
     let stalled = client.start_simulated(json!({"first_token_ms": 600_000})).await;
     checker.check("Run", &client.cancel(&stalled).await);
 
-    for run in [&completed, &failed, &stalled] {
+    let asked = json!({"metadata": {"topic": "x"}, "items": [{"role": "user", "content": "Hello."}]});
+    checker.check("ThreadRequest", &asked);
+    let thread = client.post("/api/v1/threads", &asked).await.expect_status(201);
+    checker.check("Thread", &thread);
+    let thread = thread["id"].as_str().unwrap();
+    let asked =
+        json!({"input": "Go.", "on_busy": "queue", "history": {"policy": "drop_oldest_turns", "max_tokens": 1}});
+    checker.check("ThreadRunRequest", &asked);
+    let path = format!("/api/v1/threads/{thread}/runs");
+    let in_thread = client.post(&path, &asked).await.expect_status(201);
+    checker.check("Run", &in_thread);
+    let in_thread = in_thread["id"].as_str().unwrap().to_owned();
+    client.run_when_ended(&in_thread).await;
+    let items = client.get(&format!("/api/v1/threads/{thread}/items")).await;
+    checker.check("ThreadItemPage", &items.expect_status(200));
+
+    for run in [&completed, &failed, &stalled, &in_thread] {
         let events = client
             .request(Method::GET, &format!("/api/v1/runs/{run}/events?limit=500"))
             .header("accept", "application/json");
@@ -222,6 +240,7 @@ async fn real_answers_fit_the_document() {
     }
     for (path, status, schema) in [
         ("/api/v1/runs?limit=2", 200, "RunPage"),
+        ("/api/v1/threads", 200, "ThreadPage"),
         ("/api/v1/models", 200, "Models"),
         ("/api/v1/models/keys", 200, "ModelKeys"),
         ("/api/v1/budget", 200, "Budget"),

@@ -97,6 +97,7 @@ impl Move {
         let (old, new) = (self.old_store().await, self.new_store().await);
         assert_eq!(old.list_keys().await.unwrap(), new.list_keys().await.unwrap());
         let query = RunQuery {
+            thread: None,
             account: "acme".parse().unwrap(),
             state: None,
             before: None,

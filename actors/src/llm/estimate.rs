@@ -5,7 +5,7 @@
 //! [`most_input_tokens`] what budgets are held by.
 
 use crate::item::{ContentPart, ImageDetail, Item, ItemContent};
-use crate::ports::ModelRequest;
+use crate::ports::{ModelRequest, ToolDefinition};
 
 /// Parts that a token is counted in.
 const PARTS: u64 = 12;
@@ -70,13 +70,7 @@ impl Size {
             other_tokens: TOKENS_PER_REQUEST,
             ..Self::default()
         };
-        size.add_text(request.instructions.as_deref().unwrap_or_default());
-        for tool in request.tools.iter() {
-            size.add_text(&tool.name);
-            size.add_text(&tool.description);
-            size.add_text(&tool.parameters.to_string());
-            size.other_tokens += TOKENS_PER_ITEM;
-        }
+        size.add_settings(request.instructions.as_deref(), &request.tools);
         if let Some(schema) = request.options.get("response_format") {
             size.add_text(&schema.to_string());
         }
@@ -84,6 +78,21 @@ impl Size {
             size.add_item(item);
         }
         size
+    }
+
+    const fn likely_tokens(&self) -> u64 {
+        let images = self.images * TOKENS_OF_IMAGE + self.low_detail_images * TOKENS_OF_LOW_DETAIL_IMAGE;
+        self.text_parts.div_ceil(PARTS) + images + self.other_tokens
+    }
+
+    fn add_settings(&mut self, instructions: Option<&str>, tools: &[ToolDefinition]) {
+        self.add_text(instructions.unwrap_or_default());
+        for tool in tools {
+            self.add_text(&tool.name);
+            self.add_text(&tool.description);
+            self.add_text(&tool.parameters.to_string());
+            self.other_tokens += TOKENS_PER_ITEM;
+        }
     }
 
     fn add_text(&mut self, text: &str) {
@@ -125,6 +134,39 @@ impl Size {
     }
 }
 
+/// How large a part of a conversation is: bytes of its text, and about how many tokens it takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ConversationSize {
+    /// Of text.
+    pub bytes: u64,
+    /// As [`likely_input_tokens`] counts them.
+    pub tokens: u64,
+}
+
+/// The size of these items.
+pub fn size_of_items<'a>(items: impl IntoIterator<Item = &'a Item>) -> ConversationSize {
+    let mut size = Size::default();
+    for item in items {
+        size.add_item(item);
+    }
+    ConversationSize {
+        bytes: size.text_bytes,
+        tokens: size.likely_tokens(),
+    }
+}
+
+/// About how many tokens instructions and definitions of tools take.
+pub fn likely_tokens_of_settings(instructions: Option<&str>, tools: &[ToolDefinition]) -> u64 {
+    let mut size = Size::default();
+    size.add_settings(instructions, tools);
+    size.likely_tokens()
+}
+
+/// About how many tokens so many bytes of English text take, for text that is not looked at.
+pub const fn likely_tokens_of_bytes(bytes: u64) -> u64 {
+    bytes.div_ceil(4)
+}
+
 fn parts_of(text: &str) -> u64 {
     text.bytes()
         .map(|byte| u64::from(PARTS_OF_BYTE[usize::from(byte)]))
@@ -134,9 +176,7 @@ fn parts_of(text: &str) -> u64 {
 /// About how many tokens the provider will count, rather more than fewer. A picture of low detail is counted as providers do that take such
 /// advice.
 pub fn likely_input_tokens(request: &ModelRequest) -> u64 {
-    let size = Size::of(request);
-    let images = size.images * TOKENS_OF_IMAGE + size.low_detail_images * TOKENS_OF_LOW_DETAIL_IMAGE;
-    size.text_parts.div_ceil(PARTS) + images + size.other_tokens
+    Size::of(request).likely_tokens()
 }
 
 /// How many tokens the provider can count at most: every byte one token, as no tokenizer makes more of it. (But for pictures, whose price is

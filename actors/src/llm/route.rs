@@ -25,6 +25,8 @@ pub struct ModelRoute {
     pub choice: Choice,
     /// How calls are made.
     pub calls: CallSettings,
+    /// Tokens that a call may have, read and written; `None` is not known.
+    pub context_window: Option<u64>,
 }
 
 /// How a route's calls are made.
@@ -171,6 +173,7 @@ impl ModelRoute {
             targets: vec![Arc::new(target)],
             choice: Choice::Ordered,
             calls,
+            context_window: None,
         }
     }
 }

@@ -26,6 +26,7 @@ use crate::ids::{AccountId, AgentId, InstanceId, RunId};
 use crate::item::Item;
 use crate::ports::StoreError;
 use crate::ports::store::{Idempotency, RunRecord};
+use crate::ports::threads::EnterThread;
 use crate::run_state::RunState;
 use crate::spec::RunSpec;
 use crate::time::Timestamp;
@@ -157,6 +158,8 @@ pub struct Beat {
     pub store_now: Timestamp,
     /// Runs of this instance that somebody wants cancelled.
     pub to_cancel: Vec<RunId>,
+    /// Runs without an owner that are marked as to be cancelled: whoever hears of them cancels them. A few at a time, oldest first.
+    pub parked_to_cancel: Vec<RunId>,
     /// Runs of instances whose lease is over.
     pub lost_runs: u64,
     /// Instances whose lease is not over and that are not leaving, this one included.
@@ -188,6 +191,8 @@ pub struct FleetAdmission {
     pub spec: RunSpec,
     /// What it begins with.
     pub input: Vec<Item>,
+    /// The conversation that it goes on with.
+    pub thread: Option<EnterThread>,
     /// The instance holds a Permit for it.
     pub has_permit: bool,
     /// Runs the account may have in `running`; `None` is no limit. Kept with the account, for claims.
@@ -223,8 +228,10 @@ pub enum Admitted {
     Queued {
         /// As the store has it.
         record: Box<RunRecord>,
-        /// Its place in the account's line; 1 is next.
-        position: u64,
+        /// Its place in the account's line; 1 is next. `None`: it stands in none before its thread is free.
+        position: Option<u64>,
+        /// Runs before it in its thread that are marked as to be cancelled, in order.
+        displaced: Vec<RunId>,
         /// `run.created`, `run.queued`.
         events: EncodedEvents,
     },
@@ -232,6 +239,13 @@ pub enum Admitted {
     Existing(Box<RunRecord>),
     /// The key came before with another request.
     IdempotencyConflict,
+    /// Its thread has a run that has not ended, and it may not wait for it. Nothing was written.
+    ThreadBusy {
+        /// The first run of the thread that has not ended.
+        active: RunId,
+    },
+    /// There is no such thread (any more), or it is another account's.
+    ThreadNotFound,
     /// It may not wait, or its account's line is full. Nothing was written.
     Refused {
         /// Whether a Slot was free: then it is a Permit, or its turn, that it lacks.

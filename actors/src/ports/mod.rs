@@ -11,6 +11,7 @@ pub mod model;
 pub mod rate_limits;
 pub mod store;
 mod store_rules;
+pub mod threads;
 pub mod tool;
 pub mod toolbox;
 
@@ -23,5 +24,6 @@ pub use model::{Model, ModelAnswer, ModelDelta, ModelError, ModelErrorKind, Mode
 pub use rate_limits::RateLimits;
 pub use store::{Store, StoreError};
 pub use store_rules::Parked;
+pub use threads::Threads;
 pub use tool::{RetryClass, Tool, ToolCall, ToolDefinition, ToolError};
 pub use toolbox::Toolbox;

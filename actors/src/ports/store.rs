@@ -10,6 +10,7 @@
 //! - A commit that is there already, byte for byte, is answered `Ok` and changes nothing: its first answer was lost on the way. So it is
 //!   until the run is archived; then it is `Fenced`.
 //! - The last event of a run without its ending, an ending without its event, or one that tells of another state is refused (`Damaged`).
+//! - What holds of runs in threads is said in [`threads`](super::threads).
 //! - State moves obey [`RunState::may_become`].
 //! - Terminal state and terminal event are written together, once.
 //! - What readers get of a run's events never depends on whether they are archived: the same bytes under the same seqs, at every moment. How
@@ -23,10 +24,11 @@ use crate::call_ledger::{CallLedger, CallProblem, CallResolution};
 use crate::encoding::EncodedEvents;
 use crate::error::RunError;
 use crate::event::{EventBody, QueuedReason, WaitingReason};
-use crate::ids::{AccountId, InstanceId, KeyId, RunId};
+use crate::ids::{AccountId, InstanceId, KeyId, RunId, ThreadId};
 use crate::item::{Item, Usage};
 use crate::money::Money;
 use crate::ports::budgets::Charge;
+use crate::ports::threads::{EnterThread, RunThread};
 use crate::run_state::RunState;
 use crate::spec::RunSpec;
 use crate::time::Timestamp;
@@ -144,6 +146,8 @@ pub struct NewRun {
     pub spec: RunSpec,
     /// What it begins with.
     pub input: Vec<Item>,
+    /// The conversation that it goes on with.
+    pub thread: Option<EnterThread>,
     /// Whether it starts or waits.
     pub admission: Admission,
     /// `run.created` and what follows, from seq 0.
@@ -183,6 +187,20 @@ pub struct Idempotency {
 pub enum Creation {
     /// It is durable.
     Created,
+    /// It is durable and has its place in its thread.
+    InThread {
+        /// As the store has it.
+        record: Box<RunRecord>,
+        /// Runs before it that are marked as to be cancelled, in order.
+        displaced: Vec<RunId>,
+    },
+    /// Its thread has a run that has not ended, and it may not wait for it, or was to start at once.
+    ThreadBusy {
+        /// The first run of the thread that has not ended.
+        active: RunId,
+    },
+    /// There is no such thread (any more), or it is another account's.
+    ThreadNotFound,
     /// The same request came before: this is its run.
     Existing(Box<RunRecord>),
     /// The key came before with another request.
@@ -221,6 +239,8 @@ pub enum Claim {
     },
     /// It is not in the queue (any more).
     NotQueued,
+    /// A run before it in its thread has not ended.
+    ThreadBusy,
     /// No Slot is free.
     QuotaExceeded {
         /// Runs of the account in `running`.
@@ -326,6 +346,8 @@ pub struct RunRecord {
     pub epoch: u64,
     /// What it is to do.
     pub spec: RunSpec,
+    /// Its place in a conversation.
+    pub thread: Option<RunThread>,
     /// Why it failed.
     pub error: Option<RunError>,
     /// What it waits for.
@@ -359,6 +381,10 @@ pub struct Recovered {
     pub queued: Vec<QueuedRun>,
     /// Runs in `running` by account: exact.
     pub slots: BTreeMap<AccountId, u32>,
+    /// Every run of a thread that has not ended, those that wait among them, in the order of their threads.
+    pub in_threads: Vec<(RunThread, RunId)>,
+    /// Those that are marked as to be cancelled.
+    pub to_cancel: Vec<RunId>,
 }
 
 /// A run in the queue.
@@ -383,6 +409,8 @@ pub struct QueuedRun {
 pub struct RunQuery {
     /// Whose.
     pub account: AccountId,
+    /// Only those of this thread.
+    pub thread: Option<ThreadId>,
     /// Only those in this state.
     pub state: Option<RunState>,
     /// Only those older than this one.

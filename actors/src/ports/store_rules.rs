@@ -25,6 +25,7 @@ impl NewRun {
             state,
             epoch,
             spec: self.spec.clone(),
+            thread: None,
             error: None,
             waiting: None,
             calls: CallLedger::default(),

@@ -9,8 +9,10 @@ use crate::encoding::EncodedEvents;
 use crate::event::{EventBody, ItemSeed};
 use crate::ids::{ItemId, RunId};
 use crate::item::Item;
-use crate::ports::StoreError;
+use crate::ports::store::RunRecord;
+use crate::ports::{StoreError, ToolDefinition};
 use crate::run::answer::GrowingItem;
+use crate::run::thread_history::{self, EarlierTurns};
 use crate::services::RunServices;
 
 /// A run's past.
@@ -22,6 +24,10 @@ pub(crate) struct History {
     pub(crate) open: Vec<GrowingItem>,
     /// The place that the run's next item will get.
     pub(crate) next_index: u32,
+    /// Its log says already that the history was trimmed.
+    pub(crate) trimming_is_told: bool,
+    /// What was said in its thread before.
+    pub(crate) earlier: EarlierTurns,
 }
 
 /// The past has been read, or cannot be.
@@ -30,10 +36,11 @@ pub(crate) struct History {
 pub(crate) struct HistoryLoaded(pub(crate) Result<History, StoreError>);
 
 /// Reads the past; while the store does not answer, again and again.
-pub(crate) async fn load(services: Arc<RunServices>, run: RunId) -> HistoryLoaded {
+pub(crate) async fn load(services: Arc<RunServices>, record: RunRecord, tools: Arc<[ToolDefinition]>) -> HistoryLoaded {
+    let run = record.id;
     let mut delay = Duration::from_millis(50);
     loop {
-        match read(&services, run).await {
+        match read_with_thread(&services, &record, &tools).await {
             Err(StoreError::Unavailable(reason)) => {
                 tracing::warn!(run_id = %run, reason, "the store is unavailable; the run waits for it");
                 tokio::time::sleep(delay).await;
@@ -42,6 +49,19 @@ pub(crate) async fn load(services: Arc<RunServices>, run: RunId) -> HistoryLoade
             answer => return HistoryLoaded(answer),
         }
     }
+}
+
+/// The past with that of the thread.
+async fn read_with_thread(
+    services: &RunServices,
+    record: &RunRecord,
+    tools: &[ToolDefinition],
+) -> Result<History, StoreError> {
+    let mut history = read(services, record.id).await?;
+    if let Some(thread) = record.thread {
+        history.earlier = thread_history::read(services, thread, &record.spec, &history.items, tools).await?;
+    }
+    Ok(history)
 }
 
 /// The past as the store has it now.
@@ -73,6 +93,7 @@ impl History {
     fn fold(&mut self, batch: &EncodedEvents) -> Result<(), StoreError> {
         let damaged = |_| StoreError::Damaged("an event does not decode".into());
         for frame in batch.frames() {
+            self.trimming_is_told |= frame.kind == "history.trimmed";
             let about_items = frame.kind.starts_with("item.") || frame.kind.ends_with(".delta");
             if !about_items {
                 continue;

@@ -83,6 +83,10 @@ impl RunActor {
         }
         if !self.ready {
             self.deferred.get_or_insert(leave);
+            if self.history_waits {
+                // It calls no model any more: its past need not be cut to what the tools leave.
+                self.load_history(ctx);
+            }
             return;
         }
         self.abort_step();

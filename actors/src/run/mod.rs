@@ -11,6 +11,7 @@ pub(crate) mod history;
 mod leaving;
 mod opening;
 mod steps;
+mod thread_history;
 pub(crate) mod ticket;
 pub(crate) mod tools;
 mod toolset;
@@ -112,6 +113,8 @@ pub(crate) struct RunActor {
     durable: u64,
     /// Whether events can be numbered: not before a claimed run's row is known.
     ready: bool,
+    /// The past is to be read when the tools are there.
+    history_waits: bool,
     /// Somebody asked to leave before the run was ready.
     deferred: Option<Leave>,
     first_text_seen: bool,
@@ -148,6 +151,7 @@ impl RunActor {
             recorded: 0,
             durable: 0,
             ready: false,
+            history_waits: false,
             deferred: None,
             first_text_seen: false,
             recovered: false,

@@ -10,6 +10,7 @@ use crate::event::EventBody;
 use crate::item::{Item, ItemStatus};
 use crate::llm::LlmActor;
 use crate::ports::store::{ClaimRun, Idempotency, NewRun, RunRecord};
+use crate::ports::threads::EnterThread;
 use crate::run::answer::end_item;
 use crate::run::history::{self, HistoryLoaded};
 use crate::run::leaving::Leave;
@@ -49,6 +50,7 @@ pub(super) struct Starting {
     /// How many items at the beginning of the conversation are the client's; the rest is the model's.
     input_items: usize,
     idempotency: Option<Idempotency>,
+    thread: Option<EnterThread>,
 }
 
 impl RunActor {
@@ -65,14 +67,17 @@ impl RunActor {
                     on_limit,
                     input_items: new_run.input.len(),
                     idempotency: new_run.idempotency.clone(),
+                    thread: new_run.thread,
                 });
-                self.ready = true;
                 self.conversation = new_run.input.iter().cloned().map(Arc::new).collect();
                 // What might turn out to be a run that exists must not call the model twice, and a hold on a budget is its run's: it
                 // counts once the run is there.
                 let budgets = self.services.account_budgets.as_ref();
                 let has_budget = budgets.is_some_and(|budgets| budgets.by_tier.contains_key(&new_run.tier));
-                let early = new_run.idempotency.is_none() && !has_budget;
+                // A run of a thread must read first what was said before.
+                let is_first = new_run.thread.is_none();
+                let early = new_run.idempotency.is_none() && !has_budget && is_first;
+                self.ready = is_first;
                 self.adopt(new_run.record(), ctx);
                 (Opening::Create(new_run), early)
             }
@@ -82,6 +87,8 @@ impl RunActor {
                     reserved_seq: record.reserved_seq,
                     events,
                 };
+                // One of a thread must read first what was said before.
+                let input = input.filter(|_| record.thread.is_none());
                 let is_new = input.is_some();
                 self.ready = is_new;
                 self.conversation = input.unwrap_or_default().into_iter().map(Arc::new).collect();
@@ -120,15 +127,15 @@ impl RunActor {
     pub(super) fn opened(&mut self, opened: OpenedRun, ctx: &mut Context<Self>) {
         match opened {
             OpenedRun::Created => {
-                if let (Some(starting), Some(record)) = (self.starting.take(), &self.record) {
-                    // A client that went away finds its run in the list.
-                    let _ = starting.reply.send(Ok(Started {
-                        run: record.clone(),
-                        queue_position: None,
-                        replayed: false,
-                    }));
-                }
+                self.answer_start();
                 self.begin_steps(ctx);
+            }
+            OpenedRun::CreatedInThread(created) => {
+                if let Some(record) = &mut self.record {
+                    record.thread = created.thread;
+                }
+                self.answer_start();
+                self.load_history(ctx);
             }
             OpenedRun::Claimed(record) => {
                 self.ticket.epoch = record.epoch;
@@ -139,6 +146,18 @@ impl RunActor {
             }
             OpenedRun::Shown if self.ready => self.begin_steps(ctx),
             OpenedRun::Adopted | OpenedRun::Shown => self.load_history(ctx),
+        }
+    }
+
+    /// Tells whoever started the run that it is durable.
+    fn answer_start(&mut self) {
+        if let (Some(starting), Some(record)) = (self.starting.take(), &self.record) {
+            // A client that went away finds its run in the list.
+            let _ = starting.reply.send(Ok(Started {
+                run: record.clone(),
+                queue_position: None,
+                replayed: false,
+            }));
         }
     }
 
@@ -164,6 +183,9 @@ impl RunActor {
             }
             OpenFailure::IdempotencyConflict => (Some(Err(StartError::IdempotencyConflict)), Outcome::NotStarted),
             OpenFailure::NotQueued => (None, Outcome::NotStarted),
+            OpenFailure::NotItsTurn => (None, Outcome::StillQueued),
+            OpenFailure::ThreadBusy { active } => (Some(Err(StartError::ThreadBusy { active })), Outcome::NotStarted),
+            OpenFailure::ThreadNotFound => (Some(Err(StartError::ThreadNotFound)), Outcome::NotStarted),
             OpenFailure::QuotaExceeded { running } => match starting {
                 Some(starting) => return self.queue_instead(running, starting, ctx),
                 None => (None, Outcome::StillQueued),
@@ -195,6 +217,7 @@ impl RunActor {
             input: input.map(|item| Item::clone(item)).collect(),
             on_limit: starting.on_limit,
             idempotency: starting.idempotency,
+            thread: starting.thread,
         };
         self.stop(
             Outcome::QueueInstead(Box::new(QueueInstead {
@@ -207,11 +230,18 @@ impl RunActor {
         );
     }
 
-    fn load_history(&self, ctx: &mut Context<Self>) {
-        let (services, run, address) = (self.services.clone(), self.ticket.run, ctx.address());
+    /// Reads the run's past. That of a thread is cut to what the tools leave of the model's window, so it waits for them.
+    pub(super) fn load_history(&mut self, ctx: &mut Context<Self>) {
+        let Some(record) = self.record.clone() else { return };
+        self.history_waits = record.thread.is_some() && !self.toolset.is_open() && self.deferred.is_none();
+        if self.history_waits {
+            return;
+        }
+        let tools = self.toolset.definitions();
+        let (services, address) = (self.services.clone(), ctx.address());
         self.services.io.spawn(async move {
             // A run that was stopped meanwhile needs no past.
-            let _ = address.send(history::load(services, run).await).await;
+            let _ = address.send(history::load(services, record, tools).await).await;
         });
     }
 
@@ -250,7 +280,10 @@ impl Handler<HistoryLoaded> for RunActor {
             .items
             .into_iter()
             .filter(|item| item.status == ItemStatus::Completed);
-        self.conversation = whole.map(Arc::new).collect();
+        let own: Vec<Arc<Item>> = whole.map(Arc::new).collect();
+        let wanted = tools::calls_without_result(own.iter().map(AsRef::as_ref));
+        self.conversation = history.earlier.items;
+        self.conversation.extend(own);
         let mut events = Vec::new();
         if self.recovered {
             events.push(EventBody::RunRecovered {
@@ -263,6 +296,7 @@ impl Handler<HistoryLoaded> for RunActor {
             .into_iter()
             .map(|item| end_item(item, ItemStatus::Incomplete, &mut events))
             .collect();
+        events.extend(history.earlier.trimmed.filter(|_| !history.trimming_is_told));
         if !events.is_empty() {
             self.record(
                 Record {
@@ -278,7 +312,9 @@ impl Handler<HistoryLoaded> for RunActor {
         if let Some(leave) = self.deferred.take() {
             return self.leave(leave, ctx);
         }
-        let wanted = tools::calls_without_result(self.conversation.iter().map(AsRef::as_ref));
+        if let Some(error) = history.earlier.refused {
+            return self.leave(Leave::failed(error), ctx);
+        }
         if !self.take_up_ledger(&wanted) {
             return self.wait_for_calls(ctx);
         }

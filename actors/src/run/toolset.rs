@@ -94,6 +94,9 @@ impl Handler<ToolsOpened> for RunActor {
 
     fn handle(&mut self, opened: ToolsOpened, ctx: &mut Self::Context) {
         self.toolset.set(opened.0);
+        if self.history_waits {
+            return self.load_history(ctx);
+        }
         self.tell_missing_tools(ctx);
         self.advance(ctx);
     }

@@ -84,6 +84,8 @@ pub(crate) enum StoreReport {
 #[derive(Debug)]
 pub(crate) enum OpenedRun {
     Created,
+    /// The same, with its place in its thread.
+    CreatedInThread(Box<crate::ports::store::RunRecord>),
     Claimed(Box<crate::ports::store::RunRecord>),
     Shown,
     Adopted,
@@ -94,8 +96,16 @@ pub(crate) enum OpenedRun {
 pub(crate) enum OpenFailure {
     Existing(Box<crate::ports::store::RunRecord>),
     IdempotencyConflict,
-    QuotaExceeded { running: u32 },
+    QuotaExceeded {
+        running: u32,
+    },
     NotQueued,
+    ThreadBusy {
+        active: RunId,
+    },
+    ThreadNotFound,
+    /// A run before it in its thread has not ended.
+    NotItsTurn,
     Store(StoreError),
 }
 

@@ -34,6 +34,12 @@ pub(super) async fn open(writer: Writer, opening: Opening) -> Result<WriteDone, 
                     writer.append(1, events).await?;
                     Ok((OpenedRun::Created, None))
                 }
+                Ok(Creation::InThread { record, .. }) => {
+                    writer.append(1, events).await?;
+                    Ok((OpenedRun::CreatedInThread(record), None))
+                }
+                Ok(Creation::ThreadBusy { active }) => Err(OpenFailure::ThreadBusy { active }),
+                Ok(Creation::ThreadNotFound) => Err(OpenFailure::ThreadNotFound),
                 Ok(Creation::Existing(record)) => Err(OpenFailure::Existing(record)),
                 Ok(Creation::IdempotencyConflict) => Err(OpenFailure::IdempotencyConflict),
                 Ok(Creation::QuotaExceeded { running }) => Err(OpenFailure::QuotaExceeded { running }),
@@ -50,6 +56,7 @@ pub(super) async fn open(writer: Writer, opening: Opening) -> Result<WriteDone, 
                 writer.append(record.epoch, events).await?;
                 Ok((OpenedRun::Claimed(record), Some(log)))
             }
+            Ok(Claim::ThreadBusy) => Err(OpenFailure::NotItsTurn),
             Ok(Claim::NotQueued) => Err(OpenFailure::NotQueued),
             Ok(Claim::QuotaExceeded { running }) => Err(OpenFailure::QuotaExceeded { running }),
             Err(error) => Err(OpenFailure::Store(error)),
@@ -66,6 +73,7 @@ pub(super) async fn write(
     notices: u64,
 ) -> Result<WriteDone, WriteLoss> {
     let epoch = commit.epoch;
+    let is_end = commit.change.as_ref().is_some_and(|change| change.to.is_terminal());
     let shown_before = commit
         .events
         .as_ref()
@@ -74,6 +82,9 @@ pub(super) async fn write(
     writer.commit_until_answered(commit).await?;
     // Before anyone can see that the run has ended: whoever sees it may start the next one.
     drop(slot);
+    if is_end {
+        writer.services.thread_lines.ended(writer.run);
+    }
     if let Some(events) = fresh {
         writer.append(epoch, events).await?;
     }

@@ -7,6 +7,7 @@ use crate::event::{EventBody, QueuedReason};
 use crate::ids::{AccountId, RunId};
 use crate::ledger::{SlotHold, TierQuota};
 use crate::ports::store::{Admission, ClaimRun, Creation, NewRun, RunRecord};
+use crate::ports::threads::OnBusy;
 use crate::queue::WaitingRun;
 use crate::run::Origin;
 use crate::supervisor::messages::{Admit, OnLimit, StartError, StartRun, Started};
@@ -26,7 +27,7 @@ pub(super) struct Arrived {
 }
 
 impl Supervisor {
-    fn admit(&mut self, request: StartRun, reply: StartReply, ctx: &mut Context<Self>) {
+    pub(super) fn admit(&mut self, request: StartRun, reply: StartReply, ctx: &mut Context<Self>) {
         let run = RunId::new();
         let Some(quota) = self.settings.tiers.get(&request.tier).copied() else {
             return answer(reply, Err(StartError::UnknownTier));
@@ -37,6 +38,21 @@ impl Supervisor {
         if self.member.is_some() {
             return self.admit_to_fleet(request, quota, reply, ctx);
         }
+        match request.thread {
+            Some(enter) => self.admit_to_thread(enter.thread, run, request, quota, reply, ctx),
+            None => self.admit_alone(run, request, quota, reply, ctx),
+        }
+    }
+
+    /// Starts it, lets it wait or refuses it, from memory.
+    pub(super) fn admit_alone(
+        &mut self,
+        run: RunId,
+        request: StartRun,
+        quota: TierQuota,
+        reply: StartReply,
+        ctx: &mut Context<Self>,
+    ) {
         let line_is_free = self.queue.len_of(&request.account) == 0 && !self.arriving.contains_key(&request.account);
         let slot = self.ledger.try_take(&request.account, quota.concurrent_runs).ok();
         let has_slot = slot.is_some();
@@ -111,10 +127,13 @@ impl Supervisor {
         ctx: &mut Context<Self>,
     ) {
         let quota = self.settings.tiers.get(&request.tier).copied();
-        let ahead = self.queued_of(&request.account);
+        let queued = self.queued_of(&request.account);
+        // Whether it may wait for its thread at all the store says.
+        let is_only_asking =
+            reason == QueuedReason::ThreadBusy && request.thread.is_some_and(|enter| enter.on_busy == OnBusy::Refuse);
         if let Some(limit) = quota
             .and_then(|quota| quota.queued_runs)
-            .filter(|limit| ahead >= *limit)
+            .filter(|limit| !is_only_asking && queued >= *limit)
         {
             let limit = u32::try_from(limit).unwrap_or(u32::MAX);
             let error = self.over_quota(&request, limit, true);
@@ -131,7 +150,11 @@ impl Supervisor {
         }
         let now = Timestamp::now();
         let deadline = self.settings.queue_deadline.map(|deadline| now.after(deadline));
-        let position = ahead + 1;
+        // It stands behind those of its account; one that waits for its thread, behind those of its thread.
+        let position = match reason {
+            QueuedReason::ThreadBusy => self.services.thread_lines.ahead_of(run),
+            _ => queued - self.queue.held_of(&request.account) + 1,
+        };
         let first = [
             EventBody::RunCreated {
                 spec: request.spec.clone(),
@@ -154,7 +177,7 @@ impl Supervisor {
         self.io_task(ctx, async move {
             let events = new_run.events.clone();
             let outcome = services.store.create_run(new_run).await.map_err(StartError::from);
-            if matches!(outcome, Ok(Creation::Created)) {
+            if matches!(outcome, Ok(Creation::Created | Creation::InThread { .. })) {
                 super::parked::show(&services, run, 0, events).await;
             }
             Arrived {
@@ -181,6 +204,7 @@ impl Supervisor {
             idempotency: request.idempotency,
             spec: request.spec,
             input: request.input,
+            thread: request.thread,
             admission,
             events,
             reserved_seq,
@@ -200,11 +224,12 @@ impl Supervisor {
 
     /// How many runs of an account wait, with those whose row is being written: they have their place already.
     fn queued_of(&self, account: &AccountId) -> u64 {
-        self.queue.len_of(account) + self.arriving.get(account).copied().unwrap_or(0)
+        let arriving = self.arriving.get(account).copied().unwrap_or(0);
+        self.queue.len_of(account) + self.queue.held_of(account) + arriving
     }
 
     /// Says no, unless the same request came before: then its run is the answer, full or not.
-    fn refuse(&self, request: StartRun, error: StartError, reply: StartReply) {
+    pub(super) fn refuse(&self, request: StartRun, error: StartError, reply: StartReply) {
         let Some(idempotency) = request.idempotency else {
             return answer(reply, Err(error));
         };
@@ -283,11 +308,11 @@ impl Handler<Arrived> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, arrived: Arrived, ctx: &mut Self::Context) {
-        let account = &arrived.record.account;
-        if let Some(count) = self.arriving.get_mut(account) {
+        let account = arrived.record.account.clone();
+        if let Some(count) = self.arriving.get_mut(&account) {
             *count -= 1;
             if *count == 0 {
-                self.arriving.remove(account);
+                self.arriving.remove(&account);
             }
         }
         let result = match arrived.outcome {
@@ -299,11 +324,23 @@ impl Handler<Arrived> for Supervisor {
                     replayed: false,
                 })
             }
+            Ok(Creation::InThread { record, displaced }) => {
+                let run = arrived.waiting.id;
+                self.let_wait(arrived.waiting);
+                self.cancel_marked(displaced, ctx);
+                Ok(Started {
+                    queue_position: self.queue.position(run),
+                    run: *record,
+                    replayed: false,
+                })
+            }
+            Ok(Creation::ThreadBusy { active }) => Err(StartError::ThreadBusy { active }),
+            Ok(Creation::ThreadNotFound) => Err(StartError::ThreadNotFound),
             Ok(Creation::Existing(run)) => Ok(replay(*run)),
             Ok(Creation::IdempotencyConflict) => Err(StartError::IdempotencyConflict),
             // A run that is not to start takes no Slot, so this is no answer to it.
             Ok(Creation::QuotaExceeded { running }) => {
-                let queued = self.queue.len_of(account);
+                let queued = self.queue.len_of(&account);
                 Err(StartError::Quota {
                     limit: running,
                     running,

@@ -109,11 +109,18 @@ async fn fail_abandoned(services: Arc<RunServices>, run: RunId, epoch: u64) {
     loop {
         let attempt = services.store.fail_abandoned_run(run, epoch, RunError::internal());
         match AssertUnwindSafe(attempt).catch_unwind().await {
-            Ok(Ok(events)) => {
-                if let Some(events) = events {
-                    metrics::counter!("callboard_runs_total", "state" => "failed", "code" => "internal").increment(1);
-                    super::parked::show(&services, run, epoch + 1, events).await;
+            Ok(Ok(None)) => match services.store.run(run).await {
+                // It had left `running` before its actor broke, for the queue or to wait.
+                Ok(Some(record)) if !record.state.is_terminal() => return,
+                Ok(_) => return services.thread_lines.ended(run),
+                Err(error) => {
+                    tracing::warn!(run_id = %run, %error, "it is not known what became of a broken run; asking again")
                 }
+            },
+            Ok(Ok(Some(events))) => {
+                services.thread_lines.ended(run);
+                metrics::counter!("callboard_runs_total", "state" => "failed", "code" => "internal").increment(1);
+                super::parked::show(&services, run, epoch + 1, events).await;
                 return;
             }
             Ok(Err(StoreError::Unavailable(reason))) => {
@@ -141,7 +148,7 @@ impl Handler<WaitAgain> for Supervisor {
     fn handle(&mut self, again: WaitAgain, ctx: &mut Self::Context) {
         match again.found {
             Ok(Some(record)) if record.state == crate::run_state::RunState::Queued => {
-                self.queue.insert(WaitingRun {
+                self.let_wait(WaitingRun {
                     id: record.id,
                     account: record.account,
                     tier: record.tier.into(),

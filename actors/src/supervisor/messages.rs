@@ -9,6 +9,7 @@ use crate::ids::{AccountId, InstanceId, RunId};
 use crate::item::Item;
 use crate::ports::StoreError;
 use crate::ports::store::{Idempotency, RunRecord};
+use crate::ports::threads::EnterThread;
 use crate::spec::RunSpec;
 
 /// Start a run, or queue it. The answer comes after the run's row is durable.
@@ -26,6 +27,8 @@ pub struct StartRun {
     pub on_limit: OnLimit,
     /// So that the same request twice is one run.
     pub idempotency: Option<Idempotency>,
+    /// The conversation that it goes on with. Whoever sends this has checked whose it is.
+    pub thread: Option<EnterThread>,
 }
 
 /// What to do with a run that cannot start at once.
@@ -82,6 +85,15 @@ pub enum StartError {
     /// The key came before with another request.
     #[error("the idempotency key was used for another request")]
     IdempotencyConflict,
+    /// Its thread has a run that has not ended, and it would not wait for it.
+    #[error("the thread is busy")]
+    ThreadBusy {
+        /// The first run of the thread that has not ended.
+        active: RunId,
+    },
+    /// There is no such thread (any more).
+    #[error("there is no such thread")]
+    ThreadNotFound,
     /// The tier is not in the configuration (any more).
     #[error("the account's tier is not configured")]
     UnknownTier,

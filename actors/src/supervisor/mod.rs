@@ -12,6 +12,7 @@ pub mod messages;
 mod parked;
 mod resolving;
 mod resuming;
+mod threads;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use crate::supervisor::arbiters::Arbiters;
 use crate::supervisor::fleet::{Member, Membership};
 pub(crate) use crate::supervisor::messages::StartReply;
 use crate::supervisor::messages::{CancelReply, Drain, QueuePosition, Snapshot, StartRun, TakeSnapshot};
+use crate::supervisor::threads::Entering;
 use crate::time::Timestamp;
 
 pub use handle::SupervisorHandle;
@@ -89,6 +91,8 @@ pub(crate) struct Supervisor {
     queue: FairQueue,
     /// Runs that are being written into the queue: they count against its bounds and hold their account's line.
     arriving: HashMap<AccountId, u64>,
+    /// Threads that a new run is just entering, with the starts that come after it.
+    entering: Entering,
     registry: HashMap<RunId, Addr<RunActor>>,
     /// Runs that are `running` in the store and have no actor: their end, or their way back into the queue, is being written.
     resolving: HashSet<RunId>,
@@ -121,6 +125,7 @@ impl Supervisor {
             ledger: Ledger::default(),
             queue: FairQueue::default(),
             arriving: HashMap::new(),
+            entering: Entering::new(),
             registry: HashMap::new(),
             resolving: HashSet::new(),
             cancel_replies: HashMap::new(),
@@ -150,8 +155,9 @@ impl Supervisor {
     /// Takes up what the instance before this one left: what ran goes on, what waited waits.
     fn take_up(&mut self, recovered: Recovered, ctx: &mut Context<Self>) {
         let now = Timestamp::now();
+        self.take_up_threads(&recovered);
         for queued in recovered.queued {
-            self.queue.insert(WaitingRun {
+            self.let_wait(WaitingRun {
                 id: queued.id,
                 account: queued.account,
                 tier: queued.tier.into(),
@@ -163,6 +169,7 @@ impl Supervisor {
         for record in recovered.running {
             self.go_on_with(record, ctx);
         }
+        self.cancel_marked(recovered.to_cancel, ctx);
         if running > 0 || waiting > 0 {
             tracing::info!(running, waiting, "took up the runs of the instance before this one");
         }
@@ -196,7 +203,8 @@ impl Supervisor {
     /// Answers whoever waits for the drain, once no actor is left and nothing is being written.
     fn check_drained(&mut self) {
         let under_way = self.member.as_ref().map_or(0, |member| member.under_way);
-        let idle = self.registry.is_empty() && self.resolving.is_empty() && self.arriving.is_empty() && under_way == 0;
+        let is_writing = !self.resolving.is_empty() || !self.arriving.is_empty() || !self.entering.is_empty();
+        let idle = self.registry.is_empty() && !is_writing && under_way == 0;
         if idle && let Some(done) = self.draining.take() {
             self.leave_fleet(done);
         }
@@ -211,6 +219,7 @@ impl Actor for Supervisor {
         if let Some(mut arrivals) = self.arrivals_of_departures.take() {
             ctx.add_stream(futures::stream::poll_fn(move |task| arrivals.poll_recv(task)));
         }
+        self.listen_to_threads(ctx);
         if let Some(recovered) = self.recovered.take() {
             self.take_up(recovered, ctx);
         }

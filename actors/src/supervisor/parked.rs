@@ -66,6 +66,12 @@ pub(super) async fn cancel_parked(services: &RunServices, run: RunId) -> Result<
 pub(super) async fn update(services: &RunServices, update: ParkedUpdate) -> Result<ParkedOutcome, StoreError> {
     let run = update.run;
     let outcome = services.store.update_parked_run(update).await?;
+    if let ParkedOutcome::Updated { record, .. } = &outcome
+        && record.state.is_terminal()
+    {
+        // Before anyone can see that the run has ended: whoever sees it may go on with its thread.
+        services.thread_lines.ended(run);
+    }
     if let ParkedOutcome::Updated {
         record,
         events: Some(events),

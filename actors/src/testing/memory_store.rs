@@ -173,6 +173,7 @@ fn record(id: RunId, stored: &StoredRun) -> RunRecord {
             tools: Vec::new(),
             model_options: serde_json::Map::new(),
             metadata: std::collections::BTreeMap::new(),
+            history: crate::spec::HistorySettings::default(),
             limits: RunLimits {
                 max_steps: 1,
                 max_output_tokens: None,
@@ -181,6 +182,7 @@ fn record(id: RunId, stored: &StoredRun) -> RunRecord {
                 deadline_seconds: 1,
             },
         },
+        thread: None,
         error: None,
         waiting: None,
         calls: CallLedger::default(),

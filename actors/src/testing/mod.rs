@@ -8,3 +8,4 @@ pub mod fleet_conformance;
 pub mod memory_store;
 pub mod rate_limits_conformance;
 pub mod store_conformance;
+pub mod threads_conformance;

@@ -5,3 +5,4 @@ pub(super) mod json_body;
 pub(super) mod query;
 pub(super) mod run_path;
 pub(super) mod strict_json;
+pub(super) mod thread_path;

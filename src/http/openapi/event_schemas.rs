@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::agent_schemas::AgentPin;
+use super::request_schemas::History;
 use super::run_schemas::{Item, Role, RunError, RunLimits, Usage, WaitingReason};
 use super::tool_schemas::{ToolUse, WaitingCall};
 
@@ -58,6 +59,14 @@ pub(super) enum EventBody {
     /// Tools that the run was to have are not there, this time.
     #[serde(rename = "tools.unavailable")]
     ToolsUnavailable { source: String, reason: String },
+    /// The thread is longer than the model may see: its oldest turns were left out. Tokens are estimates.
+    #[serde(rename = "history.trimmed")]
+    HistoryTrimmed {
+        turns: u64,
+        tokens: u64,
+        kept_turns: u64,
+        kept_tokens: u64,
+    },
     /// The provider failed in a way that may pass; try number `attempt` follows after `delay_ms`.
     #[serde(rename = "model.retrying")]
     ModelRetrying {
@@ -138,6 +147,7 @@ pub(super) struct RunSpec {
     tools: Option<Vec<ToolUse>>,
     model_options: Option<Map<String, Value>>,
     metadata: Option<std::collections::BTreeMap<String, String>>,
+    history: Option<History>,
     limits: RunLimits,
 }
 
@@ -149,6 +159,8 @@ pub(super) enum QueuedReason {
     Capacity,
     HandedOver,
     Resumed,
+    /// A run before it in its thread has not ended. `position` counts in the thread.
+    ThreadBusy,
 }
 
 /// What was decided about a tool call.

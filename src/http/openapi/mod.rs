@@ -19,6 +19,9 @@ mod request_schemas;
 mod run_schemas;
 #[expect(dead_code, reason = "these types exist for their schemas only")]
 mod server_schemas;
+mod thread_paths;
+#[expect(dead_code, reason = "these types exist for their schemas only")]
+mod thread_schemas;
 #[expect(dead_code, reason = "these types exist for their schemas only")]
 mod tool_schemas;
 #[expect(dead_code, reason = "these types exist for their schemas only")]
@@ -73,6 +76,11 @@ async fn get_document() -> Result<HttpResponse, ApiError> {
     agent_schemas::AgentChange,
     agent_schemas::Agent,
     agent_schemas::AgentPage,
+    request_schemas::ThreadRunRequest,
+    request_schemas::ThreadRequest,
+    thread_schemas::Thread,
+    thread_schemas::ThreadPage,
+    thread_schemas::ThreadItemPage,
     run_schemas::Run,
     run_schemas::RunPage,
     run_schemas::ItemPage,
@@ -170,7 +178,7 @@ mod tests {
             .filter_map(|variant| variant["properties"]["type"]["enum"][0].as_str())
             .collect();
         let vocabulary = include_str!("../../../docs/http-api.md");
-        assert_eq!(described.len(), 21);
+        assert_eq!(described.len(), 22);
         for kind in described {
             assert!(
                 vocabulary.contains(&format!("| `{kind}` | ")),

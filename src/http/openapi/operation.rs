@@ -111,6 +111,13 @@ pub(super) fn agent_id() -> Parameter {
     .build()
 }
 
+/// The same of a thread.
+pub(super) fn thread_id() -> Parameter {
+    parameter("id", ParameterIn::Path, plain(Type::String), "The thread's id, `thr_…`")
+        .required(Required::True)
+        .build()
+}
+
 /// The same of a run.
 pub(super) fn run_id() -> Parameter {
     parameter("id", ParameterIn::Path, plain(Type::String), "The run's id, `run_…`")

@@ -18,6 +18,7 @@ use super::operation::{
 use super::request_schemas::RunRequest;
 use super::run_schemas::{ItemPage, Run, RunPage, RunState};
 use super::server_schemas::{Capacity, Cluster, Health, ReadinessAnswer};
+use super::thread_paths::{THREADS, thread_paths};
 use super::tool_schemas::{Approvals, Reviews, ToolOutputs};
 use super::usage_schemas::AccountUsage;
 use crate::http::error::ErrorCode;
@@ -36,6 +37,10 @@ pub(super) fn tags() -> Vec<Tag> {
     vec![
         tag(RUNS, "Start runs, watch them, read them, end them"),
         tag(AGENTS, "Settings of runs under a name, in versions"),
+        tag(
+            THREADS,
+            "Conversations: runs one after the other, each with what was said before",
+        ),
         tag(MODELS, "Which models there are, and how their providers are"),
         tag(USAGE, "What accounts have used and may use"),
         tag(SERVER, "How the server is"),
@@ -49,7 +54,7 @@ pub(super) fn paths() -> Paths {
     let mut runs = get(list_runs());
     runs.merge_operations(PathItem::new(HttpMethod::Post, create_run().build()));
     let mut paths = PathsBuilder::new();
-    for (path, item) in agent_paths() {
+    for (path, item) in agent_paths().into_iter().chain(thread_paths()) {
         paths = paths.path(path, item);
     }
     paths
@@ -75,7 +80,12 @@ pub(super) fn paths() -> Paths {
 }
 
 fn create_run() -> OperationBuilder {
-    let errors = [
+    starts_run::<RunRequest>("createRun", RUNS, "Starts a run, or queues it", &[])
+}
+
+/// A run that this body starts. `more` are errors beside those of every start.
+pub(super) fn starts_run<Body: ToSchema>(name: &str, tag: &str, summary: &str, more: &[ErrorCode]) -> OperationBuilder {
+    let mut errors = vec![
         ErrorCode::InvalidJson,
         ErrorCode::InvalidUtf8,
         ErrorCode::EmptyBody,
@@ -101,8 +111,9 @@ fn create_run() -> OperationBuilder {
         ErrorCode::QueueFull,
         ErrorCode::ShuttingDown,
     ];
+    errors.extend(more);
     let body = RequestBodyBuilder::new()
-        .content("application/json", json_of::<RunRequest>())
+        .content("application/json", json_of::<Body>())
         .required(Some(Required::True))
         .build();
     let location = || header_of("The run's path", Type::String);
@@ -117,7 +128,7 @@ fn create_run() -> OperationBuilder {
     let replay = json_response::<Run>("The run that this `Idempotency-Key` started before, as it is now")
         .header("Location", location())
         .header("idempotent-replayed", replayed());
-    api_operation("createRun", RUNS, "Starts a run, or queues it", &errors)
+    api_operation(name, tag, summary, &errors)
         .parameter(request_header(
             "Idempotency-Key",
             Type::String,
@@ -133,9 +144,10 @@ fn list_runs() -> OperationBuilder {
         "listRuns",
         RUNS,
         "Lists runs, newest first",
-        &[ErrorCode::InvalidCursor],
+        &[ErrorCode::InvalidCursor, ErrorCode::ThreadNotFound],
     )
     .parameter(query_of::<RunState>("state", "Only runs in this state"))
+    .parameter(query_text("thread", "Only runs of this thread"))
     .parameter(count("limit", 1, LIMIT))
     .parameter(query_text("cursor", CURSOR))
     .response("200", json_response::<RunPage>("Runs, without `output`"))

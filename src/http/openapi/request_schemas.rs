@@ -40,6 +40,60 @@ pub(super) struct RunRequest {
     stream: Option<bool>,
 }
 
+/// What to run in a thread: as a run, and how it goes with the thread.
+#[derive(Deserialize, ToSchema)]
+#[schema(example = json!({"input": "And tomorrow?", "on_busy": "interrupt"}))]
+pub(super) struct ThreadRunRequest {
+    #[serde(flatten)]
+    run: RunRequest,
+    /// What to do if the thread has a run that has not ended; `refuse` if not given.
+    on_busy: Option<OnBusy>,
+    /// How much of the thread the model gets to see.
+    history: Option<History>,
+}
+
+/// What to do if the thread has a run that has not ended.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum OnBusy {
+    /// The new run is refused.
+    Refuse,
+    /// The new run waits for its turn.
+    Queue,
+    /// Those before it are cancelled; what was said stays in the history.
+    Interrupt,
+    /// Those before it are cancelled and hidden from the history.
+    Replace,
+}
+
+/// How much of the thread the model gets to see.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct History {
+    policy: Option<HistoryPolicy>,
+    /// Tokens that the history may take, by estimate; what the model's context window leaves if not given.
+    #[schema(minimum = 1)]
+    max_tokens: Option<u64>,
+}
+
+/// What is done about a thread that is too long for the model.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum HistoryPolicy {
+    /// The oldest turns are left out, whole.
+    DropOldestTurns,
+    /// Nothing is left out.
+    None,
+}
+
+/// What a new thread begins with.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct ThreadRequest {
+    /// Free text that comes back unchanged.
+    metadata: Option<BTreeMap<String, String>>,
+    /// What was said before. A tool call is followed by its result.
+    items: Option<Vec<InputItem>>,
+}
+
 /// A text (one message of the user), or a conversation so far.
 #[derive(Deserialize, ToSchema)]
 #[serde(untagged)]

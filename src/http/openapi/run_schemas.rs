@@ -23,6 +23,9 @@ pub(super) struct Run {
     /// Always `run`.
     object: String,
     state: RunState,
+    /// The thread that it goes on with.
+    #[schema(required)]
+    thread_id: Option<String>,
     /// The stored agent that it was made of.
     #[schema(required)]
     agent: Option<AgentPin>,
@@ -142,6 +145,7 @@ pub(super) enum RunErrorCode {
     ModelCapacity,
     ModelRequestTooLarge,
     BudgetExceeded,
+    HistoryLimit,
 }
 
 /// Tokens that model calls have cost.
@@ -320,6 +324,8 @@ pub(super) struct ErrorBody {
     last_seq: Option<u64>,
     /// The run whose events are gone (`events_expired`).
     run_id: Option<String>,
+    /// The first run of the thread that has not ended (`thread_busy`).
+    active_run: Option<String>,
 }
 
 /// The codes of [`ErrorCode`], so that the document cannot know others than the server.

@@ -2,6 +2,7 @@
 
 use actix_web::http::header::{self, HeaderName};
 use actix_web::{HttpRequest, HttpResponse, web};
+use callboard_actors::ids::ThreadId;
 use callboard_actors::item::{Item, ItemStatus};
 use callboard_actors::supervisor::messages::{StartRun, Started};
 
@@ -28,10 +29,21 @@ pub(super) async fn create_run(
     caller: Caller,
     state: web::Data<HttpState>,
 ) -> Result<HttpResponse, ApiError> {
+    start_run(request, payload, caller, state, None).await
+}
+
+/// The same in a thread of the caller's.
+pub(crate) async fn start_run(
+    request: HttpRequest,
+    payload: web::Payload,
+    caller: Caller,
+    state: web::Data<HttpState>,
+    thread: Option<ThreadId>,
+) -> Result<HttpResponse, ApiError> {
     QueryParameters::of(&request, &[])?;
     let options = &state.options;
     let body = read_json(&request, payload, options.max_body_bytes, options.request_timeout).await?;
-    let asked = RunRequest::read(&body, &options.runs)?;
+    let asked = RunRequest::read(&body, &options.runs, thread)?;
     let agent = match asked.agent() {
         Some(agent) => Some(find_agent(&state, &caller, agent).await?),
         None => None,
@@ -43,6 +55,7 @@ pub(super) async fn create_run(
         tier: caller.tier,
         spec,
         on_limit: asked.on_limit(),
+        thread: asked.enter_thread(),
         idempotency,
         input: asked
             .input

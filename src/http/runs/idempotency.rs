@@ -80,7 +80,7 @@ mod tests {
 
     fn hash(body: &str) -> [u8; 32] {
         let body = strict_json::parse(body.as_bytes()).unwrap();
-        request_hash(&RunRequest::read(&body, &RunRequestLimits::default()).unwrap()).unwrap()
+        request_hash(&RunRequest::read(&body, &RunRequestLimits::default(), None).unwrap()).unwrap()
     }
 
     #[test]

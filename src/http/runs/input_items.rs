@@ -12,7 +12,7 @@ use crate::http::extract::fields::{Fields, invalid_value, text, wrong_type};
 const MAX_CALL_ID_BYTES: usize = 256;
 
 /// Reads `input`.
-pub(super) fn read_input(value: &Value, max_items: usize) -> Result<Vec<ItemContent>, ApiError> {
+pub(crate) fn read_input(value: &Value, max_items: usize) -> Result<Vec<ItemContent>, ApiError> {
     match value {
         Value::String(said) if said.trim().is_empty() => Err(empty_input()),
         Value::String(said) => Ok(vec![ItemContent::Message {
@@ -20,11 +20,7 @@ pub(super) fn read_input(value: &Value, max_items: usize) -> Result<Vec<ItemCont
             content: vec![ContentPart::text(said)],
         }]),
         Value::Array(items) if items.is_empty() => Err(empty_input()),
-        Value::Array(items) if items.len() > max_items => Err(invalid_value(
-            "input",
-            &format!("`input` may have at most {max_items} items"),
-        )),
-        Value::Array(items) => read_items(items),
+        Value::Array(items) => read_items(items, "input", max_items),
         other => Err(wrong_type("input", "a string or a list of items", other)),
     }
 }
@@ -38,12 +34,16 @@ fn empty_input() -> ApiError {
 }
 
 /// Reads the items and pairs tool calls with their results: models accept no call without a result and no result without a call.
-fn read_items(values: &[Value]) -> Result<Vec<ItemContent>, ApiError> {
+pub(crate) fn read_items(values: &[Value], field: &str, max_items: usize) -> Result<Vec<ItemContent>, ApiError> {
+    if values.len() > max_items {
+        let message = format!("`{field}` may have at most {max_items} items");
+        return Err(invalid_value(field, &message));
+    }
     let mut items = Vec::with_capacity(values.len());
     let mut open_calls: BTreeMap<String, usize> = BTreeMap::new();
     let mut closed_calls = std::collections::BTreeSet::new();
     for (index, value) in values.iter().enumerate() {
-        let path = format!("input[{index}]");
+        let path = format!("{field}[{index}]");
         let item = read_item(value, &path)?;
         match &item {
             ItemContent::ToolCall { call_id, .. } => {
@@ -69,8 +69,8 @@ fn read_items(values: &[Value]) -> Result<Vec<ItemContent>, ApiError> {
     }
     if let Some((call_id, index)) = open_calls.first_key_value() {
         return Err(invalid_value(
-            &format!("input[{index}].call_id"),
-            &format!("the tool call `{call_id}` has no result in the input"),
+            &format!("{field}[{index}].call_id"),
+            &format!("the tool call `{call_id}` has no result in `{field}`"),
         ));
     }
     Ok(items)

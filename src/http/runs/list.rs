@@ -1,7 +1,7 @@
 //! `GET /api/v1/runs` and `GET /api/v1/runs/{id}/items`.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use callboard_actors::ids::RunId;
+use callboard_actors::ids::{RunId, ThreadId};
 use callboard_actors::item::Item;
 use callboard_actors::ports::store::RunQuery;
 use callboard_actors::run_state::RunState;
@@ -13,6 +13,7 @@ use crate::auth::Caller;
 use crate::http::error::ApiError;
 use crate::http::extract::query::{QueryParameters, invalid};
 use crate::http::extract::run_path::owned_run;
+use crate::http::extract::thread_path::thread_of;
 use crate::http::page::{Page, cut, page_size};
 use crate::http::state::HttpState;
 
@@ -22,15 +23,21 @@ pub(super) async fn list_runs(
     caller: Caller,
     state: web::Data<HttpState>,
 ) -> Result<HttpResponse, ApiError> {
-    let parameters = QueryParameters::of(&request, &["state", "limit", "cursor"])?;
+    let parameters = QueryParameters::of(&request, &["state", "thread", "limit", "cursor"])?;
     let wanted_state = parameters.text("state").map(read_state).transpose()?;
     let limit = page_size(&parameters, &state)?;
+    let thread = match parameters.text("thread") {
+        Some(id) => Some(read_thread(id, &state, &caller).await?),
+        None => None,
+    };
+    let thread_filter = thread.map(|thread| thread.to_string()).unwrap_or_default();
     let filter = wanted_state.map_or("", RunState::as_str);
-    let scope_parts = [caller.account.as_str(), "runs", filter];
+    let scope_parts = [caller.account.as_str(), "runs", filter, &thread_filter];
     let scope = CursorScope(&scope_parts);
     let before = parameters.text("cursor").map(|cursor| scope.read(cursor)).transpose()?;
     let query = RunQuery {
         account: caller.account.clone(),
+        thread,
         state: wanted_state,
         before: before.map(RunId::from_uuid),
         limit: limit + 1,
@@ -82,6 +89,12 @@ pub(super) async fn list_items(
         next_cursor,
     }
     .answer())
+}
+
+/// The caller's thread with this id.
+async fn read_thread(id: &str, state: &HttpState, caller: &Caller) -> Result<ThreadId, ApiError> {
+    let id = id.parse().map_err(|_| ApiError::thread_not_found())?;
+    Ok(thread_of(id, state, caller).await?.id)
 }
 
 fn read_state(name: &str) -> Result<RunState, ApiError> {

@@ -3,14 +3,15 @@
 mod agent;
 mod calls;
 mod cancel;
-mod create;
+pub(super) mod create;
 pub(super) mod cursor;
 mod idempotency;
-mod input_items;
+pub(super) mod input_items;
 mod list;
 mod read;
-mod request;
+pub(super) mod request;
 pub(super) mod settings;
+mod thread;
 mod tools;
 mod view;
 

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use callboard_actors::agent::{AgentPin, VariableError};
+use callboard_actors::ids::ThreadId;
 use callboard_actors::item::{ContentPart, ItemContent};
 use callboard_actors::ports::agents::AgentRecord;
+use callboard_actors::ports::threads::{EnterThread, OnBusy};
 use callboard_actors::spec::{RunSettings, RunSpec};
 use callboard_actors::supervisor::messages::OnLimit;
 use serde::Serialize;
@@ -13,6 +15,7 @@ use serde_json::Value;
 use super::agent::{RequestedAgent, read_agent, read_variables};
 use super::input_items::read_input;
 use super::settings::{at_most, check_settings, limits_of, model_of, read_settings};
+use super::thread::{RequestedThread, THREAD_FIELDS, read_thread};
 use crate::http::error::ApiError;
 use crate::http::extract::fields::{Fields, invalid_value};
 use crate::http::metadata::read_metadata;
@@ -46,6 +49,9 @@ pub(super) struct RunRequest {
     settings: RunSettings,
     metadata: BTreeMap<String, String>,
     refuse_at_limit: bool,
+    /// The thread that the path names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thread: Option<RequestedThread>,
     /// How to answer; no part of what was asked for.
     #[serde(skip)]
     pub(super) stream: bool,
@@ -53,8 +59,12 @@ pub(super) struct RunRequest {
 
 impl RunRequest {
     /// Reads the body. Every error names the field.
-    pub(super) fn read(body: &Value, bounds: &RunRequestLimits) -> Result<Self, ApiError> {
-        let fields = Fields::of(body, "", KNOWN_FIELDS)?;
+    pub(super) fn read(body: &Value, bounds: &RunRequestLimits, thread: Option<ThreadId>) -> Result<Self, ApiError> {
+        let known = match thread {
+            Some(_) => &[KNOWN_FIELDS, THREAD_FIELDS].concat(),
+            None => KNOWN_FIELDS,
+        };
+        let fields = Fields::of(body, "", known)?;
         let agent = fields.optional("agent").map(read_agent).transpose()?;
         let variables = read_variables(&fields)?;
         if agent.is_none() && !variables.is_empty() {
@@ -72,13 +82,21 @@ impl RunRequest {
             settings.tools = settings.tools.filter(|tools| !tools.is_empty());
             settings.model_options = settings.model_options.filter(|options| !options.is_empty());
         }
+        let refuse_at_limit = read_on_limit(&fields)? == OnLimit::Refuse;
+        let thread = thread.map(|thread| read_thread(&fields, thread)).transpose()?;
+        if refuse_at_limit && thread.is_some_and(|thread| thread.on_busy != OnBusy::Refuse) {
+            let message =
+                "`on_limit` cannot be \"refuse\" with this `on_busy`, by which the run may have to wait for its thread";
+            return Err(invalid_value("on_limit", message));
+        }
         Ok(Self {
             input,
             agent,
             variables,
             settings,
             metadata: read_metadata(&fields, bounds)?,
-            refuse_at_limit: read_on_limit(&fields)? == OnLimit::Refuse,
+            refuse_at_limit,
+            thread,
             stream: fields.optional_bool("stream")?.unwrap_or(false),
         })
     }
@@ -90,6 +108,11 @@ impl RunRequest {
         } else {
             OnLimit::Queue
         }
+    }
+
+    /// The thread that it goes on with, and how.
+    pub(super) fn enter_thread(&self) -> Option<EnterThread> {
+        self.thread.map(|thread| thread.enter())
     }
 
     /// The stored agent that the run is to be made of.
@@ -121,6 +144,7 @@ impl RunRequest {
             tools: settings.tools.unwrap_or_default(),
             model_options: settings.model_options.unwrap_or_default(),
             metadata: self.metadata.clone(),
+            history: self.thread.map(|thread| thread.history).unwrap_or_default(),
         })
     }
 
@@ -169,7 +193,7 @@ impl RunRequest {
 }
 
 /// Bytes of what an item says.
-fn text_bytes(content: &ItemContent) -> usize {
+pub(crate) fn text_bytes(content: &ItemContent) -> usize {
     match content {
         ItemContent::Message { content, .. } => content.iter().map(part_bytes).sum(),
         ItemContent::Reasoning { text, .. } => text.len(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use callboard_actors::agent::AgentPin;
 use callboard_actors::error::RunError;
 use callboard_actors::event::{WaitingCall, WaitingReason};
-use callboard_actors::ids::RunId;
+use callboard_actors::ids::{RunId, ThreadId};
 use callboard_actors::item::{ItemContent, Role, Usage};
 use callboard_actors::money::Money;
 use callboard_actors::ports::store::RunRecord;
@@ -28,6 +28,7 @@ pub(crate) struct RunView {
     id: RunId,
     object: &'static str,
     state: RunState,
+    thread_id: Option<ThreadId>,
     agent: Option<AgentPin>,
     model: String,
     fallback_models: Vec<String>,
@@ -84,6 +85,7 @@ impl RunView {
             id: record.id,
             object: "run",
             state: record.state,
+            thread_id: record.thread.map(|thread| thread.id),
             agent: record.spec.agent,
             model: record.spec.model,
             fallback_models: record.spec.fallback_models,

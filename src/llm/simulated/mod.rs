@@ -10,7 +10,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use callboard_actors::item::{Item, ItemContent, text_of};
+use callboard_actors::item::{Item, ItemContent, Role, text_of};
 use callboard_actors::ports::model::InvalidOption;
 use callboard_actors::ports::{Model, ModelAnswer, ModelError, ModelErrorKind, ModelRequest, ModelStream};
 use futures::StreamExt;
@@ -118,6 +118,10 @@ fn performance_of(request: &ModelRequest, options: SimulateOptions) -> Performan
         let text = said_in(item);
         bytes += text.len();
         text.hash(&mut hasher);
+        if matches!(item.content, ItemContent::Message { role: Role::User, .. }) {
+            // Rounds of earlier turns are none of this answer's.
+            tool_rounds_done = 0;
+        }
         let calls = matches!(item.content, ItemContent::ToolCall { .. });
         tool_rounds_done += u32::from(calls && !in_round);
         in_round = calls;

@@ -242,7 +242,7 @@ fn read_row(row: &SqliteRow, table: &Table) -> Result<Row, sqlx::Error> {
     let mut values = Vec::with_capacity(table.columns.len());
     for (index, column) in table.columns.iter().enumerate() {
         let value = match column.kind {
-            Kind::Number => row.try_get::<Option<i64>, _>(index)?.map(Value::Number),
+            Kind::Number | Kind::Flag => row.try_get::<Option<i64>, _>(index)?.map(Value::Number),
             Kind::Text => row.try_get::<Option<String>, _>(index)?.map(Value::Text),
             Kind::Bytes => row.try_get::<Option<Vec<u8>>, _>(index)?.map(Value::Bytes),
         };

@@ -52,6 +52,7 @@ impl Table {
             .iter()
             .map(|column| match column.kind {
                 Kind::Number => format!("{0}::bigint AS {0}", column.name),
+                Kind::Flag => format!("{0}::int::bigint AS {0}", column.name),
                 Kind::Text | Kind::Bytes => column.name.to_owned(),
             })
             .collect();
@@ -91,17 +92,26 @@ impl Table {
             .enumerate()
             .map(|(index, column)| {
                 let of = match column.kind {
-                    Kind::Number => "bigint",
+                    Kind::Number | Kind::Flag => "bigint",
                     Kind::Text => "text",
                     Kind::Bytes => "bytea",
                 };
                 format!("${}::{of}[]", index + 1)
             })
             .collect();
+        let values: Vec<String> = self
+            .columns
+            .iter()
+            .map(|column| match column.kind {
+                Kind::Flag => format!("moved.{} <> 0", column.name),
+                Kind::Number | Kind::Text | Kind::Bytes => format!("moved.{}", column.name),
+            })
+            .collect();
+        let names = names.join(", ");
         format!(
-            "INSERT INTO {} ({}) SELECT * FROM unnest({}) ON CONFLICT DO NOTHING",
+            "INSERT INTO {} ({names}) SELECT {} FROM unnest({}) AS moved ({names}) ON CONFLICT DO NOTHING",
             self.target,
-            names.join(", "),
+            values.join(", "),
             arrays.join(", ")
         )
     }

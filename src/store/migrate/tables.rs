@@ -4,6 +4,8 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Number,
+    /// 0 or 1 in the source, a truth value in the target.
+    Flag,
     Text,
     Bytes,
 }
@@ -34,6 +36,10 @@ impl Column {
 
 const fn number(name: &'static str) -> Column {
     Column::new(Kind::Number, name)
+}
+
+const fn flag(name: &'static str) -> Column {
+    Column::new(Kind::Flag, name)
 }
 
 const fn text(name: &'static str) -> Column {
@@ -83,6 +89,26 @@ macro_rules! count_in_state {
     };
 }
 
+/// SQLite looks at the thread when a run is claimed; PostgreSQL keeps with each run whether it waits for another.
+macro_rules! is_held {
+    () => {
+        "(runs.state = 'queued' AND runs.thread_id IS NOT NULL AND EXISTS (SELECT 1 FROM runs AS ahead \
+          WHERE ahead.thread_id = runs.thread_id AND ahead.thread_position < runs.thread_position \
+            AND ahead.state IN ('queued', 'running', 'waiting')))"
+    };
+}
+
+macro_rules! count_queued {
+    ($which:literal) => {
+        concat!(
+            "(SELECT count(*) FROM runs WHERE runs.account = accounts.account AND runs.state = 'queued' AND ",
+            $which,
+            is_held!(),
+            ")"
+        )
+    };
+}
+
 /// Tables whose rows are copied, in this order: what refers to a row comes after it.
 pub(super) const COPIED: &[Table] = &[
     Table {
@@ -96,7 +122,8 @@ pub(super) const COPIED: &[Table] = &[
             text("account"),
             text("tier"),
             number("running").read_as(count_in_state!("running")),
-            number("queued").read_as(count_in_state!("queued")),
+            number("queued").read_as(count_queued!("NOT ")),
+            number("held").read_as(count_queued!("")),
             number("next_place").read_as(concat!(
                 count_in_state!("running"),
                 " + ",
@@ -154,6 +181,31 @@ pub(super) const COPIED: &[Table] = &[
         ],
     },
     Table {
+        name: "threads",
+        source: "threads",
+        target: "threads",
+        key: 1,
+        id_prefix: "thr_",
+        is_narrow: true,
+        columns: &[
+            bytes("id"),
+            text("account"),
+            text("metadata"),
+            number("created_at"),
+            number("next_position"),
+            number("deleted_at"),
+        ],
+    },
+    Table {
+        name: "thread_items",
+        source: "thread_items",
+        target: "thread_items",
+        key: 2,
+        id_prefix: "thr_",
+        is_narrow: false,
+        columns: &[bytes("thread_id"), number("position"), text("content")],
+    },
+    Table {
         name: "runs",
         source: "runs",
         target: "runs",
@@ -191,6 +243,11 @@ pub(super) const COPIED: &[Table] = &[
             bytes("request_hash"),
             number("history"),
             number("line").read_as("started_at IS NULL"),
+            bytes("thread_id"),
+            number("thread_position"),
+            flag("hidden"),
+            flag("held").read_as(is_held!()),
+            flag("cancel_requested"),
         ],
     },
     Table {

@@ -190,7 +190,7 @@ fn read_columns(row: &PgRow, table: &Table, count: usize) -> Result<Row, sqlx::E
     let mut values = Vec::with_capacity(count);
     for (index, column) in table.columns.iter().take(count).enumerate() {
         let value = match column.kind {
-            Kind::Number => row.try_get::<Option<i64>, _>(index)?.map(Value::Number),
+            Kind::Number | Kind::Flag => row.try_get::<Option<i64>, _>(index)?.map(Value::Number),
             Kind::Text => row.try_get::<Option<String>, _>(index)?.map(Value::Text),
             Kind::Bytes => row.try_get::<Option<Vec<u8>>, _>(index)?.map(Value::Bytes),
         };
@@ -205,7 +205,7 @@ type Statement<'q> = Query<'q, Postgres, PgArguments>;
 fn bind_array(query: Statement<'_>, kind: Kind, values: Vec<Value>) -> Statement<'_> {
     let values = values.into_iter();
     match kind {
-        Kind::Number => query.bind(values.map(Value::number).collect::<Vec<_>>()),
+        Kind::Number | Kind::Flag => query.bind(values.map(Value::number).collect::<Vec<_>>()),
         Kind::Text => query.bind(values.map(Value::text).collect::<Vec<_>>()),
         Kind::Bytes => query.bind(values.map(Value::bytes).collect::<Vec<_>>()),
     }

@@ -2,10 +2,11 @@
 
 use callboard_actors::encoding::encode;
 use callboard_actors::event::EventBody;
-use callboard_actors::ids::AccountId;
+use callboard_actors::ids::{AccountId, RunId, ThreadId};
 use callboard_actors::ports::store::{
     Admission, Claim, ClaimRun, Creation, Idempotency, NewRun, ParkedOutcome, ParkedUpdate, RunCommit, RunRecord,
 };
+use callboard_actors::ports::threads::{EnterThread, OnBusy, RunThread};
 use callboard_actors::ports::{Parked, StoreError};
 use callboard_actors::run_state::RunState;
 
@@ -36,14 +37,57 @@ fn create(new: &NewRun, picture: &mut Picture) -> Result<Creation, StoreError> {
         Some(Earlier::Other) => return Ok(Creation::IdempotencyConflict),
         None => {}
     }
+    match look_at_thread(&new.account, new.thread, picture) {
+        ThreadLook::NotFound => return Ok(Creation::ThreadNotFound),
+        ThreadLook::Busy { active } => return Ok(Creation::ThreadBusy { active }),
+        ThreadLook::Behind(ahead) if matches!(new.admission, Admission::Start { .. }) => {
+            return Ok(Creation::ThreadBusy { active: ahead[0] });
+        }
+        ThreadLook::Behind(_) | ThreadLook::Free => {}
+    }
     if let Admission::Start { slot_limit } = new.admission {
         let running = picture.running(&new.account);
         if slot_limit.is_some_and(|limit| running >= limit) {
             return Ok(Creation::QuotaExceeded { running });
         }
     }
-    add(new, picture)?;
-    Ok(Creation::Created)
+    let Added { record, displaced } = add(new, picture)?;
+    Ok(match record.thread {
+        None => Creation::Created,
+        Some(_) => Creation::InThread {
+            record: Box::new(record),
+            displaced,
+        },
+    })
+}
+
+/// What a new run finds in its thread.
+pub(super) enum ThreadLook {
+    /// It may begin at once; also if it is in no thread.
+    Free,
+    /// It may wait for these, which have not ended: at least one.
+    Behind(Vec<RunId>),
+    /// It may not wait for this one.
+    Busy { active: RunId },
+    /// There is none, or it is another account's.
+    NotFound,
+}
+
+pub(super) fn look_at_thread(account: &AccountId, enter: Option<EnterThread>, picture: &Picture) -> ThreadLook {
+    let Some(enter) = enter else { return ThreadLook::Free };
+    if picture
+        .threads
+        .get(&enter.thread)
+        .is_none_or(|thread| thread.account != *account)
+    {
+        return ThreadLook::NotFound;
+    }
+    let ahead = picture.without_end(enter.thread);
+    match ahead.first() {
+        None => ThreadLook::Free,
+        Some(active) if enter.on_busy == OnBusy::Refuse => ThreadLook::Busy { active: *active },
+        Some(_) => ThreadLook::Behind(ahead),
+    }
 }
 
 /// A run that came with the same idempotency key.
@@ -73,13 +117,40 @@ pub(super) fn earlier(
     Ok(Some(Earlier::Same(Box::new(earlier.record.clone()))))
 }
 
+/// A run that came in.
+pub(super) struct Added {
+    pub(super) record: RunRecord,
+    /// Runs of its thread that are to be cancelled for it.
+    pub(super) displaced: Vec<RunId>,
+}
+
 /// Adds a run that may come in.
-pub(super) fn add(new: &NewRun, picture: &mut Picture) -> Result<RunRecord, StoreError> {
+pub(super) fn add(new: &NewRun, picture: &mut Picture) -> Result<Added, StoreError> {
     if picture.runs.contains_key(&new.id) {
         return Err(StoreError::Damaged(format!("{} is already there", new.id)));
     }
-    let record = new.record();
-    picture.count(&new.account, None, record.state)?;
+    let mut record = new.record();
+    let ahead = new
+        .thread
+        .map(|enter| picture.without_end(enter.thread))
+        .unwrap_or_default();
+    let held = !ahead.is_empty();
+    if let Some(enter) = new.thread {
+        record.thread = Some(take_place(enter.thread, picture)?);
+    }
+    let displaced = match new.thread {
+        Some(enter) if enter.on_busy.displaces() => ahead,
+        _ => Vec::new(),
+    };
+    let hides = new.thread.is_some_and(|enter| enter.on_busy == OnBusy::Replace);
+    for run in &displaced {
+        if let Some(row) = picture.runs.get_mut(run) {
+            row.cancel_requested = true;
+            row.hidden |= hides;
+            row.changed = true;
+        }
+    }
+    picture.count(&new.account, None, record.state, held)?;
     let counts = picture.account(&new.account)?;
     let place = counts.next_place;
     counts.next_place += 1;
@@ -90,6 +161,8 @@ pub(super) fn add(new: &NewRun, picture: &mut Picture) -> Result<RunRecord, Stor
         line: NEW_IN_LINE,
         place,
         cancel_requested: false,
+        held,
+        hidden: false,
         new: Some(NewRow {
             idempotency: new.idempotency.clone(),
             told: None,
@@ -103,14 +176,30 @@ pub(super) fn add(new: &NewRun, picture: &mut Picture) -> Result<RunRecord, Stor
         let key = (new.account.clone(), idempotency.key.clone());
         picture.idempotency.insert(key, (idempotency.request_hash, new.id));
     }
-    Ok(record)
+    Ok(Added { record, displaced })
+}
+
+/// The next place in a thread.
+fn take_place(thread: ThreadId, picture: &mut Picture) -> Result<RunThread, StoreError> {
+    let row = picture
+        .threads
+        .get_mut(&thread)
+        .ok_or_else(|| rows::damaged("a thread"))?;
+    let position = row.next_position;
+    row.next_position += 1;
+    row.changed = true;
+    Ok(RunThread { id: thread, position })
 }
 
 pub(super) fn claim(request: &ClaimRun, picture: &mut Picture) -> Result<Claim, StoreError> {
-    let queued = picture.runs.get(&request.run).map(|row| &row.record);
-    let Some(record) = queued.filter(|record| record.state == RunState::Queued) else {
+    let is_queued = |row: &&RunPicture| row.record.state == RunState::Queued;
+    let Some(row) = picture.runs.get(&request.run).filter(is_queued) else {
         return Ok(Claim::NotQueued);
     };
+    if row.held {
+        return Ok(Claim::ThreadBusy);
+    }
+    let record = &row.record;
     let (account, seq, epoch) = (record.account.clone(), record.first_free_seq(), record.epoch + 1);
     let running = picture.running(&account);
     if request.slot_limit.is_some_and(|limit| running >= limit) {
@@ -118,7 +207,7 @@ pub(super) fn claim(request: &ClaimRun, picture: &mut Picture) -> Result<Claim, 
     }
     let events =
         encode(request.run, seq, [EventBody::RunStarted { epoch }]).ok_or_else(|| rows::damaged("an event"))?;
-    picture.count(&account, Some(RunState::Queued), RunState::Running)?;
+    picture.count(&account, Some(RunState::Queued), RunState::Running, false)?;
     picture.append_events(request.run, events.clone());
     let row = changing(picture, request)?;
     row.instance = request.instance;
@@ -160,7 +249,7 @@ fn commit(step: &RunCommit, picture: &mut Picture) -> Result<(), StoreError> {
     }
     if let Some(change) = &step.change {
         let account = record.account.clone();
-        picture.count(&account, Some(RunState::Running), change.to)?;
+        picture.count(&account, Some(RunState::Running), change.to, false)?;
     }
     let row = picture.runs.get_mut(&step.run).ok_or(StoreError::Fenced)?;
     let record = &mut row.record;
@@ -184,6 +273,7 @@ fn commit(step: &RunCommit, picture: &mut Picture) -> Result<(), StoreError> {
         record.apply(change);
         row.line = FIRST_IN_LINE;
     }
+    picture.let_next_of_thread_in(step.run)?;
     for charge in &step.charges {
         picture.charges.push((step.run, account.clone(), charge.clone()));
     }
@@ -217,9 +307,13 @@ pub(super) fn parked(update: &ParkedUpdate, picture: &mut Picture) -> Result<Par
     if change.is_some() {
         row.line = FIRST_IN_LINE;
     }
-    let record = record.clone();
+    let held = std::mem::take(&mut row.held);
+    let record = row.record.clone();
     if let Some(change) = &change {
-        picture.count(&record.account, Some(from), change.to)?;
+        picture.count(&record.account, Some(from), change.to, held)?;
+        picture.let_next_of_thread_in(update.run)?;
+    } else if let Some(row) = picture.runs.get_mut(&update.run) {
+        row.held = held;
     }
     if let Some(events) = &events {
         picture.append_events(update.run, events.clone());
@@ -246,7 +340,8 @@ fn fail_abandoned(fail: &FailAbandonedRun, picture: &mut Picture) -> Result<Answ
     record.reserved_seq = 0;
     row.changed = true;
     let account = record.account.clone();
-    picture.count(&account, Some(RunState::Running), RunState::Failed)?;
+    picture.count(&account, Some(RunState::Running), RunState::Failed, false)?;
+    picture.let_next_of_thread_in(fail.run)?;
     picture.append_events(fail.run, events.clone());
     picture.abandoned.push(fail.run);
     Ok(Answer::Abandoned(Some(events)))

@@ -17,13 +17,15 @@ use crate::store::activity::Activity;
 const FORGET_AT_ONCE: u64 = 1000;
 
 const LOCK_ALL_ACCOUNTS: &str = "SELECT account FROM accounts ORDER BY account FOR UPDATE";
-const COUNT: &str = "UPDATE accounts SET running = counted.running, queued = counted.queued FROM (\
+const COUNT: &str = "UPDATE accounts SET running = counted.running, queued = counted.queued, held = counted.held FROM (\
      SELECT accounts.account, count(*) FILTER (WHERE runs.state = 'running')::int AS running, \
-            count(*) FILTER (WHERE runs.state = 'queued') AS queued \
+            count(*) FILTER (WHERE runs.state = 'queued' AND NOT runs.held) AS queued, \
+            count(*) FILTER (WHERE runs.state = 'queued' AND runs.held) AS held \
      FROM accounts LEFT JOIN runs ON runs.account = accounts.account AND runs.state IN ('running', 'queued') \
      GROUP BY accounts.account) AS counted \
      WHERE accounts.account = counted.account \
-       AND (accounts.running, accounts.queued) IS DISTINCT FROM (counted.running, counted.queued)";
+       AND (accounts.running, accounts.queued, accounts.held) \
+           IS DISTINCT FROM (counted.running, counted.queued, counted.held)";
 const LEFT_RUNNING: &str = concat!(
     "SELECT ",
     run_columns!(),
@@ -33,6 +35,8 @@ const LEFT_RUNNING: &str = concat!(
 const TAKE_OVER: &str = "UPDATE runs SET epoch = epoch + 1, instance = $1 WHERE state = 'running' AND instance <> $1";
 const QUEUED: &str = "SELECT id, account, tier, created_at, started_at, queue_deadline FROM runs \
                       WHERE state = 'queued' ORDER BY id";
+const IN_THREADS: &str = "SELECT id, thread_id, thread_position, cancel_requested FROM runs \
+     WHERE thread_id IS NOT NULL AND state IN ('queued', 'running', 'waiting') ORDER BY thread_id, thread_position";
 const SLOTS: &str = "SELECT account, running FROM accounts WHERE running > 0";
 
 const SET_TIER: &str = "INSERT INTO accounts (account, tier, slot_limit) \
@@ -80,6 +84,14 @@ pub(super) async fn recover(connection: &mut PgConnection, instance: InstanceId)
         let running: i32 = rows::get(&row, "running")?;
         let running = u32::try_from(running).map_err(|_| rows::damaged("running"))?;
         recovered.slots.insert(rows::account(&row)?, running);
+    }
+    let in_threads = sqlx::query(IN_THREADS).fetch_all(&mut *transaction).await;
+    for row in in_threads.map_err(store_error)? {
+        let thread = rows::run_thread(&row)?.ok_or_else(|| rows::damaged("thread_id"))?;
+        recovered.in_threads.push((thread, rows::run_id(&row)?));
+        if rows::get(&row, "cancel_requested")? {
+            recovered.to_cancel.push(rows::run_id(&row)?);
+        }
     }
     transaction.commit().await.map_err(store_error)?;
     Ok(recovered)

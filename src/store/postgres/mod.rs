@@ -18,6 +18,7 @@ mod pool;
 mod read_set;
 mod reads;
 mod rows;
+mod threads;
 mod write;
 mod write_set;
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use callboard_actors::encoding::EncodedEvents;
-use callboard_actors::ids::{AccountId, InstanceId, RunId};
+use callboard_actors::ids::{AccountId, InstanceId, RunId, ThreadId};
 use callboard_actors::item::Item;
 use callboard_actors::ports::StoreError;
 use callboard_actors::ports::budgets::Charge;
@@ -18,6 +18,8 @@ use super::rows::json;
 pub(super) struct Picture {
     pub(super) accounts: BTreeMap<AccountId, AccountCounts>,
     pub(super) runs: BTreeMap<RunId, RunPicture>,
+    /// Those that new runs enter.
+    pub(super) threads: BTreeMap<ThreadId, ThreadPicture>,
     /// Which run has an idempotency key, and for what request.
     pub(super) idempotency: BTreeMap<(AccountId, String), ([u8; 32], RunId)>,
     pub(super) events: Vec<(RunId, EncodedEvents)>,
@@ -41,6 +43,16 @@ pub(super) struct AccountCounts {
     pub(super) slot_limit: Option<u32>,
     pub(super) next_place: i64,
     pub(super) turn: i64,
+    /// Queued runs that wait for another of their thread; `queued` does not count them.
+    pub(super) held: i64,
+    pub(super) changed: bool,
+}
+
+/// A thread's row.
+#[derive(Debug)]
+pub(super) struct ThreadPicture {
+    pub(super) account: AccountId,
+    pub(super) next_position: u64,
     pub(super) changed: bool,
 }
 
@@ -53,6 +65,10 @@ pub(super) struct RunPicture {
     pub(super) line: i16,
     pub(super) place: i64,
     pub(super) cancel_requested: bool,
+    /// Queued, and behind another run of its thread that has not ended.
+    pub(super) held: bool,
+    /// No part of its thread's history.
+    pub(super) hidden: bool,
     /// Set for a run that is new in this batch.
     pub(super) new: Option<NewRow>,
     pub(super) changed: bool,
@@ -94,23 +110,67 @@ impl Picture {
         self.accounts.get(account).map_or(0, |counts| counts.running)
     }
 
-    /// Counts a run of the account out of one state and into another.
+    /// The runs of a thread that have not ended, in order.
+    pub(super) fn without_end(&self, thread: ThreadId) -> Vec<RunId> {
+        let mut found: Vec<(u64, RunId)> = Vec::new();
+        for (run, row) in &self.runs {
+            if let Some(place) = row.record.thread
+                && place.id == thread
+                && !row.record.state.is_terminal()
+            {
+                found.push((place.position, *run));
+            }
+        }
+        found.sort_unstable();
+        found.into_iter().map(|(_, run)| run).collect()
+    }
+
+    /// A run has ended: the one that waited for it is given its place in the account's line.
+    pub(super) fn let_next_of_thread_in(&mut self, ended: RunId) -> Result<(), StoreError> {
+        let record = self.runs.get(&ended).map(|row| &row.record);
+        let Some(thread) = record
+            .filter(|record| record.state.is_terminal())
+            .and_then(|record| record.thread)
+        else {
+            return Ok(());
+        };
+        let Some(next) = self.without_end(thread.id).first().copied() else {
+            return Ok(());
+        };
+        let Some(row) = self.runs.get_mut(&next).filter(|row| row.held) else {
+            return Ok(());
+        };
+        row.held = false;
+        row.changed = true;
+        let account = row.record.account.clone();
+        let counts = self.account(&account)?;
+        counts.held -= 1;
+        counts.queued += 1;
+        counts.changed = true;
+        Ok(())
+    }
+
+    /// Counts a run of the account out of one state and into another. `held`: the one of the two that is `queued` is held.
     pub(super) fn count(
         &mut self,
         account: &AccountId,
         from: Option<RunState>,
         to: RunState,
+        held: bool,
     ) -> Result<(), StoreError> {
         let missing = || StoreError::Damaged("an account's counters disagree with its runs".into());
         let counts = self.account(account)?;
         match from {
             Some(RunState::Running) => counts.running = counts.running.checked_sub(1).ok_or_else(missing)?,
+            Some(RunState::Queued) if held && counts.held < 1 => return Err(missing()),
+            Some(RunState::Queued) if held => counts.held -= 1,
             Some(RunState::Queued) if counts.queued < 1 => return Err(missing()),
             Some(RunState::Queued) => counts.queued -= 1,
             _ => {}
         }
         match to {
             RunState::Running => counts.running += 1,
+            RunState::Queued if held => counts.held += 1,
             RunState::Queued => counts.queued += 1,
             _ => {}
         }

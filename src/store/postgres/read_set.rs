@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use callboard_actors::ids::{InstanceId, RunId};
+use callboard_actors::ids::{InstanceId, RunId, ThreadId};
 use callboard_actors::ports::StoreError;
 use callboard_actors::time::Timestamp;
 use sqlx::PgConnection;
@@ -10,7 +10,7 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::failure::store_error;
-use super::picture::{AccountCounts, Picture, RunPicture};
+use super::picture::{AccountCounts, Picture, RunPicture, ThreadPicture};
 use super::rows::{self, IdBytes};
 use super::write::Write;
 use crate::store::activity::Activity;
@@ -18,7 +18,7 @@ use crate::store::activity::Activity;
 /// What [`account_counts`] reads.
 macro_rules! account_columns {
     () => {
-        "account, running, queued, slot_limit, next_place, turn"
+        "account, running, queued, held, slot_limit, next_place, turn"
     };
 }
 pub(super) use account_columns;
@@ -29,7 +29,7 @@ macro_rules! picture_columns {
     ($whole:literal, $unread:literal) => {
         concat!(
             crate::store::rows::narrow_run_columns!(),
-            ", runs.instance, runs.next_item, runs.line, runs.place, runs.cancel_requested, \
+            ", runs.instance, runs.next_item, runs.line, runs.place, runs.cancel_requested, runs.held, runs.hidden, \
              COALESCE((SELECT run_specs.spec FROM run_specs WHERE run_specs.run_id = runs.id AND runs.id = ANY(",
             $whole,
             ")), ",
@@ -64,6 +64,26 @@ const LOCK_RUNS: &str = concat!(
      FROM runs WHERE runs.id = ANY($1) ORDER BY runs.id FOR UPDATE OF runs"
 );
 
+/// The same, with the first runs without an end of the threads of `$4`, which may end, and of `$5`, which a new run enters: at most `$6` and
+/// `$7` of each.
+const LOCK_RUNS_AND_THEIR_THREADS: &str = concat!(
+    "SELECT ",
+    picture_columns!("$2", "$3"),
+    " \
+     FROM runs WHERE runs.id = ANY($1 || ARRAY(\
+         SELECT beside.id FROM runs AS may_end CROSS JOIN LATERAL (\
+             SELECT peer.id FROM runs AS peer WHERE peer.thread_id = may_end.thread_id \
+                AND peer.state IN ('queued', 'running', 'waiting') ORDER BY peer.thread_position LIMIT $6) AS beside \
+         WHERE may_end.id = ANY($4) AND may_end.thread_id IS NOT NULL) || ARRAY(\
+         SELECT beside.id FROM unnest($5::bytea[]) AS entered (thread_id) CROSS JOIN LATERAL (\
+             SELECT peer.id FROM runs AS peer WHERE peer.thread_id = entered.thread_id \
+                AND peer.state IN ('queued', 'running', 'waiting') ORDER BY peer.thread_position LIMIT $7) AS beside)) \
+     ORDER BY runs.id FOR UPDATE OF runs"
+);
+
+const LOCK_THREADS: &str = "SELECT id, account, next_position FROM threads WHERE id = ANY($1) AND deleted_at IS NULL \
+                            ORDER BY id FOR UPDATE";
+
 /// Stands for a spec that nobody reads and that is never written.
 pub(super) const UNREAD_SPEC: &str = r#"{"model":"","limits":{"max_steps":1,"deadline_seconds":1}}"#;
 
@@ -86,14 +106,57 @@ pub(super) async fn read(
         named.insert(*run);
         whole.insert(*run);
     }
-    let lock = sqlx::query(LOCK_RUNS)
-        .bind(id_bytes(&named))
-        .bind(id_bytes(&whole))
-        .bind(UNREAD_SPEC);
+    lock_threads(writes, &mut picture, connection, activity).await?;
+    let may_end: BTreeSet<RunId> = writes
+        .iter()
+        .filter(|write| write.may_end())
+        .map(|write| write.run())
+        .collect();
+    let mut lock = sqlx::query(if may_end.is_empty() && picture.threads.is_empty() {
+        LOCK_RUNS
+    } else {
+        LOCK_RUNS_AND_THEIR_THREADS
+    });
+    lock = lock.bind(id_bytes(&named)).bind(id_bytes(&whole)).bind(UNREAD_SPEC);
+    if !(may_end.is_empty() && picture.threads.is_empty()) {
+        // As many as end, and the one behind them.
+        let behind = i64::try_from(writes.len() + 1).unwrap_or(i64::MAX);
+        lock = lock
+            .bind(id_bytes(&may_end))
+            .bind(picture.threads.keys().map(IdBytes::id_bytes).collect::<Vec<_>>())
+            .bind(behind)
+            .bind(i64::MAX);
+    }
     activity.count_statements(1);
     let found = lock.fetch_all(&mut *connection).await.map_err(store_error)?;
     picture.runs = found.iter().map(run_picture).collect::<Result<BTreeMap<_, _>, _>>()?;
     Ok(picture)
+}
+
+async fn lock_threads(
+    writes: &[&Write],
+    picture: &mut Picture,
+    connection: &mut PgConnection,
+    activity: &Activity,
+) -> Result<(), StoreError> {
+    let entered = writes.iter().filter_map(|write| write.enters());
+    let entered: BTreeSet<Vec<u8>> = entered.map(|enter| enter.thread.id_bytes()).collect();
+    if entered.is_empty() {
+        return Ok(());
+    }
+    activity.count_statements(1);
+    let lock = sqlx::query(LOCK_THREADS).bind(entered.into_iter().collect::<Vec<_>>());
+    for row in lock.fetch_all(&mut *connection).await.map_err(store_error)? {
+        let thread = ThreadPicture {
+            account: rows::account(&row)?,
+            next_position: rows::unsigned(&row, "next_position")?,
+            changed: false,
+        };
+        picture
+            .threads
+            .insert(ThreadId::from_uuid(rows::uuid(&row, "id")?), thread);
+    }
+    Ok(())
 }
 
 async fn lock_accounts(
@@ -169,6 +232,7 @@ pub(super) fn account_counts(row: &PgRow) -> Result<AccountCounts, StoreError> {
         slot_limit: slot_limit.map(unsigned).transpose()?,
         next_place: rows::get(row, "next_place")?,
         turn: rows::get(row, "turn")?,
+        held: rows::get(row, "held")?,
         changed: false,
     })
 }
@@ -207,6 +271,8 @@ pub(super) fn run_picture(row: &PgRow) -> Result<(RunId, RunPicture), StoreError
         line: rows::get(row, "line")?,
         place: rows::get(row, "place")?,
         cancel_requested: rows::get(row, "cancel_requested")?,
+        held: rows::get(row, "held")?,
+        hidden: rows::get(row, "hidden")?,
         new: None,
         changed: false,
         record,

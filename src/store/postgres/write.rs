@@ -6,8 +6,9 @@ use callboard_actors::ids::{AccountId, RunId};
 use callboard_actors::ports::StoreError;
 use callboard_actors::ports::fleet::{Admitted, ExpiredRun, FleetAdmission};
 use callboard_actors::ports::store::{
-    Claim, ClaimRun, Creation, Idempotency, NewRun, ParkedOutcome, ParkedUpdate, RunCommit,
+    Claim, ClaimRun, Creation, Idempotency, NewRun, ParkedOutcome, ParkedUpdate, RunCommit, StateChange,
 };
+use callboard_actors::ports::threads::EnterThread;
 use callboard_actors::time::Timestamp;
 use tokio::sync::oneshot;
 
@@ -93,6 +94,27 @@ impl Write {
             _ => return None,
         };
         Some((account, idempotency.as_ref()?))
+    }
+
+    /// The thread that a run that may be new enters.
+    pub(super) fn enters(&self) -> Option<EnterThread> {
+        match self {
+            Self::Create(new) => new.thread,
+            Self::Admit(admission) => admission.thread,
+            _ => None,
+        }
+    }
+
+    /// Whether the run may have ended by it.
+    pub(super) fn may_end(&self) -> bool {
+        let ends = |change: &Option<StateChange>| change.as_ref().is_some_and(|change| change.to.is_terminal());
+        match self {
+            Self::FailAbandoned(_) | Self::Expire(_) => true,
+            Self::Commit(commit) => ends(&commit.change),
+            // A resolution may fail the run.
+            Self::Parked(update) => ends(&update.change) || !update.resolutions.is_empty(),
+            Self::Create(_) | Self::Admit(_) | Self::Claim(_) => false,
+        }
     }
 
     /// Whether the counters of the run's account may change.

@@ -17,11 +17,13 @@ type Statement<'q> = Query<'q, Postgres, PgArguments>;
 const INSERT_RUNS: &str = "
 INSERT INTO runs (id, state, epoch, instance, next_seq, reserved_seq, next_item, steps, input_tokens, output_tokens,
                   cached_input_tokens, cache_write_input_tokens, reasoning_tokens, cost_nanos, error, waiting, started_at, ended_at, queue_deadline, line,
-                  cancel_requested, calls, calls_deadline, account, tier, created_at, idempotency_key, request_hash, place, told_position, told_at)
+                  cancel_requested, calls, calls_deadline, held, hidden, account, tier, created_at, idempotency_key, request_hash, place,
+                  told_position, told_at, thread_id, thread_position)
 SELECT * FROM unnest($1::bytea[], $2::text[], $3::bigint[], $4::bytea[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
                      $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::text[], $16::text[],
-                     $17::bigint[], $18::bigint[], $19::bigint[], $20::smallint[], $21::bool[], $22::text[], $23::bigint[], $24::text[],
-                     $25::text[], $26::bigint[], $27::text[], $28::bytea[], $29::bigint[], $30::bigint[], $31::bigint[])";
+                     $17::bigint[], $18::bigint[], $19::bigint[], $20::smallint[], $21::bool[], $22::text[], $23::bigint[], $24::bool[],
+                     $25::bool[], $26::text[], $27::text[], $28::bigint[], $29::text[], $30::bytea[], $31::bigint[], $32::bigint[],
+                     $33::bigint[], $34::bytea[], $35::bigint[])";
 
 const UPDATE_RUNS: &str = "
 UPDATE runs SET state = new.state, epoch = new.epoch, instance = new.instance, next_seq = new.next_seq,
@@ -31,13 +33,13 @@ UPDATE runs SET state = new.state, epoch = new.epoch, instance = new.instance, n
                 cache_write_input_tokens = new.cache_write_input_tokens, reasoning_tokens = new.reasoning_tokens,
                 cost_nanos = new.cost_nanos, error = new.error, waiting = new.waiting, started_at = new.started_at, ended_at = new.ended_at,
                 queue_deadline = new.queue_deadline, line = new.line, cancel_requested = new.cancel_requested,
-                calls = new.calls, calls_deadline = new.calls_deadline
+                calls = new.calls, calls_deadline = new.calls_deadline, held = new.held, hidden = new.hidden
 FROM unnest($1::bytea[], $2::text[], $3::bigint[], $4::bytea[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
             $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::text[], $16::text[],
-            $17::bigint[], $18::bigint[], $19::bigint[], $20::smallint[], $21::bool[], $22::text[], $23::bigint[])
+            $17::bigint[], $18::bigint[], $19::bigint[], $20::smallint[], $21::bool[], $22::text[], $23::bigint[], $24::bool[], $25::bool[])
      AS new (id, state, epoch, instance, next_seq, reserved_seq, next_item, steps, input_tokens, output_tokens,
              cached_input_tokens, cache_write_input_tokens, reasoning_tokens, cost_nanos, error, waiting, started_at, ended_at, queue_deadline, line,
-             cancel_requested, calls, calls_deadline)
+             cancel_requested, calls, calls_deadline, held, hidden)
 WHERE runs.id = new.id";
 
 const INSERT_SPECS: &str = "INSERT INTO run_specs (run_id, spec) SELECT * FROM unnest($1::bytea[], $2::text[])";
@@ -56,10 +58,13 @@ const INSERT_CHARGES: &str = "WITH ended AS (DELETE FROM budget_holds WHERE id =
                           $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[]) \
      ON CONFLICT DO NOTHING";
 
+const UPDATE_THREADS: &str = "UPDATE threads SET next_position = new.next_position \
+     FROM unnest($1::bytea[], $2::bigint[]) AS new (id, next_position) WHERE threads.id = new.id";
+
 const UPDATE_ACCOUNTS: &str = "UPDATE accounts SET running = new.running, queued = new.queued, slot_limit = new.slot_limit, \
-                       next_place = new.next_place, turn = new.turn \
-     FROM unnest($1::text[], $2::int[], $3::bigint[], $4::int[], $5::bigint[], $6::bigint[]) \
-          AS new (account, running, queued, slot_limit, next_place, turn) \
+                       next_place = new.next_place, turn = new.turn, held = new.held \
+     FROM unnest($1::text[], $2::int[], $3::bigint[], $4::int[], $5::bigint[], $6::bigint[], $7::bigint[]) \
+          AS new (account, running, queued, slot_limit, next_place, turn, held) \
      WHERE accounts.account = new.account";
 
 /// Whether there is anything to write.
@@ -102,6 +107,9 @@ pub(super) async fn write(
     if !picture.items.is_empty() {
         statements.push(insert_items(picture));
     }
+    if picture.threads.values().any(|thread| thread.changed) {
+        statements.push(update_threads(picture));
+    }
     if picture.accounts.values().any(|counts| counts.changed) {
         statements.push(update_accounts(picture));
     }
@@ -117,7 +125,7 @@ fn column<T>(runs: &[&RunPicture], value: impl Fn(&RunPicture) -> T) -> Vec<T> {
     runs.iter().map(|run| value(run)).collect()
 }
 
-/// What can change about a run, `$1` to `$23`.
+/// What can change about a run, `$1` to `$25`.
 fn bind_state<'q>(statement: Statement<'q>, runs: &[&RunPicture]) -> Result<Statement<'q>, StoreError> {
     let mut errors = Vec::with_capacity(runs.len());
     let mut waiting = Vec::with_capacity(runs.len());
@@ -159,7 +167,9 @@ fn bind_state<'q>(statement: Statement<'q>, runs: &[&RunPicture]) -> Result<Stat
             let is_empty = run.record.calls.is_empty();
             let deadline = run.record.calls.next_deadline().filter(|_| !is_empty);
             deadline.map(|at| at.as_micros())
-        })))
+        }))
+        .bind(column(runs, |run| run.held))
+        .bind(column(runs, |run| run.hidden)))
 }
 
 fn insert_runs(runs: &[&RunPicture]) -> Result<Statement<'static>, StoreError> {
@@ -175,7 +185,11 @@ fn insert_runs(runs: &[&RunPicture]) -> Result<Statement<'static>, StoreError> {
         }))
         .bind(column(runs, |run| run.place))
         .bind(column(runs, |run| told(run).map(|(position, _)| position)))
-        .bind(column(runs, |run| told(run).map(|(_, at)| at))))
+        .bind(column(runs, |run| told(run).map(|(_, at)| at)))
+        .bind(column(runs, |run| run.record.thread.map(|thread| thread.id.id_bytes())))
+        .bind(column(runs, |run| {
+            run.record.thread.map(|thread| signed(thread.position))
+        })))
 }
 
 fn insert_specs(runs: &[&RunPicture]) -> Result<Statement<'static>, StoreError> {
@@ -255,6 +269,14 @@ fn insert_charges(picture: &Picture) -> Statement<'static> {
     insert
 }
 
+fn update_threads(picture: &Picture) -> Statement<'static> {
+    let changed = picture.threads.iter().filter(|(_, thread)| thread.changed);
+    let (ids, positions): (Vec<Vec<u8>>, Vec<i64>) = changed
+        .map(|(id, thread)| (id.id_bytes(), signed(thread.next_position)))
+        .unzip();
+    sqlx::query(UPDATE_THREADS).bind(ids).bind(positions)
+}
+
 fn update_accounts(picture: &Picture) -> Statement<'static> {
     let changed = picture.accounts.iter().filter(|(_, counts)| counts.changed);
     let (names, counts): (Vec<&str>, Vec<AccountCounts>) =
@@ -272,4 +294,5 @@ fn update_accounts(picture: &Picture) -> Statement<'static> {
         )
         .bind(counts.iter().map(|counts| counts.next_place).collect::<Vec<_>>())
         .bind(counts.iter().map(|counts| counts.turn).collect::<Vec<_>>())
+        .bind(counts.iter().map(|counts| counts.held).collect::<Vec<_>>())
 }

@@ -19,6 +19,9 @@ const CLAIM: &str = concat!(
      WHERE id = ? AND state = 'queued' \
        AND (SELECT count(*) FROM (SELECT 1 FROM runs AS held \
             WHERE held.account = runs.account AND held.state = 'running' LIMIT ?)) < ? \
+       AND (thread_id IS NULL OR NOT EXISTS (SELECT 1 FROM runs AS ahead \
+            WHERE ahead.thread_id = runs.thread_id AND ahead.thread_position < runs.thread_position \
+              AND ahead.state IN ('queued', 'running', 'waiting'))) \
      RETURNING ",
     returned_run_columns!()
 );
@@ -26,7 +29,10 @@ const CLAIM: &str = concat!(
 pub(super) const APPEND_EVENTS: &str =
     "INSERT INTO event_batches (run_id, first_seq, last_seq, frames) VALUES (?, ?, ?, ?)";
 
-const FIND_QUEUED: &str = "SELECT account FROM runs WHERE id = ? AND state = 'queued'";
+const FIND_QUEUED: &str = "SELECT account, EXISTS (SELECT 1 FROM runs AS ahead \
+        WHERE ahead.thread_id = runs.thread_id AND ahead.thread_position < runs.thread_position \
+          AND ahead.state IN ('queued', 'running', 'waiting')) AS thread_busy \
+     FROM runs WHERE id = ? AND state = 'queued'";
 
 impl Write for ClaimRun {
     type Answer = Claim;
@@ -62,6 +68,9 @@ async fn refusal(run: RunId, transaction: &mut WriteTransaction<'_>) -> Result<C
     let Some(row) = found else {
         return Ok(Claim::NotQueued);
     };
+    if rows::get::<bool>(&row, "thread_busy")? {
+        return Ok(Claim::ThreadBusy);
+    }
     let running = count_running(transaction, &rows::account(&row)?).await?;
     Ok(Claim::QuotaExceeded { running })
 }

@@ -7,6 +7,7 @@ use callboard_actors::run_state::RunState;
 use sqlx::Row;
 
 use super::rows::{self, IdBytes, json, run_columns, signed};
+use super::threads::enter_thread;
 use super::transaction::{WriteFailure, WriteTransaction};
 use super::writer::Write;
 
@@ -22,7 +23,7 @@ INSERT INTO event_batches (run_id, first_seq, last_seq, frames) SELECT ?, ?, ?, 
 INSERT INTO items (run_id, position, content)
 SELECT ?, each.key, each.value FROM json_each(?) AS each WHERE changes() > 0";
 
-const FIND_IDEMPOTENT: &str = concat!(
+pub(super) const FIND_IDEMPOTENT: &str = concat!(
     "SELECT ",
     run_columns!(),
     ", runs.request_hash FROM runs JOIN run_specs ON run_specs.run_id = runs.id \
@@ -40,6 +41,24 @@ impl Write for NewRun {
     type Answer = Creation;
 
     async fn apply(&self, transaction: &mut WriteTransaction<'_>) -> Result<Creation, WriteFailure> {
+        if let Some(enter) = self.thread {
+            return enter_thread(self, enter, transaction).await;
+        }
+        self.write(transaction).await
+    }
+}
+
+/// A new run into the tables.
+pub(super) trait WriteRun {
+    /// Writes it, unless its idempotency key was used or no Slot is free.
+    fn write(
+        &self,
+        transaction: &mut WriteTransaction<'_>,
+    ) -> impl Future<Output = Result<Creation, WriteFailure>> + Send;
+}
+
+impl WriteRun for NewRun {
+    async fn write(&self, transaction: &mut WriteTransaction<'_>) -> Result<Creation, WriteFailure> {
         let (state, epoch, limit, deadline, started_at) = match self.admission {
             Admission::Start { slot_limit } => (RunState::Running, 1, slot_limit, None, Some(self.created_at)),
             Admission::Queue { deadline } => (RunState::Queued, 0, None, deadline, None),

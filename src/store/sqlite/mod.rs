@@ -22,6 +22,7 @@ mod parked;
 mod read;
 mod recover;
 mod rows;
+mod threads;
 mod transaction;
 mod writer;
 

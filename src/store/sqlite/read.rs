@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use callboard_actors::encoding::EncodedEvents;
-use callboard_actors::ids::{AccountId, RunId};
+use callboard_actors::ids::{AccountId, RunId, ThreadId};
 use callboard_actors::item::Item;
 use callboard_actors::ports::StoreError;
 use callboard_actors::ports::store::{KeyRecord, RunQuery, RunRecord};
@@ -37,6 +37,15 @@ macro_rules! list_runs {
         )
     };
 }
+
+/// Few runs are of one thread: whatever their state.
+const LIST_RUNS_OF_THREAD: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    " FROM runs JOIN run_specs ON run_specs.run_id = runs.id \
+     WHERE runs.account = ?1 AND runs.thread_id = ?2 AND runs.id < ?3 AND runs.state = COALESCE(?4, runs.state) \
+     ORDER BY runs.id DESC LIMIT ?5"
+);
 
 /// The condition of its index, word for word.
 pub(super) const WAITING_FOR_BUDGET: &str = "SELECT id, account FROM runs WHERE state = 'waiting' AND waiting = '\"budget\"' \
@@ -113,11 +122,26 @@ impl Readers {
             Some(RunState::Failed) => list_runs!(" AND runs.state = 'failed'"),
             Some(RunState::Cancelled) => list_runs!(" AND runs.state = 'cancelled'"),
         };
+        if let Some(thread) = query.thread {
+            return self.list_runs_of_thread(thread, query).await;
+        }
         // Above every id there can be.
         let before = query.before.unwrap_or(RunId::from_uuid(Uuid::max()));
         let statement = sqlx::query(text)
             .bind(query.account.as_str())
             .bind(before.id_bytes())
+            .bind(query.limit);
+        self.rows(statement).await?.iter().map(rows::run_record).collect()
+    }
+
+    async fn list_runs_of_thread(&self, thread: ThreadId, query: &RunQuery) -> Result<Vec<RunRecord>, StoreError> {
+        let before = query.before.unwrap_or(RunId::from_uuid(Uuid::max()));
+        let state = query.state.map(RunState::as_str);
+        let statement = sqlx::query(LIST_RUNS_OF_THREAD)
+            .bind(query.account.as_str())
+            .bind(thread.id_bytes())
+            .bind(before.id_bytes())
+            .bind(state)
             .bind(query.limit);
         self.rows(statement).await?.iter().map(rows::run_record).collect()
     }

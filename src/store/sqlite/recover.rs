@@ -24,6 +24,14 @@ const QUEUED: &str = "SELECT id, account, tier, created_at, started_at, queue_de
 
 const SLOTS: &str = "SELECT account, count(*) AS running FROM runs WHERE state = 'running' GROUP BY account";
 
+/// The condition of its index, word for word.
+const IN_THREADS: &str = "SELECT id, thread_id, thread_position FROM runs \
+     WHERE thread_id IS NOT NULL AND state IN ('queued', 'running', 'waiting') ORDER BY thread_id, thread_position";
+
+/// Marks are for runs of threads alone.
+const TO_CANCEL: &str = "SELECT id FROM runs \
+     WHERE thread_id IS NOT NULL AND state IN ('queued', 'running', 'waiting') AND cancel_requested ORDER BY id";
+
 /// As [`Store::recover`](callboard_actors::ports::Store::recover).
 #[derive(Debug)]
 pub(super) struct Recover {
@@ -51,6 +59,19 @@ impl Write for Recover {
         charge_holds_of_others(transaction, self.instance).await?;
         let take_over = sqlx::query(TAKE_OVER).bind(instance.clone()).bind(instance);
         transaction.execute(take_over).await?;
-        Ok(Recovered { running, queued, slots })
+        let mut in_threads = Vec::new();
+        for row in transaction.rows(sqlx::query(IN_THREADS)).await? {
+            let thread = rows::run_thread(&row)?.ok_or_else(|| rows::damaged("thread_id"))?;
+            in_threads.push((thread, rows::run_id(&row)?));
+        }
+        let marked = transaction.rows(sqlx::query(TO_CANCEL)).await?;
+        let to_cancel = marked.iter().map(rows::run_id).collect::<Result<_, _>>()?;
+        Ok(Recovered {
+            running,
+            queued,
+            slots,
+            in_threads,
+            to_cancel,
+        })
     }
 }

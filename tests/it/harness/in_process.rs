@@ -19,13 +19,14 @@ use callboard_actors::llm::ModelRoute;
 use callboard_actors::ports::event_log::Reach;
 use callboard_actors::ports::store::*;
 use callboard_actors::ports::{
-    Agents, Budgets, EventLog, EventLogError, EventStream, LogHead, Model, StoreError, Tool,
+    Agents, Budgets, EventLog, EventLogError, EventStream, LogHead, Model, StoreError, Threads, Tool,
 };
 use callboard_actors::services::{Durability, RunServices, RunSettings};
-use callboard_actors::spec::{RunLimits, RunSpec};
+use callboard_actors::spec::{HistorySettings, RunLimits, RunSpec};
 use callboard_actors::supervisor::messages::{OnLimit, StartRun};
 use callboard_actors::supervisor::{Beginning, SupervisorHandle, SupervisorSettings};
 use callboard_actors::testing::fixed_tools::FixedTools;
+use callboard_actors::thread_lines::ThreadLines;
 use callboard_actors::time::Timestamp;
 use callboard_actors::tool_use::ToolUse;
 use futures::StreamExt;
@@ -79,6 +80,7 @@ pub(crate) struct InProcess {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) agents: Arc<dyn Agents>,
     pub(crate) budgets: Arc<dyn Budgets>,
+    pub(crate) threads: Arc<dyn Threads>,
     pub(crate) log: Arc<dyn EventLog>,
     _directory: TempDir,
 }
@@ -107,6 +109,7 @@ impl InProcess {
         let inner = opened.await.expect("no panic").expect("it opens");
         let agents = Arc::new(inner.clone());
         let budgets = Arc::new(inner.clone());
+        let threads = Arc::new(inner.clone());
         let store: Arc<dyn Store> = Arc::new(ScriptedStore {
             inner,
             script: script.clone(),
@@ -118,6 +121,7 @@ impl InProcess {
             store,
             agents,
             budgets,
+            threads,
             log,
             _directory: directory,
         }
@@ -172,6 +176,8 @@ impl InProcess {
         let second = Duration::from_secs(1);
         RunServices {
             store: self.store.clone(),
+            threads: self.threads.clone(),
+            thread_lines: ThreadLines::default(),
             log: self.log.clone(),
             models: HashMap::from([("simulated".to_owned(), self.route(model))]),
             account_budgets: None,
@@ -188,6 +194,7 @@ impl InProcess {
                 max_parallel_tools: 4,
                 max_tool_calls_per_answer: 4,
                 max_answer_bytes: 100_000,
+                max_history_bytes: 100_000,
                 max_unwritten_bytes: 100_000,
             },
         }
@@ -291,6 +298,7 @@ pub(crate) fn start_of(simulate: serde_json::Value, tools: &[&str]) -> StartRun 
             tools: tools.iter().map(|tool| ToolUse::named(*tool)).collect(),
             model_options: serde_json::Map::from_iter([("simulate".to_owned(), simulate)]),
             metadata: BTreeMap::new(),
+            history: HistorySettings::default(),
             limits: RunLimits {
                 max_steps: 5,
                 max_output_tokens: None,
@@ -302,6 +310,7 @@ pub(crate) fn start_of(simulate: serde_json::Value, tools: &[&str]) -> StartRun 
         input: vec![Item::message(Role::User, "Hello")],
         on_limit: OnLimit::Queue,
         idempotency: None,
+        thread: None,
     }
 }
 

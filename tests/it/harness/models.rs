@@ -177,6 +177,7 @@ pub(crate) fn route(name: &str, calls: CallSettings, providers: &[(&str, Arc<Scr
         route.targets
     });
     Arc::new(ModelRoute {
+        context_window: None,
         name: name.into(),
         targets: targets.collect(),
         choice: Choice::Ordered,

@@ -45,6 +45,7 @@ impl Surface {
             runs,
             store: behind.store.clone(),
             agents: AgentDirectory::new(behind.agents.clone()),
+            threads: behind.threads.clone(),
             budgets: behind.budgets.clone(),
             event_log: behind.log.clone(),
             fleet,

@@ -70,6 +70,7 @@ impl Supervisor {
             idempotency: request.idempotency,
             spec: request.spec,
             input: request.input,
+            thread: request.thread,
             has_permit: permit.is_some(),
             slot_limit: quota.concurrent_runs,
             may_wait,
@@ -148,14 +149,22 @@ impl Handler<AdmissionDecided> for Supervisor {
                 }
                 Ok(started)
             }
-            Ok(Admitted::Queued { record, position, .. }) => {
+            Ok(Admitted::Queued {
+                record,
+                position,
+                displaced,
+                ..
+            }) => {
                 member.claimable = true;
+                self.cancel_marked(displaced, ctx);
                 Ok(Started {
                     run: *record,
-                    queue_position: Some(position),
+                    queue_position: position,
                     replayed: false,
                 })
             }
+            Ok(Admitted::ThreadBusy { active }) => Err(StartError::ThreadBusy { active }),
+            Ok(Admitted::ThreadNotFound) => Err(StartError::ThreadNotFound),
             Ok(Admitted::Existing(record)) => Ok(Started {
                 run: *record,
                 queue_position: None,

@@ -7,10 +7,10 @@ use crate::error::{RunError, RunErrorCode};
 use crate::ids::{InstanceId, RunId};
 use crate::ports::StoreError;
 use crate::ports::fleet::{Beat, Notice};
-use crate::ports::store::RunRecord;
+use crate::ports::store::{ParkedOutcome, RunRecord};
 use crate::run::{CancelNow, LetGo};
 use crate::supervisor::Supervisor;
-use crate::supervisor::parked::{count_ending, show_and_release};
+use crate::supervisor::parked::{cancel_parked, count_ending, show_and_release};
 
 /// Runs that are taken over in one go.
 const MOST_TAKEN_OVER: u64 = 256;
@@ -68,6 +68,7 @@ impl Handler<Beaten> for Supervisor {
         for run in &beat.to_cancel {
             self.cancel_here(*run);
         }
+        self.cancel_parked_marked(&beat);
         if beat.expired {
             self.expire_in_fleet();
         }
@@ -224,6 +225,29 @@ impl Supervisor {
             // A keeper that is gone needs no answer.
             let _ = gone.send(());
         }
+    }
+
+    /// Cancels marked runs that no instance has. Others may be at it: one of them does it.
+    fn cancel_parked_marked(&self, beat: &Beat) {
+        let runs = beat.parked_to_cancel.clone();
+        if runs.is_empty() {
+            return;
+        }
+        let services = self.services.clone();
+        self.services.io.spawn(async move {
+            for run in runs {
+                match cancel_parked(&services, run).await {
+                    Ok(ParkedOutcome::Updated { record, .. }) => {
+                        count_ending(&record);
+                        services.log.release(run);
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        tracing::warn!(run_id = %run, %error, "a run that is to be cancelled was not; trying again")
+                    }
+                }
+            }
+        });
     }
 
     fn cancel_here(&self, run: RunId) {

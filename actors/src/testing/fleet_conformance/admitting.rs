@@ -25,6 +25,7 @@ fn as_asked(admission: &FleetAdmission, state: RunState) -> RunRecord {
         state,
         epoch: u64::from(is_running),
         spec: admission.spec.clone(),
+        thread: None,
         error: None,
         waiting: None,
         calls: Default::default(),
@@ -109,14 +110,17 @@ pub async fn a_run_that_must_wait_is_queued(fresh: &FreshFleet) {
         let Ok(Admitted::Queued {
             record,
             position,
+            displaced,
             events,
         }) = outcome
         else {
             panic!("not queued: {outcome:?}");
         };
-        assert_eq!((&*record, position), (&expected, place), "{account} {has_permit}");
+        assert_eq!((&*record, position), (&expected, Some(place)), "{account} {has_permit}");
+        assert_eq!(displaced, []);
         assert_stored(fresh, &record, &input, &events).await;
         let created = EventBody::RunCreated { spec: spec() };
+        let position = place;
         let queued = EventBody::RunQueued { position, reason };
         assert_eq!(bodies(&events), [created, queued]);
     }
@@ -214,7 +218,7 @@ pub async fn nobody_overtakes_his_accounts_line(fresh: &FreshFleet) {
         let Ok(Admitted::Queued { record, position, .. }) = outcome else {
             panic!("it overtook: {outcome:?}");
         };
-        assert_eq!(position, place as u64);
+        assert_eq!(position, Some(place as u64));
         expected.push(record.id);
     }
     running(&fresh.fleet, "beta", instance).await;

@@ -184,6 +184,7 @@ pub async fn a_claim_takes_no_more_than_there_are_slots(fresh: &FreshFleet) {
 
 async fn first_running(fresh: &FreshFleet, account_name: &str) -> RunRecord {
     let query = RunQuery {
+        thread: None,
         account: account(account_name),
         state: Some(RunState::Running),
         before: None,

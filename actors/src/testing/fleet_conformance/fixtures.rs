@@ -124,6 +124,7 @@ pub(super) fn admission(account_name: &str, instance: InstanceId) -> FleetAdmiss
         idempotency: None,
         spec: spec(),
         input: vec![Item::message(Role::User, "hello \u{0} \" \\u0000 \u{2028}")],
+        thread: None,
         has_permit: true,
         slot_limit: None,
         may_wait: Some(FOR_EVER),

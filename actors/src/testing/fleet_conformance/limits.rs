@@ -91,6 +91,7 @@ pub async fn a_new_account_has_the_limit_of_its_tier(fresh: &FreshFleet) {
             let id = RunId::new();
             let spec = spec();
             let run = NewRun {
+                thread: None,
                 id,
                 account: account(tier),
                 tier: tier.into(),

@@ -77,6 +77,7 @@ pub async fn parallel_admissions_fill_a_line_exactly(fresh: &FreshFleet) {
         match outcome {
             Admitted::Started { record, .. } => running.push(*record),
             Admitted::Queued { record, position, .. } => {
+                let position = position.expect("it stands in line");
                 assert_eq!(
                     by_place.insert(position, record.id),
                     None,

@@ -24,6 +24,7 @@ pub async fn a_new_run_reads_back_whole(store: Arc<dyn Store>) {
         state: RunState::Running,
         epoch: 1,
         spec: run.spec.clone(),
+        thread: None,
         error: None,
         waiting: None,
         calls: Default::default(),

@@ -13,7 +13,7 @@ use crate::ports::store::{
     Admission, Claim, ClaimRun, Creation, NewRun, ParkedUpdate, RunCommit, RunQuery, RunRecord, StateChange,
 };
 use crate::run_state::RunState;
-use crate::spec::{RunLimits, RunSpec};
+use crate::spec::{HistorySettings, RunLimits, RunSpec};
 use crate::time::Timestamp;
 use crate::tool_use::ToolUse;
 
@@ -30,6 +30,7 @@ pub(in crate::testing) fn spec() -> RunSpec {
         tools: vec![ToolUse::named("clock")],
         model_options: [("temperature".to_owned(), 0.1.into())].into_iter().collect(),
         metadata: [("ticket".to_owned(), "4711".to_owned())].into(),
+        history: HistorySettings::default(),
         limits: RunLimits {
             max_steps: 8,
             max_output_tokens: Some(u64::from(u32::MAX) + 1),
@@ -51,6 +52,7 @@ pub(in crate::testing) fn new_run(account_name: &str, admission: Admission) -> N
         idempotency: None,
         spec: spec(),
         input: vec![Item::message(Role::User, "hello \u{0} \" \\u0000 \u{2028}")],
+        thread: None,
         admission,
         events,
         reserved_seq: 0,
@@ -230,6 +232,7 @@ pub(in crate::testing) async fn kinds(store: &Arc<dyn Store>, run: RunId) -> Vec
 pub(in crate::testing) async fn running_runs(store: &Arc<dyn Store>, account_name: &str) -> usize {
     let query = RunQuery {
         account: account(account_name),
+        thread: None,
         state: Some(RunState::Running),
         before: None,
         limit: 10_000,

@@ -60,6 +60,7 @@ pub async fn the_run_stays_when_its_events_are_forgotten(store: Arc<dyn Store>) 
         assert_eq!(store.commit(delta_commit(run, 1)).await, Err(StoreError::Fenced));
     }
     let query = RunQuery {
+        thread: None,
         account: account("acme"),
         state: Some(RunState::Completed),
         before: None,

@@ -135,6 +135,7 @@ pub async fn runs_come_newest_first_in_pages(store: Arc<dyn Store>) {
         let mut read: Vec<RunRecord> = Vec::new();
         loop {
             let query = RunQuery {
+                thread: None,
                 account: account("acme"),
                 state,
                 before: read.last().map(|record| record.id),

@@ -13,17 +13,16 @@ const LEFT_BEHIND: [&str; 2] = [
 ];
 
 /// Columns that only the target has: what it makes of them by itself.
-const OWN_OF_TARGET: [&str; 6] = [
+const OWN_OF_TARGET: [&str; 5] = [
     // From the tiers, when an instance starts.
     "accounts.slot_limit",
     // Nobody has had a turn yet.
     "accounts.turn",
     // See `SET_PLACES`.
     "runs.place",
-    // Nothing was told, nothing was asked for.
+    // Nothing was told.
     "runs.told_position",
     "runs.told_at",
-    "runs.cancel_requested",
 ];
 
 const OWN_TABLES_OF_TARGET: [&str; 5] = [

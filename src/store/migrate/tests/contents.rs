@@ -13,6 +13,8 @@ async fn everything_is_there_and_what_only_the_target_has_is_derived() {
             ("api_keys", 3),
             ("agents", 2),
             ("agent_versions", 3),
+            ("threads", 2),
+            ("thread_items", 1),
             ("runs", 8),
             ("run_specs", 8),
             ("items", 10),
@@ -26,25 +28,36 @@ async fn everything_is_there_and_what_only_the_target_has_is_derived() {
         ]
     );
     let mut target = site.target().await;
-    let accounts: Vec<(String, String, i32, i64, i64)> = sqlx::query_as(
-        "SELECT account, tier, running, queued, next_place FROM accounts WHERE next_place > 0 ORDER BY account",
+    let accounts: Vec<(String, String, i32, i64, i64, i64)> = sqlx::query_as(
+        "SELECT account, tier, running, queued, held, next_place FROM accounts WHERE next_place > 0 ORDER BY account",
     )
     .fetch_all(&mut target)
     .await
     .expect("accounts");
-    let expected = [("acme", "pro", 1, 3, 4), ("local", "local", 0, 0, 1)];
-    let expected = expected
-        .map(|(account, tier, running, queued, place)| (account.to_owned(), tier.to_owned(), running, queued, place));
+    let expected = [("acme", "pro", 1, 2, 1, 4), ("local", "local", 0, 0, 0, 1)];
+    let expected = expected.map(|(account, tier, running, queued, held, place)| {
+        (account.to_owned(), tier.to_owned(), running, queued, held, place)
+    });
     assert_eq!(accounts, expected);
 
-    // The one that was handed over comes before those that never started; these are in their order.
-    let line: Vec<(i32, i16, i64)> = sqlx::query_as(
-        "SELECT get_byte(id, 15), line, place FROM runs WHERE account = 'acme' AND state = 'queued' ORDER BY line, place",
+    // The one that was handed over comes before those that never started; these are in their order. One waits for its thread.
+    let line: Vec<(i32, i16, i64, bool)> = sqlx::query_as(
+        "SELECT get_byte(id, 15), line, place, held FROM runs WHERE account = 'acme' AND state = 'queued' ORDER BY line, place",
     )
     .fetch_all(&mut target)
     .await
     .expect("the line");
-    assert_eq!(line, [(6, 0, 2), (3, 1, 1), (8, 1, 3)]);
+    assert_eq!(line, [(6, 0, 2, false), (3, 1, 1, false), (8, 1, 3, true)]);
+    let threads: Vec<(i32, i64, bool, bool)> = sqlx::query_as(
+        "SELECT get_byte(id, 15), thread_position, hidden, cancel_requested FROM runs WHERE thread_id IS NOT NULL ORDER BY id",
+    )
+    .fetch_all(&mut target)
+    .await
+    .expect("runs of the thread");
+    assert_eq!(
+        threads,
+        [(1, 1, true, false), (2, 2, false, true), (8, 3, false, false)]
+    );
 
     let running: Vec<(Vec<u8>, i64, i64, i64)> =
         sqlx::query_as("SELECT instance, epoch, reserved_seq, next_item FROM runs WHERE state = 'running'")
@@ -100,7 +113,7 @@ async fn a_plan_says_what_there_is_and_changes_nothing() {
     let site = Site::filled().await;
     let plan = site.migration.plan().await.expect("a plan");
     assert_eq!(plan.beginning, Beginning::Afresh);
-    assert_eq!(plan.rows[2], ("runs", 8));
+    assert_eq!(plan.rows[4], ("runs", 8));
     assert!(plan.bytes > 10_000 && !plan.source_is_served, "{plan:?}");
     let tables: i64 =
         sqlx::query_scalar("SELECT count(*) FROM information_schema.tables WHERE table_schema = current_schema()")

@@ -180,4 +180,11 @@ INSERT INTO budget_holds VALUES
 UPDATE runs SET cached_input_tokens = 4, cache_write_input_tokens = 6, reasoning_tokens = 5, cost_nanos = 9007199254740991 WHERE state = 'completed';
 UPDATE runs SET history = 1 WHERE state = 'completed';
 UPDATE runs SET history = 2 WHERE state = 'cancelled';
+INSERT INTO threads VALUES
+    (x'0190000000007000800000000000ee01', 'acme', '{"topic":"ü"}', 5, 4, NULL),
+    (x'0190000000007000800000000000ee02', 'local', '{}', 6, 1, 7);
+INSERT INTO thread_items VALUES (x'0190000000007000800000000000ee01', 0, '{"text":"hello"}');
+UPDATE runs SET thread_id = x'0190000000007000800000000000ee01', hidden = 1, thread_position = 1 WHERE id = x'01900000000070008000000000000001';
+UPDATE runs SET thread_id = x'0190000000007000800000000000ee01', cancel_requested = 1, thread_position = 2 WHERE state = 'running';
+UPDATE runs SET thread_id = x'0190000000007000800000000000ee01', thread_position = 3 WHERE id = x'01900000000070008000000000000008';
 "#;

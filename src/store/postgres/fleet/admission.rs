@@ -8,7 +8,7 @@ use callboard_actors::ports::store::{Admission, NewRun, ParkedOutcome, ParkedUpd
 use callboard_actors::run_state::RunState;
 use callboard_actors::time::Timestamp;
 
-use crate::store::postgres::decide::{Earlier, add, earlier, parked};
+use crate::store::postgres::decide::{Added, Earlier, ThreadLook, add, earlier, look_at_thread, parked};
 use crate::store::postgres::picture::Picture;
 use crate::store::postgres::rows;
 use crate::store::postgres::write::ExpireRun;
@@ -26,22 +26,32 @@ pub(in crate::store::postgres) fn admit(
         Some(Earlier::Other) => return Ok(Admitted::IdempotencyConflict),
         None => {}
     }
+    let before_it = match look_at_thread(&admission.account, admission.thread, picture) {
+        ThreadLook::NotFound => return Ok(Admitted::ThreadNotFound),
+        ThreadLook::Busy { active } => return Ok(Admitted::ThreadBusy { active }),
+        ThreadLook::Behind(ahead) => ahead.len() as u64,
+        ThreadLook::Free => 0,
+    };
     let counts = picture.account(&admission.account)?;
     let (running, ahead) = (counts.running, u64::try_from(counts.queued).unwrap_or(0));
+    let queued = ahead + u64::try_from(counts.held).unwrap_or(0);
     let has_slot = admission.slot_limit.is_none_or(|limit| running < limit);
-    if admission.has_permit && has_slot && ahead == 0 {
+    if admission.has_permit && has_slot && ahead == 0 && before_it == 0 {
         counts.slot_limit = admission.slot_limit;
         return start(admission, picture);
     }
-    let room = |wait: &MayWait| wait.account_limit.is_none_or(|limit| ahead < limit);
+    let room = |wait: &MayWait| wait.account_limit.is_none_or(|limit| queued < limit);
     let Some(wait) = admission.may_wait.filter(room) else {
         return Ok(Admitted::Refused {
             has_slot,
             running,
-            queued: ahead,
+            queued,
         });
     };
     counts.slot_limit = admission.slot_limit;
+    if before_it > 0 {
+        return queue(admission, wait, before_it, QueuedReason::ThreadBusy, picture);
+    }
     let reason = if has_slot {
         QueuedReason::Capacity
     } else {
@@ -61,7 +71,7 @@ fn start(admission: &FleetAdmission, picture: &mut Picture) -> Result<Admitted, 
         new.reserved_seq = new.events.last_seq() + 1 + admission.reserve_seqs;
     }
     Ok(Admitted::Started {
-        record: Box::new(add(&new, picture)?),
+        record: Box::new(add(&new, picture)?.record),
         events: new.events,
     })
 }
@@ -81,13 +91,17 @@ fn queue(
         Admission::Queue { deadline },
         EventBody::RunQueued { position, reason },
     )?;
-    let record = Box::new(add(&new, picture)?);
-    if let Some(row) = picture.runs.get_mut(&new.id).and_then(|row| row.new.as_mut()) {
+    let Added { record, displaced } = add(&new, picture)?;
+    let in_line = (reason != QueuedReason::ThreadBusy).then_some(position);
+    if let Some(position) = in_line
+        && let Some(row) = picture.runs.get_mut(&new.id).and_then(|row| row.new.as_mut())
+    {
         row.told = Some((i64::try_from(position).unwrap_or(i64::MAX), now.as_micros()));
     }
     Ok(Admitted::Queued {
-        record,
-        position,
+        record: Box::new(record),
+        position: in_line,
+        displaced,
         events: new.events,
     })
 }
@@ -104,6 +118,7 @@ fn new_run(admission: &FleetAdmission, how: Admission, second: EventBody) -> Res
         idempotency: admission.idempotency.clone(),
         spec: admission.spec.clone(),
         input: admission.input.clone(),
+        thread: admission.thread,
         admission: how,
         events: encode(admission.id, 0, [first, second]).ok_or_else(|| rows::damaged("an event"))?,
         reserved_seq: 0,

@@ -46,7 +46,7 @@ const LOCK_ACCOUNTS: &str = concat!(
 pub(in crate::store::postgres) const FIRST_IN_LINE: &str = "SELECT line.id \
      FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS wanted (account, runs, turn) \
      CROSS JOIN LATERAL (SELECT runs.id, runs.line, runs.place FROM runs \
-                         WHERE runs.account = wanted.account AND runs.state = 'queued' \
+                         WHERE runs.account = wanted.account AND runs.state = 'queued' AND NOT runs.held \
                          ORDER BY runs.line, runs.place LIMIT wanted.runs) AS line \
      ORDER BY wanted.turn, line.line, line.place";
 

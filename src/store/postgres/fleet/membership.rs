@@ -48,9 +48,12 @@ const LOOK: &str = "SELECT (extract(epoch FROM now) * 1000000)::bigint AS now, \
      EXISTS (SELECT 1 FROM accounts WHERE queued > 0 AND (slot_limit IS NULL OR running < slot_limit)) AS claimable, \
      EXISTS (SELECT 1 FROM runs WHERE state = 'queued' \
              AND queue_deadline <= (extract(epoch FROM now) * 1000000)::bigint) AS expired, \
-     ARRAY(SELECT id FROM runs WHERE instance = $1 AND state = 'running' AND cancel_requested) AS to_cancel \
+     ARRAY(SELECT id FROM runs WHERE instance = $1 AND state = 'running' AND cancel_requested) AS to_cancel, \
+     ARRAY(SELECT id FROM runs WHERE state IN ('queued', 'waiting') AND cancel_requested ORDER BY id LIMIT 100) AS parked_to_cancel \
      FROM (SELECT clock_timestamp() AS now) AS clock";
-const QUEUED_BY_TIER: &str = "SELECT tier, sum(queued)::bigint AS queued FROM accounts WHERE queued > 0 GROUP BY tier";
+const QUEUED_BY_TIER: &str = "SELECT tier, sum(queued)::bigint AS queued FROM (\
+     SELECT tier, queued FROM accounts WHERE queued > 0 UNION ALL SELECT tier, held FROM accounts WHERE held > 0) AS waiting \
+     GROUP BY tier";
 
 const LEAVE: &str = "UPDATE instances SET lease_until = LEAST(lease_until, clock_timestamp()), draining = TRUE, permits_in_use = 0 \
                      WHERE id = $1";
@@ -141,16 +144,12 @@ fn beat(held: bool, row: &PgRow, tiers: &[PgRow]) -> Result<Beat, StoreError> {
     for tier in tiers {
         queued_by_tier.insert(rows::get(tier, "tier")?, counted(tier, "queued")?);
     }
-    let mut to_cancel = Vec::new();
-    for id in rows::get::<Vec<Vec<u8>>>(row, "to_cancel")? {
-        let id = Uuid::from_slice(&id).map_err(|_| rows::damaged("a run"))?;
-        to_cancel.push(RunId::from_uuid(id));
-    }
     let next_lease_end: Option<i64> = rows::get(row, "next_lease_end")?;
     Ok(Beat {
         held,
         store_now: Timestamp::from_micros(rows::get(row, "now")?),
-        to_cancel,
+        to_cancel: run_ids(row, "to_cancel")?,
+        parked_to_cancel: run_ids(row, "parked_to_cancel")?,
         lost_runs: counted(row, "lost_runs")?,
         live_instances: u32::try_from(counted(row, "live")?).unwrap_or(u32::MAX),
         next_lease_end: next_lease_end.map(|left| Duration::from_micros(u64::try_from(left).unwrap_or(0))),
@@ -158,6 +157,17 @@ fn beat(held: bool, row: &PgRow, tiers: &[PgRow]) -> Result<Beat, StoreError> {
         claimable: rows::get(row, "claimable")?,
         expired: rows::get(row, "expired")?,
     })
+}
+
+/// A column of ids of runs.
+fn run_ids(row: &PgRow, column: &'static str) -> Result<Vec<RunId>, StoreError> {
+    let ids = rows::get::<Vec<Vec<u8>>>(row, column)?.into_iter();
+    ids.map(|id| {
+        Uuid::from_slice(&id)
+            .map(RunId::from_uuid)
+            .map_err(|_| rows::damaged("a run"))
+    })
+    .collect()
 }
 
 pub(super) async fn leave(connection: &mut PgConnection, instance: InstanceId) -> Result<(), StoreError> {

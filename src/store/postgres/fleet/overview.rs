@@ -23,8 +23,8 @@ const INSTANCES: &str = "SELECT id, name, version, permits_limit, permits_in_use
         EXISTS (SELECT 1 FROM runs WHERE runs.instance = instances.id AND runs.state = 'running')) \
      ORDER BY started_at, id";
 
-const TOTALS: &str = "SELECT COALESCE(sum(queued), 0)::bigint AS queued, COALESCE(sum(running), 0)::bigint AS running, \
-     (SELECT count(*) FROM runs WHERE state = 'waiting') AS waiting FROM accounts WHERE queued > 0 OR running > 0";
+const TOTALS: &str = "SELECT COALESCE(sum(queued + held), 0)::bigint AS queued, COALESCE(sum(running), 0)::bigint AS running, \
+     (SELECT count(*) FROM runs WHERE state = 'waiting') AS waiting FROM accounts WHERE queued > 0 OR held > 0 OR running > 0";
 
 pub(super) async fn overview(pool: &Pool) -> Result<FleetOverview, StoreError> {
     let instances = sqlx::query(INSTANCES).bind(NOBODY.id_bytes());

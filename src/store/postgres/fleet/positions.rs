@@ -18,16 +18,16 @@ use crate::store::postgres::read_set::{UNREAD_SPEC, picture_columns, run_picture
 use crate::store::postgres::rows::{self, IdBytes};
 use crate::store::postgres::write_set;
 
-const POSITION: &str = "SELECT (SELECT count(*) FROM runs AS ahead WHERE ahead.account = runs.account AND ahead.state = 'queued' \
+const POSITION: &str = "SELECT (SELECT count(*) FROM runs AS ahead WHERE ahead.account = runs.account AND ahead.state = 'queued' AND NOT ahead.held \
             AND (ahead.line, ahead.place) <= (runs.line, runs.place)) AS position \
-     FROM runs WHERE id = $1 AND state = 'queued'";
+     FROM runs WHERE id = $1 AND state = 'queued' AND NOT held";
 
 /// Only so many of a line are looked at: those far behind will be told when they have come nearer.
 const LOOKED_AT: i64 = 1000;
 
 const TO_TELL: &str = "SELECT id, position FROM (\
          SELECT id, told_position, told_at, row_number() OVER (ORDER BY line, place) AS position FROM (\
-             SELECT id, line, place, told_position, told_at FROM runs WHERE account = $1 AND state = 'queued' \
+             SELECT id, line, place, told_position, told_at FROM runs WHERE account = $1 AND state = 'queued' AND NOT held \
              ORDER BY line, place LIMIT $2) AS front) AS standing \
      WHERE (told_position IS NULL OR position * 2 <= told_position) \
        AND COALESCE(told_at, 0) <= (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - $3 \
@@ -37,7 +37,7 @@ const TO_TELL: &str = "SELECT id, position FROM (\
 const LOCK: &str = concat!(
     "SELECT ",
     picture_columns!("$1", "$2"),
-    ", runs.told_position FROM runs WHERE runs.id = ANY($1) AND runs.state = 'queued' \
+    ", runs.told_position FROM runs WHERE runs.id = ANY($1) AND runs.state = 'queued' AND NOT runs.held \
        AND COALESCE(runs.told_at, 0) <= (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - $3 \
      ORDER BY runs.id FOR UPDATE OF runs SKIP LOCKED"
 );

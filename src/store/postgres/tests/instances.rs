@@ -32,6 +32,7 @@ pub(super) fn starting(limit: u32) -> NewRun {
             tools: Vec::new(),
             model_options: serde_json::Map::new(),
             metadata: std::collections::BTreeMap::new(),
+            history: callboard_actors::spec::HistorySettings::default(),
             limits: RunLimits {
                 max_steps: 1,
                 max_output_tokens: None,
@@ -41,6 +42,7 @@ pub(super) fn starting(limit: u32) -> NewRun {
             },
         },
         input: Vec::new(),
+        thread: None,
         admission: Admission::Start {
             slot_limit: Some(limit),
         },

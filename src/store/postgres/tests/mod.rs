@@ -10,6 +10,7 @@ mod instances;
 mod long_queue;
 mod plan;
 mod queue_plan;
+mod threads_conformance;
 
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use std::str::FromStr;

@@ -25,6 +25,7 @@ pub(super) fn new_run() -> NewRun {
         tools: Vec::new(),
         model_options: serde_json::Map::new(),
         metadata: std::collections::BTreeMap::new(),
+        history: callboard_actors::spec::HistorySettings::default(),
         limits: RunLimits {
             max_steps: 8,
             max_output_tokens: None,
@@ -43,6 +44,7 @@ pub(super) fn new_run() -> NewRun {
         idempotency: None,
         spec,
         input: vec![Item::message(Role::User, "hello")],
+        thread: None,
         admission: Admission::Start { slot_limit: Some(500) },
         events: encode(id, 0, [created, EventBody::RunStarted { epoch: 1 }]).expect("two events"),
         reserved_seq: 0,

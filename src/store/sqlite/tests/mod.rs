@@ -8,6 +8,7 @@ mod conformance;
 mod files;
 mod holds;
 mod resilience;
+mod threads_conformance;
 
 use std::path::Path;
 

@@ -1,0 +1,136 @@
+//! What was said.
+
+use super::FreshThreads;
+use super::fixtures::{ACCOUNT, QUEUE, account, entered, entering, moves, new_thread, record, started, waits};
+use crate::ids::{RunId, ThreadId};
+use crate::item::{Item, Role};
+use crate::ports::store::{RunCommit, RunQuery, RunRecord};
+use crate::ports::threads::{NewThread, OnBusy, ThreadItem, ThreadItemsQuery, ThreadPlace};
+use crate::run_state::RunState;
+
+/// A thread that began with two items, with so many ended runs of three items each.
+async fn told(fresh: &FreshThreads, runs: usize) -> (ThreadId, Vec<RunRecord>) {
+    let new = NewThread {
+        items: ["hello", "how are you?"]
+            .map(|text| Item::message(Role::User, text))
+            .into(),
+        ..new_thread(ACCOUNT)
+    };
+    let thread = new.id;
+    fresh.threads.create_thread(new).await.expect("written");
+    let mut made = Vec::new();
+    for _ in 0..runs {
+        let run = started(&fresh.store, thread).await;
+        let said = ["one", "two"].map(|text| Item::message(Role::Assistant, text));
+        let step = RunCommit {
+            items: said.into(),
+            ..crate::testing::store_conformance::fixtures::commit(&run)
+        };
+        fresh.store.commit(step).await.expect("written");
+        moves(&fresh.store, run.id, RunState::Completed).await;
+        made.push(record(&fresh.store, run.id).await);
+    }
+    (thread, made)
+}
+
+async fn page(fresh: &FreshThreads, thread: ThreadId, after: Option<ThreadPlace>, limit: u32) -> Vec<ThreadItem> {
+    let query = ThreadItemsQuery { thread, after, limit };
+    fresh.threads.thread_items(query).await.expect("reads")
+}
+
+/// Pages of any size join; a hidden run has none.
+pub async fn items_are_those_of_the_runs_in_order(fresh: &FreshThreads) {
+    let (thread, runs) = told(fresh, 3).await;
+    let all = page(fresh, thread, None, 100).await;
+    let whose: Vec<Option<RunId>> = all.iter().map(|item| item.run).collect();
+    let of = |index: usize| Some(runs[index].id);
+    let expected = [
+        None,
+        None,
+        of(0),
+        of(0),
+        of(0),
+        of(1),
+        of(1),
+        of(1),
+        of(2),
+        of(2),
+        of(2),
+    ];
+    assert_eq!(whose, expected);
+    assert!(all.is_sorted_by_key(|item| item.place));
+    assert_eq!(all[2].item, Item { ..all[2].item.clone() });
+    let stored = fresh.store.items(runs[1].id, None, 10).await.expect("reads");
+    let of_second: Vec<&Item> = all[5..8].iter().map(|item| &item.item).collect();
+    assert_eq!(stored.iter().map(|(_, item)| item).collect::<Vec<_>>(), of_second);
+    for size in 1..13 {
+        let mut joined = Vec::new();
+        loop {
+            let next = page(fresh, thread, joined.last().map(|item: &ThreadItem| item.place), size).await;
+            if next.is_empty() {
+                break;
+            }
+            joined.extend(next);
+        }
+        assert_eq!(joined, all, "pages of {size}");
+    }
+    let active = started(&fresh.store, thread).await;
+    assert_eq!(
+        page(fresh, thread, None, 100).await.len(),
+        12,
+        "what goes on is there too"
+    );
+    entered(&fresh.store, entering(thread, OnBusy::Replace, QUEUE)).await;
+    let now = page(fresh, thread, None, 100).await;
+    assert_eq!(now.len(), 12);
+    assert!(now.iter().all(|item| item.run != Some(active.id)), "it is hidden");
+}
+
+/// What the thread began with is the last of them.
+pub async fn turns_come_newest_first(fresh: &FreshThreads) {
+    let (thread, _) = told(fresh, 5).await;
+    let turns = |before, limit| fresh.threads.turns_before(thread, before, limit);
+    let places = |turns: &[crate::ports::threads::Turn]| -> Vec<(u64, usize)> {
+        turns.iter().map(|turn| (turn.position, turn.items.len())).collect()
+    };
+    let all = turns(6, 100).await.expect("reads");
+    assert_eq!(places(&all), [(5, 3), (4, 3), (3, 3), (2, 3), (1, 3), (0, 2)]);
+    assert_eq!(places(&turns(4, 2).await.expect("reads")), [(3, 3), (2, 3)]);
+    assert_eq!(places(&turns(2, 2).await.expect("reads")), [(1, 3), (0, 2)]);
+    assert_eq!(places(&turns(1, 1).await.expect("reads")), [(0, 2)]);
+    assert_eq!(places(&turns(0, 10).await.expect("reads")), []);
+    let extent = fresh.threads.extent_before(thread, 4).await.expect("reads");
+    assert_eq!(extent.turns, 4, "three runs, and what it began with");
+    let longer = fresh.threads.extent_before(thread, 6).await.expect("reads");
+    assert!(longer.bytes > extent.bytes && extent.bytes > 0);
+}
+
+/// Newest first, in pages, in any state or in one.
+pub async fn runs_are_listed_by_thread(fresh: &FreshThreads) {
+    let (thread, runs) = told(fresh, 2).await;
+    told(fresh, 1).await;
+    let active = started(&fresh.store, thread).await;
+    let waiting = waits(&fresh.store, thread).await;
+    let list = |state, before| {
+        let query = RunQuery {
+            account: account(ACCOUNT),
+            thread: Some(thread),
+            state,
+            before,
+            limit: 3,
+        };
+        let listed = fresh.store.list_runs(query);
+        async {
+            listed
+                .await
+                .expect("reads")
+                .into_iter()
+                .map(|run| run.id)
+                .collect::<Vec<_>>()
+        }
+    };
+    assert_eq!(list(None, None).await, [waiting.id, active.id, runs[1].id]);
+    assert_eq!(list(None, Some(runs[1].id)).await, [runs[0].id]);
+    assert_eq!(list(Some(RunState::Running), None).await, [active.id]);
+    assert_eq!(list(Some(RunState::Completed), None).await, [runs[1].id, runs[0].id]);
+}

@@ -1,0 +1,88 @@
+//! `GET /api/v1/threads` and `GET /api/v1/threads/{id}/items`.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use callboard_actors::ids::ThreadId;
+use callboard_actors::ports::threads::{ThreadItemsQuery, ThreadPlace, ThreadQuery};
+use uuid::Uuid;
+
+use super::view::{ThreadItemView, ThreadView};
+use crate::auth::Caller;
+use crate::http::error::ApiError;
+use crate::http::extract::query::QueryParameters;
+use crate::http::extract::thread_path::owned_thread;
+use crate::http::page::{Page, cut, page_size};
+use crate::http::runs::cursor::CursorScope;
+use crate::http::state::HttpState;
+
+/// Lists the caller's threads, newest first.
+pub(super) async fn list_threads(
+    request: HttpRequest,
+    caller: Caller,
+    state: web::Data<HttpState>,
+) -> Result<HttpResponse, ApiError> {
+    let parameters = QueryParameters::of(&request, &["limit", "cursor"])?;
+    let limit = page_size(&parameters, &state)?;
+    let scope_parts = [caller.account.as_str(), "threads"];
+    let scope = CursorScope(&scope_parts);
+    let before = parameters.text("cursor").map(|cursor| scope.read(cursor)).transpose()?;
+    let query = ThreadQuery {
+        account: caller.account.clone(),
+        before: before.map(ThreadId::from_uuid),
+        limit: limit + 1,
+    };
+    let threads = state.parts.threads.clone();
+    let mut found = state.on_io(async move { threads.list_threads(query).await }).await??;
+    let has_more = cut(&mut found, limit);
+    let last = found.last().filter(|_| has_more);
+    let next_cursor = last.map(|thread| scope.write(thread.id.uuid()));
+    Ok(Page {
+        data: found.into_iter().map(ThreadView::from).collect(),
+        has_more,
+        next_cursor,
+    }
+    .answer())
+}
+
+/// Lists what was said in a thread, in order, each item with its run.
+pub(super) async fn list_items(
+    request: HttpRequest,
+    caller: Caller,
+    state: web::Data<HttpState>,
+) -> Result<HttpResponse, ApiError> {
+    let parameters = QueryParameters::of(&request, &["limit", "cursor"])?;
+    let limit = page_size(&parameters, &state)?;
+    let thread = owned_thread(&request, &state, &caller).await?.id;
+    let thread_text = thread.to_string();
+    let scope_parts = [caller.account.as_str(), "thread items", &thread_text];
+    let scope = CursorScope(&scope_parts);
+    let after = parameters.text("cursor").map(|cursor| scope.read(cursor)).transpose()?;
+    let query = ThreadItemsQuery {
+        thread,
+        after: after.map(place_in),
+        limit: limit + 1,
+    };
+    let threads = state.parts.threads.clone();
+    let mut items = state.on_io(async move { threads.thread_items(query).await }).await??;
+    let has_more = cut(&mut items, limit);
+    let last = items.last().filter(|_| has_more);
+    let next_cursor = last.map(|item| scope.write(as_uuid(item.place)));
+    Ok(Page {
+        data: items.into_iter().map(ThreadItemView::from).collect(),
+        has_more,
+        next_cursor,
+    }
+    .answer())
+}
+
+/// A place as a cursor carries it.
+fn as_uuid(place: ThreadPlace) -> Uuid {
+    Uuid::from_u64_pair(place.position, place.item.into())
+}
+
+fn place_in(uuid: Uuid) -> ThreadPlace {
+    let (position, item) = uuid.as_u64_pair();
+    ThreadPlace {
+        position,
+        item: item as u32,
+    }
+}

@@ -1,0 +1,59 @@
+//! `GET` and `DELETE /api/v1/threads/{id}`, and `POST /api/v1/threads/{id}/runs`.
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use super::view::ThreadView;
+use crate::auth::Caller;
+use crate::http::error::ApiError;
+use crate::http::extract::query::QueryParameters;
+use crate::http::extract::thread_path::owned_thread;
+use crate::http::runs::create::start_run;
+use crate::http::state::HttpState;
+
+/// Shows a thread.
+pub(super) async fn get_thread(
+    request: HttpRequest,
+    caller: Caller,
+    state: web::Data<HttpState>,
+) -> Result<HttpResponse, ApiError> {
+    QueryParameters::of(&request, &[])?;
+    let thread = owned_thread(&request, &state, &caller).await?;
+    Ok(HttpResponse::Ok()
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .json(ThreadView::from(thread)))
+}
+
+/// Deletes a thread. Its runs that have not ended are cancelled: that is written down with the deletion and needs nobody to wait for it.
+pub(super) async fn delete_thread(
+    request: HttpRequest,
+    caller: Caller,
+    state: web::Data<HttpState>,
+) -> Result<HttpResponse, ApiError> {
+    QueryParameters::of(&request, &[])?;
+    let thread = owned_thread(&request, &state, &caller).await?.id;
+    let threads = state.parts.threads.clone();
+    let deleted = state
+        .on_io(async move { threads.delete_thread(thread).await })
+        .await??;
+    for run in deleted.ok_or_else(ApiError::thread_not_found)? {
+        let runs = state.parts.runs.clone();
+        state.parts.io.spawn(async move {
+            if let Err(error) = runs.cancel(run).await {
+                tracing::warn!(run_id = %run, %error, "a run of a deleted thread was not cancelled yet");
+            }
+        });
+    }
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Starts a run that goes on with the thread.
+pub(super) async fn create_run(
+    request: HttpRequest,
+    payload: web::Payload,
+    caller: Caller,
+    state: web::Data<HttpState>,
+) -> Result<HttpResponse, ApiError> {
+    let thread = owned_thread(&request, &state, &caller).await?.id;
+    start_run(request, payload, caller, state, Some(thread)).await
+}
