@@ -21,10 +21,11 @@ use callboard_actors::llm::{
 };
 use callboard_actors::local_limits::{LimitTimes, LocalRateLimits};
 use callboard_actors::ports::rate_limits::{KeyLimits, LimitedKey};
-use callboard_actors::ports::{Model, ModelRequest, Store};
+use callboard_actors::ports::{Model, ModelRequest};
 use callboard_actors::retry::RetryPolicy;
 use callboard_actors::services::RunServices;
 use callboard_actors::testing::fixed_tools::FixedTools;
+use callboard_actors::thread_lines::ThreadLines;
 use futures::StreamExt;
 
 const CALLS: usize = 4_000;
@@ -56,7 +57,7 @@ fn main() -> anyhow::Result<()> {
             upstream_model: "simulated".into(),
             max_event_size: 65_536,
         })?);
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(database, &tokio::runtime::Handle::current()).await?);
+        let store = Arc::new(SqliteStore::open(database, &tokio::runtime::Handle::current()).await?);
         let services = Arc::new(services(store));
         let route = limited(model.clone());
         let (mut direct, mut routed) = (Vec::new(), Vec::new());
@@ -127,10 +128,12 @@ fn provider() -> anyhow::Result<(std::net::SocketAddr, std::thread::JoinHandle<(
     Ok((told.recv()?, thread))
 }
 
-fn services(store: Arc<dyn Store>) -> RunServices {
+fn services(store: Arc<SqliteStore>) -> RunServices {
     RunServices {
         log: Arc::new(MemoryEventLog::new(store.clone(), MemoryLogOptions::default())),
+        threads: store.clone(),
         store,
+        thread_lines: ThreadLines::default(),
         models: HashMap::new(),
         account_budgets: None,
         shared_answers: None,

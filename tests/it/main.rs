@@ -56,6 +56,7 @@ mod startup;
 mod steps;
 mod store_migration;
 mod threads;
+mod threads_waiting;
 mod unknown_outcomes;
 mod usage;
 mod waiting_calls;

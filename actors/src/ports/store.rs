@@ -241,6 +241,8 @@ pub enum Claim {
     NotQueued,
     /// A run before it in its thread has not ended.
     ThreadBusy,
+    /// It is in a thread and marked as to be cancelled: it begins no more.
+    ToBeCancelled,
     /// No Slot is free.
     QuotaExceeded {
         /// Runs of the account in `running`.

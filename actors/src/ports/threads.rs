@@ -8,7 +8,8 @@
 //!   run before it ends, it is claimable by the same transaction.
 //! - [`OnBusy::Interrupt`] and [`OnBusy::Replace`] mark the runs before the new one as to be cancelled, in the transaction that writes
 //!   the new one: both are durable, or neither. The mark is told (by [`Recovered`](super::store::Recovered), by
-//!   [`Beat`](super::fleet::Beat)) until the run has ended.
+//!   [`Beat`](super::fleet::Beat)) until the run has ended. A marked run that waits is not claimed any more: those behind it
+//!   wait until it has ended.
 //! - The items of a thread are those it began with and those of its runs: there is no second copy. Hidden runs have none there.
 //! - A deleted thread is not there: nothing enters it, nothing is read from it. Its runs stay as runs.
 

@@ -104,7 +104,7 @@ pub(crate) enum OpenFailure {
         active: RunId,
     },
     ThreadNotFound,
-    /// A run before it in its thread has not ended.
+    /// A run before it in its thread has not ended, or it is to be cancelled itself.
     NotItsTurn,
     Store(StoreError),
 }

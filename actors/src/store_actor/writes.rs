@@ -56,7 +56,7 @@ pub(super) async fn open(writer: Writer, opening: Opening) -> Result<WriteDone, 
                 writer.append(record.epoch, events).await?;
                 Ok((OpenedRun::Claimed(record), Some(log)))
             }
-            Ok(Claim::ThreadBusy) => Err(OpenFailure::NotItsTurn),
+            Ok(Claim::ThreadBusy | Claim::ToBeCancelled) => Err(OpenFailure::NotItsTurn),
             Ok(Claim::NotQueued) => Err(OpenFailure::NotQueued),
             Ok(Claim::QuotaExceeded { running }) => Err(OpenFailure::QuotaExceeded { running }),
             Err(error) => Err(OpenFailure::Store(error)),

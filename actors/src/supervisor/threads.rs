@@ -5,6 +5,7 @@
 //! first of its thread ([`ThreadLines`](crate::thread_lines::ThreadLines)).
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::sync::oneshot;
@@ -15,8 +16,11 @@ use crate::ledger::TierQuota;
 use crate::ports::StoreError;
 use crate::ports::store::Recovered;
 use crate::queue::WaitingRun;
-use crate::supervisor::messages::{StartError, StartRun, Started};
+use crate::supervisor::messages::{CancelRun, StartError, StartRun, Started};
 use crate::supervisor::{StartReply, Supervisor};
+
+/// How long it takes until a cancel is tried again that the store could not answer.
+const CANCEL_PAUSE: Duration = Duration::from_millis(500);
 
 /// A new run has its place in its thread, or none.
 #[derive(Message)]
@@ -100,15 +104,29 @@ impl Supervisor {
     }
 
     /// Cancels runs that are marked as to be cancelled. Nobody waits for the answer: the mark stays until they have ended.
+    ///
+    /// The ones behind them wait for that, so it is tried until the store has answered.
     pub(super) fn cancel_marked(&mut self, runs: Vec<RunId>, ctx: &mut Context<Self>) {
         for run in runs {
             let (reply, answer) = oneshot::channel();
+            self.cancel(run, reply, ctx);
+            let address = ctx.address();
             self.services.io.spawn(async move {
-                if let Ok(Err(error)) = answer.await {
-                    tracing::warn!(run_id = %run, %error, "a run that is to be cancelled was not; the next start tries again");
+                let mut answer = answer;
+                while let Ok(Err(error)) = answer.await {
+                    tracing::warn!(run_id = %run, %error, "a run that is to be cancelled was not; trying again");
+                    if !matches!(error, StoreError::Unavailable(_)) {
+                        return;
+                    }
+                    tokio::time::sleep(CANCEL_PAUSE).await;
+                    let (reply, next) = oneshot::channel();
+                    // A supervisor that is gone has left the mark in the store.
+                    if address.send(CancelRun { run, reply }).await.is_err() {
+                        return;
+                    }
+                    answer = next;
                 }
             });
-            self.cancel(run, reply, ctx);
         }
     }
 }

@@ -199,6 +199,10 @@ pub(super) fn claim(request: &ClaimRun, picture: &mut Picture) -> Result<Claim, 
     if row.held {
         return Ok(Claim::ThreadBusy);
     }
+    // (One in no thread is claimed and then cancelled: nobody waits behind it.)
+    if row.cancel_requested && row.record.thread.is_some() {
+        return Ok(Claim::ToBeCancelled);
+    }
     let record = &row.record;
     let (account, seq, epoch) = (record.account.clone(), record.first_free_seq(), record.epoch + 1);
     let running = picture.running(&account);

@@ -11,12 +11,12 @@ use super::rows::{self, IdBytes, returned_run_columns, signed};
 use super::transaction::{WriteFailure, WriteTransaction};
 use super::writer::Write;
 
-/// Changes nothing if the run is not queued or no Slot is free. `run.started` gets the first seq that nobody can have seen.
+/// Changes nothing if the run is not queued, may not begin or no Slot is free. `run.started` gets the first seq that nobody can have seen.
 const CLAIM: &str = concat!(
     "UPDATE runs SET state = 'running', epoch = epoch + 1, instance = ?, waiting = NULL, queue_deadline = NULL, \
             started_at = COALESCE(started_at, ?), next_seq = max(next_seq, reserved_seq) + 1, \
             reserved_seq = CASE WHEN ? THEN max(next_seq, reserved_seq) + 1 + ? ELSE 0 END \
-     WHERE id = ? AND state = 'queued' \
+     WHERE id = ? AND state = 'queued' AND NOT cancel_requested \
        AND (SELECT count(*) FROM (SELECT 1 FROM runs AS held \
             WHERE held.account = runs.account AND held.state = 'running' LIMIT ?)) < ? \
        AND (thread_id IS NULL OR NOT EXISTS (SELECT 1 FROM runs AS ahead \
@@ -31,7 +31,7 @@ pub(super) const APPEND_EVENTS: &str =
 
 const FIND_QUEUED: &str = "SELECT account, EXISTS (SELECT 1 FROM runs AS ahead \
         WHERE ahead.thread_id = runs.thread_id AND ahead.thread_position < runs.thread_position \
-          AND ahead.state IN ('queued', 'running', 'waiting')) AS thread_busy \
+          AND ahead.state IN ('queued', 'running', 'waiting')) AS thread_busy, cancel_requested \
      FROM runs WHERE id = ? AND state = 'queued'";
 
 impl Write for ClaimRun {
@@ -70,6 +70,9 @@ async fn refusal(run: RunId, transaction: &mut WriteTransaction<'_>) -> Result<C
     };
     if rows::get::<bool>(&row, "thread_busy")? {
         return Ok(Claim::ThreadBusy);
+    }
+    if rows::get::<bool>(&row, "cancel_requested")? {
+        return Ok(Claim::ToBeCancelled);
     }
     let running = count_running(transaction, &rows::account(&row)?).await?;
     Ok(Claim::QuotaExceeded { running })

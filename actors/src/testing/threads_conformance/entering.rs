@@ -2,8 +2,8 @@
 
 use super::FreshThreads;
 use super::fixtures::{
-    ACCOUNT, QUEUE, START, at_once, claim, claimed, entered, entering, moves, new_run, new_thread, record, started,
-    thread, waits,
+    ACCOUNT, QUEUE, START, at_once, claim, claimed, entered, entering, moves, new_run, new_thread, parked, record,
+    started, thread, waits,
 };
 use crate::ids::ThreadId;
 use crate::ports::store::{Admission, Claim, Creation, Idempotency, NewRun};
@@ -150,6 +150,39 @@ pub async fn interrupting_marks_those_before_it(fresh: &FreshThreads) {
     let free = thread(fresh).await;
     let (_, displaced) = entered(&fresh.store, entering(free, OnBusy::Replace, START)).await;
     assert_eq!(displaced, []);
+}
+
+/// Although all before it have ended; and the new one does when it has ended too.
+pub async fn a_marked_run_begins_no_more(fresh: &FreshThreads) {
+    let store = &fresh.store;
+    for first_waits in [false, true] {
+        let busy = thread(fresh).await;
+        let active = started(store, busy).await;
+        let behind = waits(store, busy).await;
+        if first_waits {
+            moves(store, active.id, RunState::Waiting).await;
+        }
+        let (new, displaced) = entered(store, entering(busy, OnBusy::Interrupt, QUEUE)).await;
+        assert_eq!(displaced, [active.id, behind.id]);
+        if first_waits {
+            // What it waited for comes before the cancel does.
+            let resumed = store.update_parked_run(parked(active.id, RunState::Queued)).await;
+            resumed.expect("moves");
+            let answer = store.claim_run(claim(active.id, None)).await;
+            assert_eq!(answer, Ok(Claim::ToBeCancelled));
+            let cancelled = store.update_parked_run(parked(active.id, RunState::Cancelled)).await;
+            cancelled.expect("cancels");
+        } else {
+            moves(store, active.id, RunState::Cancelled).await;
+        }
+        let answer = store.claim_run(claim(behind.id, None)).await;
+        assert_eq!(answer, Ok(Claim::ToBeCancelled));
+        let answer = store.claim_run(claim(new.id, None)).await;
+        assert_eq!(answer, Ok(Claim::ThreadBusy));
+        let cancelled = store.update_parked_run(parked(behind.id, RunState::Cancelled)).await;
+        cancelled.expect("cancels");
+        claimed(store, new.id).await;
+    }
 }
 
 /// And at most one of them runs.

@@ -153,7 +153,15 @@ pub async fn marked_runs_are_told_until_they_have_ended(fresh: &FreshThreads) {
     moves(&fresh.store, active.id, RunState::Waiting).await;
     let told = beat(fresh, instance).await;
     assert_eq!((told.to_cancel, told.parked_to_cancel), (vec![], displaced.clone()));
-    for run in displaced {
+    let first = displaced[0];
+    let cancelled = fresh.store.update_parked_run(parked(first, RunState::Cancelled)).await;
+    cancelled.expect("cancels");
+    assert_eq!(
+        claim_next(fresh, 0, instance, 10).await,
+        [],
+        "the second one begins no more"
+    );
+    for run in displaced.into_iter().skip(1) {
         let cancelled = fresh.store.update_parked_run(parked(run, RunState::Cancelled)).await;
         cancelled.expect("cancels");
     }
@@ -180,7 +188,7 @@ pub async fn claims_of_many_instances_never_take_two_of_a_thread(fresh: &FreshTh
         admit(fresh, asked).await;
     }
     let mut done = 0;
-    let mut last = vec![0; THREADS];
+    let mut last = [0; THREADS];
     while done < THREADS * RUNS_OF_EACH {
         let claims = (0..6).map(|number| {
             let claim = ClaimNext {

@@ -46,6 +46,7 @@ macro_rules! threads_conformance {
             entering::the_same_request_is_one_run_and_displaces_nobody,
             entering::a_run_that_may_not_begin_is_not_claimed,
             entering::interrupting_marks_those_before_it,
+            entering::a_marked_run_begins_no_more,
             entering::many_at_once_get_one_place_each,
             ordering::each_way_to_end_lets_the_next_one_in,
             ordering::a_handed_over_run_stays_first,

@@ -47,6 +47,7 @@ pub(in crate::store::postgres) const FIRST_IN_LINE: &str = "SELECT line.id \
      FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS wanted (account, runs, turn) \
      CROSS JOIN LATERAL (SELECT runs.id, runs.line, runs.place FROM runs \
                          WHERE runs.account = wanted.account AND runs.state = 'queued' AND NOT runs.held \
+                           AND NOT (runs.cancel_requested AND runs.thread_id IS NOT NULL) \
                          ORDER BY runs.line, runs.place LIMIT wanted.runs) AS line \
      ORDER BY wanted.turn, line.line, line.place";
 
