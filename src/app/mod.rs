@@ -1,9 +1,11 @@
 //! The composition root: the one place that names concrete adapters and puts a server together from its configuration.
 
 mod joining;
+mod key_places;
 mod models;
 mod parts;
 mod provider_keys;
+mod secrets;
 mod services;
 mod settings;
 
@@ -26,6 +28,7 @@ use tokio::sync::watch;
 use crate::app::models::OpenModels;
 use crate::app::parts::{OpenEventLog, OpenStore};
 pub use crate::app::provider_keys::ProviderKeyErrors;
+pub use crate::app::secrets::SecretErrors;
 use crate::app::services::{catalog, run_services};
 use crate::app::settings::{
     capacity_report, housekeeping_times, http_options, or_cpus, request_rates, supervisor_settings, tier_budgets,
@@ -39,6 +42,7 @@ use crate::config::{Config, LOCAL_TIER, LogFormat};
 use crate::housekeeping::Housekeeping;
 use crate::http::{self, HttpParts, HttpState, InstanceIdentity};
 use crate::model_directory::KeyProbe;
+use crate::outbound;
 use crate::shutdown;
 use crate::store::migrate::StoreMigration;
 use crate::telemetry;
@@ -65,7 +69,9 @@ pub fn serve_with_tools(config: &Config, machine: MachineSize, extra: Vec<Arc<dy
     let cpus = machine.cpus as usize;
     let io = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(or_cpus(config.capacity.io_threads, cpus))
-        .max_blocking_threads(config.capacity_parameters().blocking_threads(machine) as usize)
+        .max_blocking_threads(
+            config.capacity_parameters().blocking_threads(machine) as usize + outbound::LOOKUP_THREADS,
+        )
         .thread_name("callboard-io")
         .enable_all()
         .build()?;
@@ -97,6 +103,14 @@ where
 /// What is wrong with any of them.
 pub fn check_provider_keys(config: &Config) -> Result<(), ProviderKeyErrors> {
     provider_keys::read_provider_keys(config).map(drop)
+}
+
+/// Reads all secrets of tools, and throws them away: whether a server could start with them.
+///
+/// # Errors
+/// What is wrong with any of them.
+pub fn check_secrets(config: &Config) -> Result<(), SecretErrors> {
+    secrets::read_secrets(config).map(drop)
 }
 
 /// A try of each key of the configured models, or of this one.

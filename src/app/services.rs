@@ -10,11 +10,13 @@ use tokio::runtime::Handle;
 
 use super::models::OpenModels;
 use super::parts::OpenStore;
-use super::settings::tier_budgets;
+use super::secrets::read_secrets;
+use super::settings::{outbound_options, tier_budgets};
 use crate::config::{Config, ProviderService};
 use crate::http::Catalog;
 use crate::llm::answer_cache::MemoryAnswerCache;
-use crate::tools::ServerToolbox;
+use crate::outbound::Outbound;
+use crate::tools::{ServerToolbox, ToolReach};
 
 pub(super) fn run_services(
     config: &Config,
@@ -34,6 +36,10 @@ pub(super) fn run_services(
         .map(builtin)
         .collect::<anyhow::Result<_>>()?;
     tools.extend(extra);
+    let reach = ToolReach {
+        outbound: Outbound::new(outbound_options(config))?,
+        secrets: Arc::new(read_secrets(config)?),
+    };
     let shared_answers = config.shares_answers().then(|| AnswerSharing {
         answers: Arc::new(MemoryAnswerCache::new(config.answer_cache.max_size)),
         flights: Flights::default(),
@@ -44,7 +50,7 @@ pub(super) fn run_services(
         models: models.routes.clone(),
         account_budgets: account_budgets(config, opened),
         shared_answers,
-        toolbox: Arc::new(ServerToolbox::new(tools)?),
+        toolbox: Arc::new(ServerToolbox::new(tools, reach)?),
         io,
         settings: config.run_settings(),
     })

@@ -12,6 +12,7 @@ use crate::auth::RequestRate;
 use crate::config::Config;
 use crate::housekeeping::HousekeepingTimes;
 use crate::http::{CapacityReport, HttpOptions, RunRequestLimits};
+use crate::outbound::OutboundOptions;
 
 pub(super) fn or_cpus(count: usize, cpus: usize) -> usize {
     if count == 0 { cpus.max(1) } else { count }
@@ -123,6 +124,20 @@ pub(super) fn http_options(config: &Config, cpus: usize) -> HttpOptions {
             default_deadline: runs.deadline_default,
             deadline_ceiling: runs.deadline_maximum,
         },
+    }
+}
+
+/// What may be asked of addresses that others choose.
+pub(super) fn outbound_options(config: &Config) -> OutboundOptions {
+    let outbound = &config.outbound;
+    OutboundOptions {
+        allowed: outbound.allow.clone(),
+        ports: outbound.ports.clone(),
+        user_agent: outbound.user_agent.clone(),
+        max_response: outbound.max_response,
+        connect_timeout: outbound.connect_timeout,
+        timeout: outbound.timeout,
+        max_redirects: outbound.max_redirects,
     }
 }
 

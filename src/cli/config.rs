@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::CliError;
-use crate::app::check_provider_keys;
+use crate::app::{check_provider_keys, check_secrets};
 use crate::config::{EffectiveValue, LoadedConfig, Origin};
 
 /// Room for a value before it is told where it came from: with the keys, no more than 80 columns. Longer ones take what they need.
@@ -16,7 +16,7 @@ const VALUE_WIDTH: usize = 24;
 pub(super) enum ConfigCommand {
     /// Say "ok", or list all mistakes and exit with 2
     Check {
-        /// Do not look whether the keys of the providers are there
+        /// Do not look whether the keys of the providers and the secrets of tools are there
         #[arg(long)]
         no_keys: bool,
     },
@@ -42,6 +42,7 @@ pub(super) fn run(command: &ConfigCommand, loaded: &LoadedConfig, output: &mut i
         ConfigCommand::Check { no_keys } => {
             if !no_keys {
                 check_provider_keys(&loaded.config)?;
+                check_secrets(&loaded.config)?;
             }
             writeln!(output, "ok")?;
         }

@@ -1,7 +1,7 @@
 //! Configuration: `config.toml` as compiled in, then a file, then the environment.
 //!
 //! All mistakes are found at once, each with its key and where it was written; every effective value knows where it came from.
-//! Secrets are never part of it: it has only the names of the environment variables that hold them.
+//! Secrets are never part of it: it has only the names of the environment variables and files that hold them.
 
 use std::collections::BTreeMap;
 
@@ -14,6 +14,7 @@ mod layers;
 mod load;
 mod machine;
 mod models;
+mod outbound;
 mod problem;
 mod providers;
 mod resolve;
@@ -31,6 +32,7 @@ mod tests;
 pub use load::{EffectiveValue, LoadedConfig, Sources, load};
 pub use machine::this_machine;
 pub use models::{ModelCallConfig, ModelConfig, TargetConfig};
+pub use outbound::{OutboundConfig, SecretConfig};
 pub use problem::{ConfigErrors, Origin, Problem};
 pub use providers::{
     Dialect, KeyPlace, KeySource, LimitsPer, OutputLimitName, ProviderConfig, ProviderLimitsConfig, ProviderService,
@@ -72,6 +74,10 @@ pub struct Config {
     pub models: BTreeMap<String, ModelConfig>,
     /// Tool calls.
     pub tools: ToolsConfig,
+    /// Requests to addresses that others choose.
+    pub outbound: OutboundConfig,
+    /// Secrets that go out with such requests, by name.
+    pub secrets: BTreeMap<String, SecretConfig>,
     /// Tiers by name; [`LOCAL_TIER`] is among them.
     pub tiers: BTreeMap<String, TierConfig>,
     /// What is logged, and how.

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::budgets::BudgetTable;
 use super::layers::dotted;
 use super::models::{ModelCallConfig, ModelTable};
+use super::outbound::{OutboundTable, SecretTable, resolve_outbound, resolve_secrets};
 use super::providers::{ProviderLimitsConfig, ProviderTable};
 use super::resolve_models::resolve_models;
 use super::sections::{
@@ -35,6 +36,9 @@ pub(super) struct WrittenConfig {
     pub(super) models: BTreeMap<String, ModelTable>,
     answer_cache: AnswerCacheConfig,
     tools: ToolsConfig,
+    outbound: OutboundTable,
+    #[serde(default)]
+    pub(super) secrets: BTreeMap<String, SecretTable>,
     tiers: BTreeMap<String, TierTable>,
     log: LogConfig,
 }
@@ -65,6 +69,8 @@ pub(super) fn resolve(written: WrittenConfig) -> Result<Config, Contradictions> 
     check_pairs(&written, &mut wrong);
     check_texts(&written, &mut wrong);
     let (providers, models) = resolve_models(&written, &mut wrong);
+    let outbound = resolve_outbound(&written.outbound, &mut wrong);
+    let secrets = resolve_secrets(&written, &mut wrong);
     let tiers = resolve_tiers(&written.tiers, &mut wrong);
     if !written.models.contains_key(&written.runs.default_model) {
         let names: Vec<&str> = written.models.keys().map(String::as_str).collect();
@@ -93,6 +99,8 @@ pub(super) fn resolve(written: WrittenConfig) -> Result<Config, Contradictions> 
         answer_cache: written.answer_cache,
         models,
         tools: written.tools,
+        outbound,
+        secrets: secrets.into_iter().collect(),
         tiers,
         log: written.log,
     })

@@ -313,3 +313,60 @@ fn only_loopback_is_loopback() {
         assert_eq!(server.is_loopback(), expected, "{bind}");
     }
 }
+
+#[test]
+fn secrets_and_networks_are_checked_and_no_secret_is_repeated() {
+    let file = r#"
+[outbound]
+allow = ["10.1.0.0/16", "127.0.0.1/32:9000"]
+[secrets.GITHUB]
+env = "GITHUB_TOKEN"
+hosts = ["api.github.com", "*.github.example"]
+accounts = ["acme"]
+[secrets.SHOP]
+file = "/run/secrets/shop"
+hosts = "shop.example"
+"#;
+    let loaded = load_texts(file, &[]).expect("it is right");
+    assert_eq!(loaded.config.outbound.allow.len(), 2);
+    let github = &loaded.config.secrets["GITHUB"];
+    assert_eq!(github.place, KeyPlace::Environment("GITHUB_TOKEN".to_owned()));
+    assert_eq!(
+        (github.hosts.len(), github.accounts.as_ref().map(|all| all.len())),
+        (2, Some(1))
+    );
+    assert_eq!(loaded.config.secrets["SHOP"].accounts, None);
+
+    let wrong = r#"
+[outbound]
+allow = ["10.1.0.0"]
+ports = ["http"]
+user_agent = ""
+max_redirects = 1000
+[secrets.A]
+env = "ghp_16C7e42F292c6912E7710c838347Ae178B4a"
+hosts = ["*"]
+[secrets.B]
+hosts = ["b.example"]
+accounts = ["not an account"]
+[secrets.C]
+env = "C"
+file = "c"
+"#;
+    let told = mistakes(wrong, &[]).join("\n");
+    for part in [
+        "outbound.allow @ 3: entry 1: must be a network",
+        "outbound.ports @ 4: entry 1: must be a port",
+        "outbound.user_agent @ 5: must be printable ASCII",
+        "outbound.max_redirects @ 6: must be from 0 to 100",
+        "secrets.A.env @ 8: must be the name of an environment variable",
+        "secrets.A.hosts @ 9: entry 1: must be a host",
+        "secrets.B.env @ 11: is missing",
+        "secrets.B.accounts @ 12: entry 1: an account name is",
+        "secrets.C.env @ 14: a secret has either env or file",
+        "secrets.C.hosts @ 14: is missing",
+    ] {
+        assert!(told.contains(part), "{part}\n{told}");
+    }
+    assert!(!told.contains("ghp_"), "{told}");
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use callboard_actors::call_ledger::CallResolution;
-use callboard_actors::ids::RunId;
+use callboard_actors::ids::{AccountId, RunId};
 use callboard_actors::llm::{AccountBudget, ModelRoute};
 use callboard_actors::ports::store::{ParkedOutcome, RunRecord};
 use callboard_actors::ports::toolbox::{InvalidTool, RunTool, ToolsOpening, ToolsWish};
@@ -83,9 +83,9 @@ impl Catalog {
         self.models.get(name)
     }
 
-    /// Checks the tools of a run.
-    pub fn check_tools(&self, tools: &[ToolUse]) -> Result<(), InvalidTool> {
-        self.toolbox.check(tools)
+    /// Checks the tools of a run of this account.
+    pub fn check_tools(&self, account: &AccountId, tools: &[ToolUse]) -> Result<(), InvalidTool> {
+        self.toolbox.check(account, tools)
     }
 
     /// Every model, by name.

@@ -12,7 +12,7 @@ use callboard_actors::ports::{Tool, ToolError};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub use toolbox::ServerToolbox;
+pub use toolbox::{ServerToolbox, ToolReach};
 
 /// The names of all built-in tools.
 pub fn builtin_names() -> [&'static str; 3] {

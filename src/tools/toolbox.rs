@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use callboard_actors::ids::AccountId;
 use callboard_actors::ports::toolbox::{
     AnsweredBy, ArgumentCheck, InvalidTool, MissingTools, OpenTools, RunTool, Toolbox, ToolsOpening, ToolsWish,
 };
@@ -10,10 +11,22 @@ use callboard_actors::ports::{Tool, ToolDefinition};
 use callboard_actors::tool_use::{ClientTool, ServerToolUse, ToolUse};
 
 use super::schema::argument_check;
+use crate::outbound::Outbound;
+use crate::secrets::Secrets;
+
+/// What tools reach the world with.
+#[derive(Clone)]
+pub struct ToolReach {
+    /// Requests to addresses that others choose.
+    pub outbound: Outbound,
+    /// What may go along with them.
+    pub secrets: Arc<Secrets>,
+}
 
 /// The tools of this server, and what can be made of declared ones.
 pub struct ServerToolbox {
     tools: BTreeMap<String, ServerTool>,
+    reach: ToolReach,
 }
 
 struct ServerTool {
@@ -26,7 +39,7 @@ impl ServerToolbox {
     ///
     /// # Errors
     /// Two have one name, or the schema of one is none.
-    pub fn new(tools: impl IntoIterator<Item = Arc<dyn Tool>>) -> anyhow::Result<Self> {
+    pub fn new(tools: impl IntoIterator<Item = Arc<dyn Tool>>, reach: ToolReach) -> anyhow::Result<Self> {
         let mut by_name = BTreeMap::new();
         for tool in tools {
             let definition = tool.definition();
@@ -39,7 +52,7 @@ impl ServerToolbox {
                 anyhow::bail!("there are two tools named {:?}", definition.name);
             }
         }
-        Ok(Self { tools: by_name })
+        Ok(Self { tools: by_name, reach })
     }
 
     fn server_tool(&self, wanted: &ServerToolUse) -> Option<RunTool> {
@@ -54,7 +67,7 @@ impl ServerToolbox {
 }
 
 impl Toolbox for ServerToolbox {
-    fn check(&self, tools: &[ToolUse]) -> Result<(), InvalidTool> {
+    fn check(&self, _account: &AccountId, tools: &[ToolUse]) -> Result<(), InvalidTool> {
         for (index, tool) in tools.iter().enumerate() {
             let invalid = |field: Option<&str>, is_unknown, problem| InvalidTool {
                 index,

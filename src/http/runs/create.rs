@@ -31,7 +31,7 @@ pub(super) async fn create_run(
     let options = &state.options;
     let body = read_json(&request, payload, options.max_body_bytes, options.request_timeout).await?;
     let asked = RunRequest::read(&body, &options.runs)?;
-    let spec = asked.resolve(&state.parts.catalog, &options.runs)?;
+    let spec = asked.resolve(&caller.account, &state.parts.catalog, &options.runs)?;
     let idempotency = idempotency_of(&request, &asked)?;
     let start = StartRun {
         account: caller.account,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use callboard_actors::event::MAX_SEQ;
+use callboard_actors::ids::AccountId;
 use callboard_actors::item::{ContentPart, ItemContent};
 use callboard_actors::money::Money;
 use callboard_actors::spec::{RunLimits, RunSpec};
@@ -112,13 +113,18 @@ impl RunRequest {
     }
 
     /// Fills in what the client left open and checks names against what this server has.
-    pub(super) fn resolve(&self, catalog: &Catalog, bounds: &RunRequestLimits) -> Result<RunSpec, ApiError> {
+    pub(super) fn resolve(
+        &self,
+        account: &AccountId,
+        catalog: &Catalog,
+        bounds: &RunRequestLimits,
+    ) -> Result<RunSpec, ApiError> {
         let model_name = self.model.as_deref().unwrap_or(&bounds.default_model);
         self.check_model(catalog, model_name, "model")?;
         for (index, fallback) in self.fallback_models.iter().enumerate() {
             self.check_model(catalog, fallback, &format!("fallback_models[{index}]"))?;
         }
-        check_tools(catalog, &self.tools)?;
+        check_tools(catalog, account, &self.tools)?;
         let limits = RunLimits {
             max_steps: self
                 .limits
