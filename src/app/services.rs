@@ -11,7 +11,8 @@ use tokio::runtime::Handle;
 use super::models::OpenModels;
 use super::parts::OpenStore;
 use super::secrets::read_secrets;
-use super::settings::{outbound_options, tier_budgets};
+use super::settings::{outbound_options, tier_budgets, toolbox_options};
+use crate::blocking::BlockingPool;
 use crate::config::{Config, ProviderService};
 use crate::http::Catalog;
 use crate::llm::answer_cache::MemoryAnswerCache;
@@ -24,6 +25,7 @@ pub(super) fn run_services(
     opened: &OpenStore,
     extra: Vec<Arc<dyn Tool>>,
     log: Arc<dyn EventLog>,
+    blocking_pool: BlockingPool,
     io: Handle,
 ) -> anyhow::Result<RunServices> {
     let builtin = |name: &String| {
@@ -39,6 +41,7 @@ pub(super) fn run_services(
     let reach = ToolReach {
         outbound: Outbound::new(outbound_options(config))?,
         secrets: Arc::new(read_secrets(config)?),
+        blocking_pool,
     };
     let shared_answers = config.shares_answers().then(|| AnswerSharing {
         answers: Arc::new(MemoryAnswerCache::new(config.answer_cache.max_size)),
@@ -50,7 +53,7 @@ pub(super) fn run_services(
         models: models.routes.clone(),
         account_budgets: account_budgets(config, opened),
         shared_answers,
-        toolbox: Arc::new(ServerToolbox::new(tools, reach)?),
+        toolbox: Arc::new(ServerToolbox::new(tools, reach, toolbox_options(config))?),
         io,
         settings: config.run_settings(),
     })

@@ -119,6 +119,9 @@ const BOUNDS: &[(&str, Bound)] = &[
     ("tools.max_output", Size("1B", "256MB")),
     ("tools.max_parallel", Number(1, 10_000)),
     ("tools.max_calls_per_answer", Number(1, 10_000)),
+    ("tools.declared_cache", Size("64KB", "1TB")),
+    ("tools.limits.*.timeout", Time("1ms", "24h")),
+    ("tools.limits.*.max_concurrent", Number(1, 1_000_000)),
     ("outbound.max_response", Size("1KB", "256MB")),
     ("outbound.connect_timeout", Time("1ms", "10m")),
     ("outbound.timeout", Time("1ms", "24h")),
@@ -165,6 +168,7 @@ fn bound_of(path: &[String]) -> Option<Bound> {
     let pattern = match parts.as_slice() {
         ["tiers", _, key] => format!("tiers.*.{key}"),
         ["tiers", _, "budget", key] => format!("tiers.*.budget.{key}"),
+        ["tools", "limits", _, key] => format!("tools.limits.*.{key}"),
         ["providers", _, key] => format!("provider_defaults.{key}"),
         ["models", _, key] => format!("model_defaults.{key}"),
         parts => parts.join("."),

@@ -39,7 +39,7 @@ pub use providers::{
 };
 pub use sections::{
     AnswerCacheConfig, CapacityConfig, EventDurability, EventsConfig, FleetConfig, LogConfig, LogFormat, QueueConfig,
-    RunsConfig, ServerConfig, StoreConfig, Synchronous, TierConfig, ToolsConfig,
+    RunsConfig, ServerConfig, StoreConfig, Synchronous, TierConfig, ToolLimitsConfig, ToolsConfig,
 };
 pub(crate) use values::{parse_duration, parse_size};
 

@@ -1,7 +1,12 @@
 //! Built-in tools: harmless ones, enough to see a run call tools.
 
+mod declarations;
 mod echo;
+mod http_tool;
+mod limited;
 mod now;
+mod places;
+mod reach;
 pub mod schema;
 mod toolbox;
 mod wait;
@@ -12,7 +17,9 @@ use callboard_actors::ports::{Tool, ToolError};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub use toolbox::{ServerToolbox, ToolReach};
+pub use limited::ToolLimits;
+pub use reach::ToolReach;
+pub use toolbox::{ServerToolbox, ToolboxOptions};
 
 /// The names of all built-in tools.
 pub fn builtin_names() -> [&'static str; 3] {
