@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use callboard_actors::capacity::CapacityParameters;
 use callboard_actors::services::{Durability, RunSettings};
 
+use crate::tools::SearchOptions;
+
 mod bounds;
 mod budgets;
 mod layers;
@@ -21,6 +23,7 @@ mod resolve;
 mod resolve_models;
 mod resolve_providers;
 mod sections;
+mod tools;
 mod values;
 mod variable_names;
 
@@ -41,6 +44,7 @@ pub use sections::{
     AnswerCacheConfig, CapacityConfig, EventDurability, EventsConfig, FleetConfig, LogConfig, LogFormat, QueueConfig,
     RunsConfig, ServerConfig, StoreConfig, Synchronous, TierConfig, ToolLimitsConfig, ToolsConfig,
 };
+pub use tools::{DatabaseConfig, DatabasePlaceConfig, DatabaseTable, SearchTable};
 pub(crate) use values::{parse_duration, parse_size};
 
 /// `config.toml` as it was when this was compiled: the default of every value.
@@ -74,6 +78,10 @@ pub struct Config {
     pub models: BTreeMap<String, ModelConfig>,
     /// Tool calls.
     pub tools: ToolsConfig,
+    /// The search endpoint.
+    pub search: Option<SearchOptions>,
+    /// Databases that runs may read, by name.
+    pub databases: BTreeMap<String, DatabaseConfig>,
     /// Requests to addresses that others choose.
     pub outbound: OutboundConfig,
     /// Secrets that go out with such requests, by name.

@@ -108,6 +108,16 @@ impl DeclaredHttpTool {
         }
     }
 
+    /// Whether what the configuration declares may have its secrets.
+    pub(super) fn check_secrets(&self) -> Result<(), FieldProblem> {
+        let url = self.declaration.url.sample();
+        for (field, name) in self.declaration.headers.secrets() {
+            let revealed = self.reach.secrets.reveal_to_server(name, url);
+            revealed.map_err(|refused| FieldProblem::new(format!("headers.{field}"), refused.to_string()))?;
+        }
+        Ok(())
+    }
+
     fn secret(&self, name: &str, account: &AccountId, url: &Url) -> Result<&SecretString, SecretRefused> {
         match self.declared_by {
             DeclaredBy::Account => self.reach.secrets.reveal(name, account, url),
@@ -149,7 +159,10 @@ impl DeclaredHttpTool {
         }
         let accepted = HeaderValue::from_static("application/json, text/*;q=0.9, */*;q=0.5");
         set_if_absent(&mut request, ACCEPT, accepted);
-        if let Ok(key) = HeaderValue::from_str(key) {
+        // One call may ask an endpoint of the configuration several things: they are not one and the same.
+        if let Ok(key) = HeaderValue::from_str(key)
+            && self.declared_by == DeclaredBy::Account
+        {
             set_if_absent(&mut request, IDEMPOTENCY_KEY, key);
         }
         Ok(request)
