@@ -71,7 +71,7 @@ async fn sqlite_is_read_in_bounds() {
     let queries = [
         "SELECT id, name, price, picture, id FROM goods WHERE id < 3",
         "SELECT id FROM goods;",
-        "SELECT nothing FROM goods",
+        "SELECT nowhere FROM goods",
     ];
     let answer = asked(&tool, &queries).await.expect("an answer");
     assert_eq!(
@@ -82,7 +82,7 @@ async fn sqlite_is_read_in_bounds() {
         answer[1],
         json!({"columns": ["id"], "rows": [[1], [2], [3]], "truncated": true})
     );
-    assert_eq!(answer[2]["error"], "no such column: nothing");
+    assert_eq!(answer[2]["error"], "no such column: nowhere");
     let table = asked(&tool, &["PRAGMA table_info(goods)"]).await.expect("an answer");
     assert_eq!(table[0]["rows"].as_array().map(Vec::len), Some(3));
     let wide = asked(&tool, &["SELECT printf('%.*c', 20000, 'x')"])
