@@ -37,6 +37,9 @@ const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// A server that wants to be left alone for longer than this is not asked again.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
+/// Bytes of an address; many servers take no more.
+const LONGEST_URL: usize = 16 * 1024;
+
 /// Shorter secrets are not looked for in answers: they would be found in words.
 const SHORTEST_HIDDEN: usize = 6;
 
@@ -146,6 +149,10 @@ impl DeclaredHttpTool {
             Content::RestInBody => Some(Value::Object(declaration.rest(arguments))),
             Content::Template(template) => template.fill(arguments),
         };
+        if url.as_str().len() > LONGEST_URL {
+            let problem = format!("the address would have more than {LONGEST_URL} bytes with these arguments");
+            return Err(ToolError::new(problem));
+        }
         let body = body.map(|body| declaration.format.written(&body)).transpose();
         let body = body.map_err(ToolError::new)?;
         let mut request = OutboundRequest {
