@@ -370,3 +370,61 @@ file = "c"
     }
     assert!(!told.contains("ghp_"), "{told}");
 }
+
+#[test]
+fn what_built_in_tools_need_is_checked() {
+    let right = r#"
+[tools]
+enabled = ["search", "sql_query"]
+[tools.limits.search]
+timeout = "5s"
+max_concurrent = 3
+[tools.search]
+url = "https://search.example/?q={{query}}"
+headers = { X-Token = "{{secret:SEARCH}}" }
+results = "/results"
+[tools.databases.shop]
+postgres_url_env = "SHOP_URL"
+max_rows = 7
+[tools.databases.files]
+sqlite_path = "./files.db"
+"#;
+    let config = load_texts(right, &[]).expect("it is right").config;
+    let search = config.search.expect("there is one");
+    assert_eq!((search.link.as_str(), search.max_results), ("/url", 5));
+    assert_eq!(search.headers["X-Token"], "{{secret:SEARCH}}");
+    assert_eq!(config.databases["shop"].max_rows, 7);
+    assert_eq!(
+        config.databases["files"].place,
+        DatabasePlaceConfig::Sqlite("./files.db".into())
+    );
+    assert_eq!(config.tools.limits["search"].max_concurrent, Some(3));
+
+    let told = mistakes("[tools]\nenabled = [\"search\", \"sql_query\"]\n", &[]).join("\n");
+    assert!(told.contains("\"search\" needs [tools.search]"), "{told}");
+    assert!(told.contains("\"sql_query\" needs a [tools.databases.NAME]"), "{told}");
+    let wrong = r#"
+[tools.limits.now]
+max_concurrent = 0
+[tools.search]
+url = "https://{{query}}/"
+results = "/results"
+[tools.databases.a]
+postgres_url_env = "postgres://me:hidden@host/db"
+[tools.databases.b]
+postgres_url_env = "B"
+sqlite_path = "b.db"
+timeout = "5 parsecs"
+"#;
+    let told = mistakes(wrong, &[]).join("\n");
+    for part in [
+        "tools.limits.now.max_concurrent @ 3: must be from 1",
+        "tools.search.url @ 5: no argument can stand in front of the path",
+        "tools.databases.a.postgres_url_env @ 8: must be the name of an environment variable",
+        "tools.databases.b.postgres_url_env @ 10: a database has either",
+        "tools.databases.b.timeout @ 12: \"5 parsecs\" is not a duration",
+    ] {
+        assert!(told.contains(part), "{part}\n{told}");
+    }
+    assert!(!told.contains("hidden"), "{told}");
+}
