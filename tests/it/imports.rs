@@ -143,6 +143,25 @@ fn adapters_know_the_ports_and_not_each_other() {
 }
 
 #[test]
+fn what_reaches_out_knows_none_of_those_who_use_it() {
+    for folder in ["src/outbound", "src/secrets"] {
+        refuse(
+            folder,
+            &[
+                "crate::config",
+                "crate::tools",
+                "crate::store",
+                "crate::stream",
+                "crate::llm",
+                "crate::http",
+                "supervisor",
+            ],
+        );
+    }
+    refuse("src/secrets", &["crate::outbound"]);
+}
+
+#[test]
 fn what_reaches_redis_knows_none_of_those_who_use_it() {
     refuse(
         "src/redis_client",

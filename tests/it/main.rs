@@ -27,6 +27,7 @@ mod fleet_tls;
 mod fleet_view;
 mod harness;
 mod history;
+mod http_tools;
 mod idempotency;
 mod imports;
 mod leaving;
@@ -57,3 +58,6 @@ mod store_migration;
 mod unknown_outcomes;
 mod usage;
 mod waiting_calls;
+#[path = "../../src/outbound/testing/web_server.rs"]
+#[expect(dead_code, reason = "these tests do not use all of it")]
+mod web_server;

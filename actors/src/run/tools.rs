@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use futures::FutureExt;
@@ -100,9 +100,12 @@ pub(crate) struct CallOrder {
 pub(crate) async fn make_call(order: CallOrder, turn: Arc<Semaphore>, settings: RunSettings, owner: Addr<RunActor>) {
     // The semaphore is never closed.
     let _turn = turn.acquire_owned().await;
-    let (generation, call) = (order.generation, order.call.clone());
+    let (generation, call, label) = (order.generation, order.call.clone(), order.tool.label());
+    let began = Instant::now();
     let outcome = outcome_of(order, &settings).await;
-    metrics::counter!("callboard_tool_calls_total", "outcome" => outcome.as_str()).increment(1);
+    metrics::counter!("callboard_tool_calls_total", "tool" => label.clone(), "outcome" => outcome.as_str())
+        .increment(1);
+    metrics::histogram!("callboard_tool_call_seconds", "tool" => label).record(began.elapsed());
     // A run that is gone needs no result.
     let _ = owner
         .send(ToolReport {
@@ -125,6 +128,18 @@ async fn outcome_of(order: CallOrder, settings: &RunSettings) -> ToolOutcome {
     let limit: Duration = tool
         .timeout()
         .map_or(settings.tool_timeout, |own| own.min(settings.tool_timeout));
+    let end = tokio::time::Instant::now() + limit;
+    let place = match tool.places() {
+        None => None,
+        Some(places) => match tokio::time::timeout_at(end, places.acquire_owned()).await {
+            // A place that came at the last moment is none: the call could only be begun.
+            Ok(place) if tokio::time::Instant::now() < end => place.ok(),
+            _ => {
+                let problem = format!("the tool was busy with other calls for {limit:?}; this call was not made");
+                return ToolOutcome::Answered(CallOutput::error(problem));
+            }
+        },
+    };
     let work = async {
         tool.call(ToolCall {
             account,
@@ -135,20 +150,20 @@ async fn outcome_of(order: CallOrder, settings: &RunSettings) -> ToolOutcome {
         .await
     };
     let most = settings.tool_max_output;
-    ToolOutcome::Answered(
-        match tokio::time::timeout(limit, AssertUnwindSafe(work).catch_unwind()).await {
-            Err(_) => CallOutput::error(format!("the tool did not answer within {limit:?}")),
-            Ok(Err(_panic)) => {
-                tracing::error!(run_id = %run, tool = call.name, "a tool panicked");
-                return ToolOutcome::Panicked;
-            }
-            Ok(Ok(Err(error))) => CallOutput {
-                truncated: false,
-                ..CallOutput::bounded(error.message, true, most)
-            },
-            Ok(Ok(Ok(output))) => CallOutput::bounded(output, false, most),
+    let done = tokio::time::timeout_at(end, AssertUnwindSafe(work).catch_unwind()).await;
+    drop(place);
+    ToolOutcome::Answered(match done {
+        Err(_) => CallOutput::error(format!("the tool did not answer within {limit:?}")),
+        Ok(Err(_panic)) => {
+            tracing::error!(run_id = %run, tool = call.name, "a tool panicked");
+            return ToolOutcome::Panicked;
+        }
+        Ok(Ok(Err(error))) => CallOutput {
+            truncated: false,
+            ..CallOutput::bounded(error.message, true, most)
         },
-    )
+        Ok(Ok(Ok(output))) => CallOutput::bounded(output, false, most),
+    })
 }
 
 /// The arguments as the model wrote them; some write nothing where there are none.

@@ -28,7 +28,11 @@ pub(super) async fn create_agent(
     QueryParameters::of(&request, &[])?;
     let options = &state.options;
     let body = read_json(&request, payload, options.max_body_bytes, options.request_timeout).await?;
-    let asked = AgentRequest::read(&body, &state.parts.catalog, &options.runs)?;
+    let account = caller.account.clone();
+    // Schemas of tools may take a while to compile.
+    let reading =
+        move |state: &HttpState| AgentRequest::read(&body, &account, &state.parts.catalog, &state.options.runs);
+    let asked = state.on_blocking_pool(reading).await??;
     let new = NewAgent {
         id: AgentId::new(),
         account: caller.account.clone(),
@@ -70,7 +74,9 @@ pub(super) async fn update_agent(
         {
             break;
         }
-        let asked = change.applied_to(&record, &state.parts.catalog, &options.runs)?;
+        let (change, before) = (change.clone(), record.clone());
+        let applying = move |state: &HttpState| change.applied_to(&before, &state.parts.catalog, &state.options.runs);
+        let asked = state.on_blocking_pool(applying).await??;
         if asked.name == record.name && asked.settings == record.settings {
             return Ok(AgentView::answer(record, HttpResponse::Ok()));
         }

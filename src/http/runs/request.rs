@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use callboard_actors::agent::{AgentPin, VariableError};
+use callboard_actors::ids::AccountId;
 use callboard_actors::item::{ContentPart, ItemContent};
 use callboard_actors::ports::agents::AgentRecord;
 use callboard_actors::spec::{RunSettings, RunSpec};
 use callboard_actors::supervisor::messages::OnLimit;
+use callboard_actors::tool_use::ToolUse;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -83,6 +85,13 @@ impl RunRequest {
         })
     }
 
+    /// Whether tools come with it that have to be taken apart first.
+    pub(super) fn declares_tools(&self, agent: Option<&AgentRecord>) -> bool {
+        let of_agent = || agent.and_then(|agent| agent.settings.run.tools.as_ref());
+        let tools = self.settings.tools.as_ref().or_else(of_agent);
+        tools.is_some_and(|tools| tools.iter().any(|tool| !matches!(tool, ToolUse::Server(_))))
+    }
+
     /// What to do when the run cannot start at once.
     pub(super) fn on_limit(&self) -> OnLimit {
         if self.refuse_at_limit {
@@ -101,6 +110,7 @@ impl RunRequest {
     pub(super) fn resolve(
         &self,
         agent: Option<&AgentRecord>,
+        account: &AccountId,
         catalog: &Catalog,
         bounds: &RunRequestLimits,
     ) -> Result<RunSpec, ApiError> {
@@ -108,7 +118,7 @@ impl RunRequest {
             None => self.settings.clone(),
             Some(agent) => self.settings_over(agent, bounds)?,
         };
-        check_settings(&settings, catalog, bounds).map_err(|error| self.blame(error))?;
+        check_settings(&settings, account, catalog, bounds).map_err(|error| self.blame(error))?;
         Ok(RunSpec {
             agent: agent.map(|agent| AgentPin {
                 id: agent.id,

@@ -11,8 +11,6 @@ async fn everything_is_there_and_what_only_the_target_has_is_derived() {
         [
             ("accounts", 6),
             ("api_keys", 3),
-            ("agents", 2),
-            ("agent_versions", 3),
             ("runs", 8),
             ("run_specs", 8),
             ("items", 10),
@@ -22,6 +20,8 @@ async fn everything_is_there_and_what_only_the_target_has_is_derived() {
             ("budgets", 2),
             ("budget_top_ups", 2),
             ("budget_holds", 1),
+            ("agents", 2),
+            ("agent_versions", 3),
             ("places in line", 5),
         ]
     );
