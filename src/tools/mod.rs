@@ -1,6 +1,7 @@
 //! Built-in tools: harmless ones, enough to see a run call tools.
 
 mod echo;
+pub mod mcp;
 mod now;
 pub mod schema;
 mod toolbox;
