@@ -92,7 +92,11 @@ fn describe() {
     );
     describe_counter!("callboard_tokens_total", "tokens of model calls, by direction");
     describe_models();
-    describe_counter!("callboard_tool_calls_total", "tool calls, by outcome");
+    describe_counter!("callboard_tool_calls_total", "tool calls, by tool and outcome");
+    describe_histogram!(
+        "callboard_tool_call_seconds",
+        "how long a tool call takes, the wait for a place included, by tool"
+    );
     describe_counter!("callboard_db_statements_total", "statements sent to the store");
     describe_counter!("callboard_db_commits_total", "commits of the store");
     describe_counter!(

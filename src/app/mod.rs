@@ -2,6 +2,7 @@
 
 mod joining;
 mod key_places;
+mod mcp;
 mod models;
 mod parts;
 mod provider_keys;
@@ -113,6 +114,14 @@ pub fn check_secrets(config: &Config) -> Result<(), SecretErrors> {
     secrets::read_secrets(config).map(drop)
 }
 
+/// Reads what the processes of MCP servers are to know, and throws it away: whether a server could start with it.
+///
+/// # Errors
+/// What is missing.
+pub fn check_mcp_servers(config: &Config) -> Result<(), SecretErrors> {
+    mcp::mcp_options(config).map(drop)
+}
+
 /// A try of each key of the configured models, or of this one.
 ///
 /// # Errors
@@ -177,7 +186,17 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     let live_instances = Arc::new(AtomicU32::new(1));
     let rate_limits = parts::open_rate_limits(config, live_instances.clone(), &io)?;
     let models = OpenModels::open(config, &rate_limits)?;
-    let services = run_services(config, &models, &opened, extra, events.log.clone(), io.clone())?;
+    let blocking_threads = config.capacity_parameters().blocking_threads(machine) as usize;
+    let blocking_pool = BlockingPool::new(io.clone(), blocking_threads);
+    let (services, mcp) = run_services(
+        config,
+        &models,
+        &opened,
+        extra,
+        events.log.clone(),
+        blocking_pool.clone(),
+        io.clone(),
+    )?;
     let catalog = catalog(&services);
     let asks_nobody = models.routes[&config.runs.default_model].is_simulated();
     let fleet = opened.fleet();
@@ -206,7 +225,6 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     }
 
     let (close_streams, streams_closed) = watch::channel(false);
-    let blocking_threads = config.capacity_parameters().blocking_threads(machine) as usize;
     let parts = HttpParts {
         runs: Arc::new(supervisor.clone()),
         store: store.clone(),
@@ -225,7 +243,7 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
         rate_limiters: RateLimiters::new(request_rates(config)),
         capacity: capacity_report(config, machine, &limit),
         metrics: Some(metrics),
-        blocking_pool: BlockingPool::new(io.clone(), blocking_threads),
+        blocking_pool,
         close_streams: streams_closed,
         io: io.clone(),
     };
@@ -240,6 +258,11 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     drain(&supervisor, config.server.shutdown_grace).await;
     on(&io, async move {
         events.flush(CLOSING_TIME).await;
+        Ok(())
+    })
+    .await?;
+    on(&io, async move {
+        mcp.close(CLOSING_TIME).await;
         Ok(())
     })
     .await?;

@@ -8,14 +8,17 @@ use callboard_actors::ports::{EventLog, Tool};
 use callboard_actors::services::RunServices;
 use tokio::runtime::Handle;
 
+use super::mcp::mcp_options;
 use super::models::OpenModels;
 use super::parts::OpenStore;
 use super::secrets::read_secrets;
-use super::settings::{outbound_options, tier_budgets};
+use super::settings::{outbound_options, tier_budgets, toolbox_options};
+use crate::blocking::BlockingPool;
 use crate::config::{Config, ProviderService};
 use crate::http::Catalog;
 use crate::llm::answer_cache::MemoryAnswerCache;
 use crate::outbound::Outbound;
+use crate::tools::mcp::McpServers;
 use crate::tools::{ServerToolbox, ToolReach};
 
 pub(super) fn run_services(
@@ -24,8 +27,9 @@ pub(super) fn run_services(
     opened: &OpenStore,
     extra: Vec<Arc<dyn Tool>>,
     log: Arc<dyn EventLog>,
+    blocking_pool: BlockingPool,
     io: Handle,
-) -> anyhow::Result<RunServices> {
+) -> anyhow::Result<(RunServices, McpServers)> {
     let builtin = |name: &String| {
         crate::tools::builtin(name).with_context(|| format!("tools.enabled: there is no tool {name:?}"))
     };
@@ -39,21 +43,25 @@ pub(super) fn run_services(
     let reach = ToolReach {
         outbound: Outbound::new(outbound_options(config))?,
         secrets: Arc::new(read_secrets(config)?),
+        blocking_pool,
     };
+    let mcp = McpServers::new(mcp_options(config)?, reach.clone(), io.clone())?;
+    let toolbox = ServerToolbox::new(tools, reach, mcp.clone(), toolbox_options(config))?;
     let shared_answers = config.shares_answers().then(|| AnswerSharing {
         answers: Arc::new(MemoryAnswerCache::new(config.answer_cache.max_size)),
         flights: Flights::default(),
     });
-    Ok(RunServices {
+    let services = RunServices {
         store: opened.store(),
         log,
         models: models.routes.clone(),
         account_budgets: account_budgets(config, opened),
         shared_answers,
-        toolbox: Arc::new(ServerToolbox::new(tools, reach)?),
+        toolbox: Arc::new(toolbox),
         io,
         settings: config.run_settings(),
-    })
+    };
+    Ok((services, mcp))
 }
 
 /// `None` if no tier has a budget: then nobody asks the store before a call.

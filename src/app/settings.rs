@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::housekeeping::HousekeepingTimes;
 use crate::http::{CapacityReport, HttpOptions, RunRequestLimits};
 use crate::outbound::OutboundOptions;
+use crate::tools::{ToolLimits, ToolboxOptions};
 
 pub(super) fn or_cpus(count: usize, cpus: usize) -> usize {
     if count == 0 { cpus.max(1) } else { count }
@@ -138,6 +139,21 @@ pub(super) fn outbound_options(config: &Config) -> OutboundOptions {
         connect_timeout: outbound.connect_timeout,
         timeout: outbound.timeout,
         max_redirects: outbound.max_redirects,
+    }
+}
+
+pub(super) fn toolbox_options(config: &Config) -> ToolboxOptions {
+    let limits = config.tools.limits.iter().map(|(name, limits)| {
+        let limits = ToolLimits {
+            timeout: limits.timeout,
+            max_concurrent: limits.max_concurrent.map(|most| most as usize),
+        };
+        (name.clone(), limits)
+    });
+    ToolboxOptions {
+        longest_call: config.tools.timeout,
+        max_kept: config.tools.declared_cache,
+        limits: limits.collect(),
     }
 }
 

@@ -13,6 +13,7 @@ mod budgets;
 mod layers;
 mod load;
 mod machine;
+mod mcp;
 mod models;
 mod outbound;
 mod problem;
@@ -31,6 +32,7 @@ mod tests;
 
 pub use load::{EffectiveValue, LoadedConfig, Sources, load};
 pub use machine::this_machine;
+pub use mcp::{McpConfig, McpPlace, McpServerConfig, McpSettingsConfig};
 pub use models::{ModelCallConfig, ModelConfig, TargetConfig};
 pub use outbound::{OutboundConfig, SecretConfig};
 pub use problem::{ConfigErrors, Origin, Problem};
@@ -39,7 +41,7 @@ pub use providers::{
 };
 pub use sections::{
     AnswerCacheConfig, CapacityConfig, EventDurability, EventsConfig, FleetConfig, LogConfig, LogFormat, QueueConfig,
-    RunsConfig, ServerConfig, StoreConfig, Synchronous, TierConfig, ToolsConfig,
+    RunsConfig, ServerConfig, StoreConfig, Synchronous, TierConfig, ToolLimitsConfig, ToolsConfig,
 };
 pub(crate) use values::{parse_duration, parse_size};
 
@@ -74,6 +76,8 @@ pub struct Config {
     pub models: BTreeMap<String, ModelConfig>,
     /// Tool calls.
     pub tools: ToolsConfig,
+    /// MCP servers, and how they are treated.
+    pub mcp: McpConfig,
     /// Requests to addresses that others choose.
     pub outbound: OutboundConfig,
     /// Secrets that go out with such requests, by name.

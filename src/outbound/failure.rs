@@ -29,6 +29,9 @@ pub enum OutboundError {
     /// The answer says to go to something that is no address.
     #[error("the server at this address redirects to something that is no address")]
     InvalidRedirect,
+    /// An answer said to go elsewhere, and there this went wrong. The request itself was received.
+    #[error("{0}")]
+    AfterRedirect(Box<OutboundError>),
     /// The answer says to send the same to somebody else.
     #[error("the server at this address wants the request to be sent to another server, which was not done")]
     RedirectOfContent,
@@ -56,7 +59,11 @@ impl OutboundError {
 
     /// Whether another try could go better.
     pub const fn may_pass(&self) -> bool {
-        matches!(self, Self::NoConnection | Self::BrokenOff)
+        match self {
+            Self::AfterRedirect(error) => error.may_pass(),
+            Self::NoConnection | Self::BrokenOff => true,
+            _ => false,
+        }
     }
 
     pub(super) fn of(error: &reqwest::Error) -> Self {

@@ -35,7 +35,15 @@ const CREDENTIALS: &[&str] = &["authorization", "cookie"];
 
 /// Header fields with placeholders.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HeaderTemplates(Vec<(HeaderName, TextTemplate)>);
+pub struct HeaderTemplates(Vec<Field>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Field {
+    /// As its author spells it.
+    written: String,
+    name: HeaderName,
+    value: TextTemplate,
+}
 
 /// Filled in.
 #[derive(Debug, Clone, Default)]
@@ -62,7 +70,7 @@ impl HeaderTemplates {
     /// # Errors
     /// The first that cannot be sent.
     pub fn parse(fields: &BTreeMap<String, String>) -> Result<Self, HeaderProblem> {
-        let mut parsed: Vec<(HeaderName, TextTemplate)> = Vec::with_capacity(fields.len());
+        let mut parsed: Vec<Field> = Vec::with_capacity(fields.len());
         for (written, text) in fields {
             let wrong = |problem: String| HeaderProblem {
                 name: written.clone(),
@@ -73,7 +81,7 @@ impl HeaderTemplates {
             if OURS.contains(&name.as_str()) {
                 return Err(wrong("this header field is set by the server".to_owned()));
             }
-            if parsed.iter().any(|(other, _)| *other == name) {
+            if parsed.iter().any(|other| other.name == name) {
                 return Err(wrong("this header field is there twice".to_owned()));
             }
             let template = TextTemplate::parse(text).map_err(|problem| wrong(problem.to_string()))?;
@@ -86,7 +94,11 @@ impl HeaderTemplates {
                     "the value has characters that no header field can carry".to_owned(),
                 ));
             }
-            parsed.push((name, template));
+            parsed.push(Field {
+                written: written.clone(),
+                name,
+                value: template,
+            });
         }
         Ok(Self(parsed))
     }
@@ -95,14 +107,14 @@ impl HeaderTemplates {
     pub fn arguments(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0
             .iter()
-            .flat_map(|(name, template)| template.arguments().map(move |argument| (name.as_str(), argument)))
+            .flat_map(|field| field.value.arguments().map(move |name| (field.written.as_str(), name)))
     }
 
     /// Names of the secrets in them, each with the field that it is in.
     pub fn secrets(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0
             .iter()
-            .flat_map(|(name, template)| template.secrets().map(move |secret| (name.as_str(), secret)))
+            .flat_map(|field| field.value.secrets().map(move |name| (field.written.as_str(), name)))
     }
 
     /// Fills in. A field that is one argument which is not there is left out; in a text, one that is not there is nothing.
@@ -115,32 +127,32 @@ impl HeaderTemplates {
         secret: impl Fn(&str) -> Result<&'secret SecretString, SecretRefused>,
     ) -> Result<FilledHeaders, HeaderProblem> {
         let mut filled = FilledHeaders::default();
-        for (name, template) in &self.0 {
+        for Field { written, name, value } in &self.0 {
             let wrong = |problem: String| HeaderProblem {
-                name: name.as_str().to_owned(),
+                name: written.clone(),
                 problem,
             };
             let is_absent = |name: &str| argument(name).is_none();
-            if template.only_argument().is_some_and(is_absent) {
+            if value.only_argument().is_some_and(is_absent) {
                 continue;
             }
-            let mut value = String::new();
+            let mut text = String::new();
             let mut is_private = CREDENTIALS.contains(&name.as_str());
-            for part in template.parts() {
+            for part in value.parts() {
                 match part {
-                    Part::Text(text) => value.push_str(text),
-                    Part::Argument(name) => value.push_str(&argument(name).unwrap_or_default()),
+                    Part::Text(literal) => text.push_str(literal),
+                    Part::Argument(name) => text.push_str(&argument(name).unwrap_or_default()),
                     Part::Secret(name) => {
                         is_private = true;
                         let secret = secret(name).map_err(|refused| wrong(refused.to_string()))?;
-                        value.push_str(secret.expose_secret());
+                        text.push_str(secret.expose_secret());
                     }
                 }
             }
-            if value.len() > LONGEST_VALUE {
+            if text.len() > LONGEST_VALUE {
                 return Err(wrong(format!("the value has more than {LONGEST_VALUE} bytes")));
             }
-            let value = HeaderValue::from_str(&value);
+            let value = HeaderValue::from_str(&text);
             let mut value =
                 value.map_err(|_| wrong("the value has characters that no header field can carry".to_owned()))?;
             if is_private {

@@ -187,24 +187,33 @@ impl Outbound {
     /// # Errors
     /// There is no answer.
     pub async fn send(&self, mut request: OutboundRequest) -> Result<Response, OutboundError> {
-        for _ in 0..=self.0.options.max_redirects {
-            self.check(&request.url)?;
-            let port = request.url.port_or_known_default().unwrap_or_default();
-            let client = self.0.by_port.get(&port).unwrap_or(&self.0.usual);
-            let mut call = client
-                .request(request.method.clone(), request.url.clone())
-                .headers(request.headers.clone())
-                .headers(request.private_headers.clone());
-            if let Some(body) = &request.body {
-                call = call.body(body.clone());
-            }
-            let response = call.send().await.map_err(|error| OutboundError::of(&error))?;
+        let mut response = self.send_once(&request).await?;
+        for _ in 0..self.0.options.max_redirects {
             match redirect::target(&response)? {
                 None => return Ok(response),
                 Some(target) => redirect::follow(&mut request, response.status(), target)?,
             }
+            let following = self.send_once(&request).await;
+            response = following.map_err(|error| OutboundError::AfterRedirect(Box::new(error)))?;
         }
-        Err(OutboundError::TooManyRedirects)
+        match redirect::target(&response)? {
+            None => Ok(response),
+            Some(_) => Err(OutboundError::TooManyRedirects),
+        }
+    }
+
+    async fn send_once(&self, request: &OutboundRequest) -> Result<Response, OutboundError> {
+        self.check(&request.url)?;
+        let port = request.url.port_or_known_default().unwrap_or_default();
+        let client = self.0.by_port.get(&port).unwrap_or(&self.0.usual);
+        let mut call = client
+            .request(request.method.clone(), request.url.clone())
+            .headers(request.headers.clone())
+            .headers(request.private_headers.clone());
+        if let Some(body) = &request.body {
+            call = call.body(body.clone());
+        }
+        call.send().await.map_err(|error| OutboundError::of(&error))
     }
 
     /// Sends a request and reads the answer, within the configured time, or this if it is shorter, and size.

@@ -171,13 +171,20 @@ async fn a_redirect_leads_nowhere_that_the_address_itself_could_not() {
     ] {
         let server = WebServer::start(move |_| reply("302 Found", &[("location", &target)], "")).await;
         let error = outbound_to(&[&server]).fetch(get(&server.url("/")), None).await;
-        assert_eq!(error.expect_err("denied"), OutboundError::NotReachable);
+        let error = error.expect_err("denied");
+        assert_eq!(
+            error,
+            OutboundError::AfterRedirect(Box::new(OutboundError::NotReachable))
+        );
+        assert_eq!(error.to_string(), OutboundError::NotReachable.to_string());
+        assert!(!error.nothing_was_sent());
     }
     let server = WebServer::start(|_| reply("302 Found", &[("location", "file:///etc/passwd")], "")).await;
     let error = outbound_to(&[&server]).fetch(get(&server.url("/")), None).await;
+    let scheme = OutboundError::InvalidUrl(InvalidUrl::Scheme);
     assert_eq!(
         error.expect_err("denied"),
-        OutboundError::InvalidUrl(InvalidUrl::Scheme)
+        OutboundError::AfterRedirect(Box::new(scheme))
     );
     assert_eq!(inside.received().len(), 0);
 }

@@ -1,8 +1,13 @@
 //! Built-in tools: harmless ones, enough to see a run call tools.
 
+mod declarations;
 mod echo;
+mod http_tool;
+mod limited;
 pub mod mcp;
 mod now;
+mod places;
+mod reach;
 pub mod schema;
 mod toolbox;
 mod wait;
@@ -13,7 +18,9 @@ use callboard_actors::ports::{Tool, ToolError};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub use toolbox::{ServerToolbox, ToolReach};
+pub use limited::ToolLimits;
+pub use reach::ToolReach;
+pub use toolbox::{ServerToolbox, ToolboxOptions};
 
 /// The names of all built-in tools.
 pub fn builtin_names() -> [&'static str; 3] {

@@ -115,13 +115,16 @@ pub(crate) struct CallOrder {
 pub(crate) async fn make_call(order: CallOrder, turn: Arc<Semaphore>, settings: RunSettings, owner: Addr<RunActor>) {
     // The semaphore is never closed.
     let _turn = turn.acquire_owned().await;
-    let (generation, call) = (order.generation, order.call.clone());
+    let (generation, call, label) = (order.generation, order.call.clone(), order.tool.label());
+    let began = Instant::now();
     let (reporter, heard) = ProgressReporter::new();
     let outcome = tokio::select! {
         outcome = outcome_of(order, &settings, reporter) => outcome,
         never = tell_progress(heard, generation, &call, &owner) => match never {},
     };
-    metrics::counter!("callboard_tool_calls_total", "outcome" => outcome.as_str()).increment(1);
+    metrics::counter!("callboard_tool_calls_total", "tool" => label.clone(), "outcome" => outcome.as_str())
+        .increment(1);
+    metrics::histogram!("callboard_tool_call_seconds", "tool" => label).record(began.elapsed());
     // A run that is gone needs no result.
     let _ = owner
         .send(ToolReport {
@@ -171,6 +174,17 @@ async fn outcome_of(order: CallOrder, settings: &RunSettings, progress: Progress
     let limit: Duration = tool
         .timeout()
         .map_or(settings.tool_timeout, |own| own.min(settings.tool_timeout));
+    let end = Instant::now() + limit;
+    let place = match tool.places() {
+        Some(places) => match tokio::time::timeout_at(end, places.acquire_owned()).await {
+            Ok(place) => place.ok(),
+            Err(_) => {
+                let problem = format!("the tool was busy with other calls for {limit:?}; this call was not made");
+                return ToolOutcome::Answered(CallOutput::error(problem));
+            }
+        },
+        None => None,
+    };
     let work = async {
         let call = ToolCall {
             account,
@@ -181,20 +195,22 @@ async fn outcome_of(order: CallOrder, settings: &RunSettings, progress: Progress
         tool.call_with_progress(call, progress).await
     };
     let most = settings.tool_max_output;
-    ToolOutcome::Answered(
-        match tokio::time::timeout(limit, AssertUnwindSafe(work).catch_unwind()).await {
-            Err(_) => CallOutput::error(format!("the tool did not answer within {limit:?}")),
-            Ok(Err(_panic)) => {
-                tracing::error!(run_id = %run, tool = call.name, "a tool panicked");
-                return ToolOutcome::Panicked;
-            }
-            Ok(Ok(Err(error))) => CallOutput {
-                truncated: false,
-                ..CallOutput::bounded(error.message, true, most)
-            },
-            Ok(Ok(Ok(output))) => CallOutput::bounded(output, false, most),
+    let done = tokio::time::timeout_at(end, AssertUnwindSafe(work).catch_unwind()).await;
+    drop(place);
+    ToolOutcome::Answered(match done {
+        Err(_) => CallOutput::error(format!(
+            "the tool did not answer within {limit:?}; it is not known whether the call was done"
+        )),
+        Ok(Err(_panic)) => {
+            tracing::error!(run_id = %run, tool = call.name, "a tool panicked");
+            return ToolOutcome::Panicked;
+        }
+        Ok(Ok(Err(error))) => CallOutput {
+            truncated: false,
+            ..CallOutput::bounded(error.message, true, most)
         },
-    )
+        Ok(Ok(Ok(output))) => CallOutput::bounded(output, false, most),
+    })
 }
 
 /// The arguments as the model wrote them; some write nothing where there are none.

@@ -44,7 +44,7 @@ use tokio::runtime::Handle;
 pub use options::{McpBounds, McpOptions, McpServerOptions, McpServerSettings, ServerPlace};
 pub use stdio::ServerCommand;
 
-use super::toolbox::ToolReach;
+use super::reach::ToolReach;
 use crate::outbound::{HeaderTemplates, Outbound};
 use catalog::{Catalog, ServerTool};
 use place::{Address, Place};
@@ -203,8 +203,8 @@ impl McpServers {
         is_theirs.then_some(found)
     }
 
-    /// What a run of this account gets without naming it, beside what it names.
-    pub fn wishes(&self, account: &AccountId, named: Vec<McpToolUse>) -> Vec<McpToolUse> {
+    /// The servers that a run of this account names, and those that it gets without naming them.
+    pub fn with_those_of_every_run(&self, account: &AccountId, named: Vec<McpToolUse>) -> Vec<McpToolUse> {
         let mut wishes = named;
         for (name, configured) in &self.0.configured {
             let is_named = wishes.iter().any(|wish| wish.server == *name);

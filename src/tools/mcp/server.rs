@@ -32,7 +32,7 @@ pub(super) struct McpServer {
     pub(super) settings: McpServerSettings,
     pub(super) bounds: McpBounds,
     /// A call has one of these.
-    pub(super) turns: Semaphore,
+    pub(super) places: Arc<Semaphore>,
     place: Place,
     state: Mutex<State>,
     tasks: Tasks,
@@ -152,7 +152,7 @@ impl McpServer {
         Arc::new(Self {
             name,
             label,
-            turns: Semaphore::new(settings.max_concurrent),
+            places: Arc::new(Semaphore::new(settings.max_concurrent)),
             settings,
             bounds,
             place,

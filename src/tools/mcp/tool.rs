@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use callboard_actors::ports::{ProgressReporter, RetryClass, Tool, ToolCall, ToolDefinition, ToolError};
 use rmcp::model::{CallToolRequestParams, MetaObject};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::connection::{CallFailure, CallTimes};
@@ -39,6 +40,14 @@ impl Tool for McpTool {
 
     fn retry_class(&self) -> RetryClass {
         self.retry
+    }
+
+    fn places(&self) -> Option<Arc<Semaphore>> {
+        Some(self.server.places.clone())
+    }
+
+    fn label(&self) -> Arc<str> {
+        format!("mcp {}", self.server.label).into()
     }
 
     async fn call(&self, call: ToolCall) -> Result<String, ToolError> {
@@ -80,10 +89,6 @@ impl McpTool {
         let whole = longest.saturating_sub(MARGIN.min(longest / 10));
         let silence = self.server.settings.call_timeout.min(whole);
         let last_moment = Instant::now() + whole;
-        let Ok(Ok(_turn)) = tokio::time::timeout(silence, self.server.turns.acquire()).await else {
-            let problem = "is busy with other calls; the call was not made";
-            return ("busy", self.failed(problem));
-        };
         let mut may_try_again = true;
         loop {
             let connection = match self.server.connect(silence).await {
