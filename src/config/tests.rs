@@ -99,7 +99,7 @@ fn what_is_read_later_wins_and_knows_where_it_came_from() {
     assert_eq!(config.server.keep_alive, Duration::from_secs(9));
     assert_eq!(config.queue.deadline, None);
     assert_eq!(config.tools.enabled, ["now", "wait"]);
-    assert_eq!(config.log.level, "info,actix_server=warn,actix_http=off,rmcp=off");
+    assert_eq!(config.log.level, "info,actix_server=warn,actix_http=off");
     assert_eq!(config.capacity.max_concurrent_runs, Some(64));
     assert_eq!(config.store.max_connections, Some(7));
     assert_eq!(

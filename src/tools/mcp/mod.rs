@@ -148,39 +148,42 @@ impl McpServers {
     /// # Errors
     /// What is wrong with it.
     pub fn check(&self, account: &AccountId, wish: &McpToolUse, index: usize) -> Result<(), InvalidTool> {
-        let invalid = |field: String, is_unknown, problem: String| InvalidTool {
+        let invalid = |field: String, problem: String| InvalidTool {
             index,
             field: Some(field),
-            is_unknown,
+            is_unknown: false,
             problem,
         };
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
         let name = &wish.server;
         if name.is_empty() || name.len() > LONGEST_NAME || !name.bytes().all(allowed) {
             let problem = format!("a server's name has 1 to {LONGEST_NAME} letters, digits, '_' or '-'");
-            return Err(invalid("server".to_owned(), false, problem));
+            return Err(invalid("server".to_owned(), problem));
         }
         let Some(url) = &wish.url else {
             if !wish.headers.is_empty() {
                 let problem =
                     "headers go with `url` only; those of the server's own MCP servers are in its configuration";
-                return Err(invalid("headers".to_owned(), false, problem.to_owned()));
+                return Err(invalid("headers".to_owned(), problem.to_owned()));
             }
             return match self.configured_for(account, name) {
                 Some(_) => Ok(()),
                 None => Err(invalid(
                     "server".to_owned(),
-                    false,
                     format!("there is no MCP server `{name}` here"),
                 )),
             };
         };
+        if self.0.max_client_servers == 0 {
+            let problem = "MCP servers cannot be named by address here";
+            return Err(invalid("url".to_owned(), problem.to_owned()));
+        }
         let url: Url = url
             .parse()
-            .map_err(|_| invalid("url".to_owned(), false, "this is no address".to_owned()))?;
+            .map_err(|_| invalid("url".to_owned(), "this is no address".to_owned()))?;
         let reachable = self.0.reach.outbound.check(&url);
-        reachable.map_err(|problem| invalid("url".to_owned(), false, problem.to_string()))?;
-        let wrong_header = |name: &str, problem: String| invalid(format!("headers.{name}"), false, problem);
+        reachable.map_err(|problem| invalid("url".to_owned(), problem.to_string()))?;
+        let wrong_header = |name: &str, problem: String| invalid(format!("headers.{name}"), problem);
         let headers = HeaderTemplates::parse(&wish.headers);
         let headers = headers.map_err(|wrong| wrong_header(&wrong.name, wrong.problem))?;
         if let Some((header, argument)) = headers.arguments().next() {

@@ -129,6 +129,9 @@ impl McpTool {
                     return ("lost", self.failed(problem));
                 }
                 CallFailure::TimedOut(after) => {
+                    // What was left of a call's time is an odd number.
+                    let after =
+                        Duration::from_millis(u64::try_from(after.as_millis().div_ceil(100) * 100).unwrap_or(u64::MAX));
                     let problem = format!("did not answer within {after:?}. It is not known whether the call was done");
                     return ("timeout", self.failed(&problem));
                 }

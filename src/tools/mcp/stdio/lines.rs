@@ -111,7 +111,7 @@ mod tests {
 
     #[tokio::test]
     async fn lines_are_whole_or_gone() {
-        let long = format!(r#"{{"result":"{}","id":4}}"#, "x".repeat(5000));
+        let long = format!(r#"{{"result":"{}","id":4}}"#, "x".repeat(3000));
         let text = format!("one\n\n{long}\n{}\nlast\nno end", "y".repeat(101));
         let whole = |text: &str| Line::Whole(text.into());
         let answers = Some(NumberOrString::Number(4));
