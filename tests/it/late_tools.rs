@@ -141,7 +141,11 @@ impl Scene {
 
     async fn finish(self) {
         let all = self.asking.acquire_many(PLACES);
-        drop(patiently("nobody to ask for a run that is over", all).await.expect("open"));
+        drop(
+            patiently("nobody to ask for a run that is over", all)
+                .await
+                .expect("open"),
+        );
         self.server.finish(self.supervisor).await;
     }
 }

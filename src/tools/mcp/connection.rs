@@ -110,6 +110,8 @@ impl Connection {
         })?;
         let peer = service.peer().clone();
         let line = Line { service, process };
+        // Some say so while they are set up.
+        ears.take_tools_changed();
         let catalog = catalog::fetch(&peer, bounds).await?;
         let connection = Self {
             peer,
