@@ -29,6 +29,9 @@ mod too_large;
 mod tool;
 mod unavailable;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
