@@ -7,9 +7,8 @@ use secrecy::SecretString;
 
 use super::key_places::{described, read_key};
 use super::secrets::SecretErrors;
-use super::settings::outbound_options;
+use super::settings::configured_endpoint_options;
 use crate::config::{Config, KeyPlace, McpPlace, McpSettingsConfig};
-use crate::outbound::OutboundOptions;
 use crate::tools::mcp::{McpBounds, McpOptions, McpServerOptions, McpServerSettings, ServerCommand, ServerPlace};
 
 /// All that MCP servers need.
@@ -30,7 +29,6 @@ pub(super) fn mcp_options(config: &Config) -> Result<McpOptions, SecretErrors> {
     if !problems.is_empty() {
         return Err(SecretErrors(problems));
     }
-    let everywhere = ["0.0.0.0/0", "::/0"].iter().filter_map(|network| network.parse().ok());
     Ok(McpOptions {
         servers,
         usual: settings(mcp.usual, RetryClass::Unsafe, false),
@@ -42,13 +40,7 @@ pub(super) fn mcp_options(config: &Config) -> Result<McpOptions, SecretErrors> {
             longest_call: config.tools.timeout,
         },
         max_client_servers: mcp.max_client_servers,
-        outbound: OutboundOptions {
-            // Whoever writes the configuration may ask what this machine may ask, but nobody else may send it on.
-            allowed: everywhere.collect(),
-            ports: "1-65535".parse().into_iter().collect(),
-            max_redirects: 0,
-            ..outbound_options(config)
-        },
+        outbound: configured_endpoint_options(config),
     })
 }
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use anyhow::Context;
 use callboard_actors::llm::{AccountBudgets, AnswerSharing, Flights};
 use callboard_actors::ports::{EventLog, Tool};
 use callboard_actors::services::RunServices;
@@ -10,16 +9,16 @@ use tokio::runtime::Handle;
 
 use super::mcp::mcp_options;
 use super::models::OpenModels;
-use super::parts::OpenStore;
+use super::parts::{OpenStore, secret_from_env};
 use super::secrets::read_secrets;
-use super::settings::{outbound_options, tier_budgets, toolbox_options};
+use super::settings::{configured_endpoint_options, outbound_options, tier_budgets, toolbox_options};
 use crate::blocking::BlockingPool;
-use crate::config::{Config, ProviderService};
+use crate::config::{Config, DatabasePlaceConfig, ProviderService};
 use crate::http::Catalog;
 use crate::llm::answer_cache::MemoryAnswerCache;
 use crate::outbound::Outbound;
 use crate::tools::mcp::McpServers;
-use crate::tools::{ServerToolbox, ToolReach};
+use crate::tools::{BuiltinParts, DatabaseOptions, DatabasePlace, ServerToolbox, ToolReach};
 
 pub(super) fn run_services(
     config: &Config,
@@ -30,21 +29,16 @@ pub(super) fn run_services(
     blocking_pool: BlockingPool,
     io: Handle,
 ) -> anyhow::Result<(RunServices, McpServers)> {
-    let builtin = |name: &String| {
-        crate::tools::builtin(name).with_context(|| format!("tools.enabled: there is no tool {name:?}"))
-    };
-    let mut tools: Vec<Arc<dyn Tool>> = config
-        .tools
-        .enabled
-        .iter()
-        .map(builtin)
-        .collect::<anyhow::Result<_>>()?;
-    tools.extend(extra);
     let reach = ToolReach {
         outbound: Outbound::new(outbound_options(config))?,
         secrets: Arc::new(read_secrets(config)?),
         blocking_pool,
     };
+    let parts = builtin_parts(config, &reach)?;
+    let builtin = |name: &String| crate::tools::builtin(name, &parts);
+    let builtin = config.tools.enabled.iter().map(builtin);
+    let mut tools: Vec<Arc<dyn Tool>> = builtin.collect::<anyhow::Result<_>>()?;
+    tools.extend(extra);
     let mcp = McpServers::new(mcp_options(config)?, reach.clone(), io.clone())?;
     let toolbox = ServerToolbox::new(tools, reach, mcp.clone(), toolbox_options(config))?;
     let shared_answers = config.shares_answers().then(|| AnswerSharing {
@@ -62,6 +56,38 @@ pub(super) fn run_services(
         settings: config.run_settings(),
     };
     Ok((services, mcp))
+}
+
+fn builtin_parts(config: &Config, reach: &ToolReach) -> anyhow::Result<BuiltinParts> {
+    let search = config.search.clone().map(|options| {
+        let reach = ToolReach {
+            outbound: Outbound::new(configured_endpoint_options(config))?,
+            ..reach.clone()
+        };
+        anyhow::Ok((options, reach))
+    });
+    let databases = config.databases.iter().map(|(name, database)| {
+        let place = match &database.place {
+            DatabasePlaceConfig::Sqlite(path) => DatabasePlace::Sqlite(path.clone()),
+            DatabasePlaceConfig::PostgresUrlIn(variable) => {
+                let key = format!("tools.databases.{name}.postgres_url_env");
+                DatabasePlace::Postgres(secret_from_env(&key, variable)?)
+            }
+        };
+        let options = DatabaseOptions {
+            place,
+            max_rows: database.max_rows,
+            timeout: database.timeout,
+            max_concurrent: database.max_concurrent,
+        };
+        anyhow::Ok((name.clone(), options))
+    });
+    Ok(BuiltinParts {
+        reach: reach.clone(),
+        search: search.transpose()?,
+        databases: databases.collect::<anyhow::Result<_>>()?,
+        max_output: config.tools.max_output,
+    })
 }
 
 /// `None` if no tier has a budget: then nobody asks the store before a call.

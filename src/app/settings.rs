@@ -12,7 +12,7 @@ use crate::auth::RequestRate;
 use crate::config::Config;
 use crate::housekeeping::HousekeepingTimes;
 use crate::http::{CapacityReport, HttpOptions, RunRequestLimits};
-use crate::outbound::OutboundOptions;
+use crate::outbound::{AllowedNetwork, OutboundOptions, PortRange};
 use crate::tools::{ToolLimits, ToolboxOptions};
 
 pub(super) fn or_cpus(count: usize, cpus: usize) -> usize {
@@ -139,6 +139,16 @@ pub(super) fn outbound_options(config: &Config) -> OutboundOptions {
         connect_timeout: outbound.connect_timeout,
         timeout: outbound.timeout,
         max_redirects: outbound.max_redirects,
+    }
+}
+
+/// The same for endpoints that the configuration itself names: wherever they are, and nowhere else.
+pub(super) fn configured_endpoint_options(config: &Config) -> OutboundOptions {
+    OutboundOptions {
+        allowed: vec![AllowedNetwork::ALL_OF_IPV4, AllowedNetwork::ALL_OF_IPV6],
+        ports: vec![PortRange::ALL],
+        max_redirects: 0,
+        ..outbound_options(config)
     }
 }
 

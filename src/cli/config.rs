@@ -144,8 +144,9 @@ mod tests {
 
     #[test]
     fn lines_are_short_and_each_target_has_its_own() {
-        // But for the one value that is longer than its column.
-        let wide = |line: &&str| line.ends_with("default") && line.chars().count() > 92;
+        // But for the list that is longer than its column.
+        let is_list = |line: &str| line.starts_with("tools.enabled");
+        let wide = |line: &&str| line.ends_with("default") && line.chars().count() > 92 && !is_list(line);
         assert_eq!(printed(false, false).lines().find(wide), None);
         let targets: toml::Table = "targets = [{ provider = \"a\" }, { provider = \"b\", weight = 2 }]"
             .parse()
@@ -163,7 +164,10 @@ mod tests {
             json["server.workers"],
             json!({"value": 3, "from": "environment", "variable": "CALLBOARD__SERVER__WORKERS"})
         );
-        assert_eq!(json["tools.enabled"]["value"], json!(["now", "echo", "wait"]));
+        assert_eq!(
+            json["tools.enabled"]["value"],
+            json!(["now", "echo", "wait", "calculator", "fetch_url"])
+        );
     }
 
     #[test]

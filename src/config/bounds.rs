@@ -131,6 +131,10 @@ const BOUNDS: &[(&str, Bound)] = &[
     ("mcp.max_description", Size("0", "1MB")),
     ("mcp.max_schema", Size("1KB", "1MB")),
     ("mcp.max_client_servers", Number(0, 1_000_000)),
+    ("tools.search.max_results", Number(1, 100)),
+    ("tools.databases.*.max_rows", Number(1, 1_000_000)),
+    ("tools.databases.*.timeout", Time("1ms", "24h")),
+    ("tools.databases.*.max_concurrent", Number(1, 10_000)),
     ("outbound.max_response", Size("1KB", "256MB")),
     ("outbound.connect_timeout", Time("1ms", "10m")),
     ("outbound.timeout", Time("1ms", "24h")),
@@ -177,6 +181,7 @@ fn bound_of(path: &[String]) -> Option<Bound> {
     let pattern = match parts.as_slice() {
         ["tiers", _, key] => format!("tiers.*.{key}"),
         ["tiers", _, "budget", key] => format!("tiers.*.budget.{key}"),
+        ["tools", "databases", _, key] => format!("tools.databases.*.{key}"),
         ["tools", "limits", _, key] => format!("tools.limits.*.{key}"),
         ["providers", _, key] => format!("provider_defaults.{key}"),
         ["models", _, key] => format!("model_defaults.{key}"),

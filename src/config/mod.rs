@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use callboard_actors::capacity::CapacityParameters;
 use callboard_actors::services::{Durability, RunSettings};
 
+use crate::tools::SearchOptions;
+
 mod bounds;
 mod budgets;
 mod layers;
@@ -22,6 +24,7 @@ mod resolve;
 mod resolve_models;
 mod resolve_providers;
 mod sections;
+mod tools;
 mod values;
 mod variable_names;
 
@@ -43,6 +46,7 @@ pub use sections::{
     AnswerCacheConfig, CapacityConfig, EventDurability, EventsConfig, FleetConfig, LogConfig, LogFormat, QueueConfig,
     RunsConfig, ServerConfig, StoreConfig, Synchronous, TierConfig, ToolLimitsConfig, ToolsConfig,
 };
+pub use tools::{DatabaseConfig, DatabasePlaceConfig, DatabaseTable, SearchTable};
 pub(crate) use values::{parse_duration, parse_size};
 
 /// `config.toml` as it was when this was compiled: the default of every value.
@@ -78,6 +82,10 @@ pub struct Config {
     pub tools: ToolsConfig,
     /// MCP servers, and how they are treated.
     pub mcp: McpConfig,
+    /// The search endpoint.
+    pub search: Option<SearchOptions>,
+    /// Databases that runs may read, by name.
+    pub databases: BTreeMap<String, DatabaseConfig>,
     /// Requests to addresses that others choose.
     pub outbound: OutboundConfig,
     /// Secrets that go out with such requests, by name.

@@ -16,6 +16,7 @@ use super::sections::{
     AnswerCacheConfig, CapacityConfig, EventsConfig, FleetConfig, LogConfig, QueueConfig, RunsConfig, ServerConfig,
     StoreConfig, TierConfig, ToolsConfig,
 };
+use super::tools::{resolve_databases, resolve_search};
 use super::variable_names::is_variable_name;
 use super::{Config, values};
 
@@ -71,6 +72,8 @@ pub(super) fn resolve(written: WrittenConfig) -> Result<Config, Contradictions> 
     check_pairs(&written, &mut wrong);
     check_texts(&written, &mut wrong);
     let (providers, models) = resolve_models(&written, &mut wrong);
+    let search = resolve_search(&written.tools, &mut wrong);
+    let databases = resolve_databases(&written.tools, &mut wrong);
     let outbound = resolve_outbound(&written.outbound, &mut wrong);
     let secrets = resolve_secrets(&written, &mut wrong);
     let mcp = resolve_mcp(&written.mcp, &secrets, &mut wrong);
@@ -103,6 +106,8 @@ pub(super) fn resolve(written: WrittenConfig) -> Result<Config, Contradictions> 
         models,
         tools: written.tools,
         mcp,
+        search,
+        databases,
         outbound,
         secrets: secrets.into_iter().collect(),
         tiers,

@@ -10,6 +10,7 @@ use callboard_actors::ledger::TierQuota;
 use callboard_actors::llm::AccountBudget;
 use serde::Deserialize;
 
+use super::tools::{DatabaseTable, SearchTable};
 use super::values;
 
 /// `[server]`: the HTTP side.
@@ -289,7 +290,7 @@ pub struct AnswerCacheConfig {
 }
 
 /// `[tools]`: tool calls.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ToolsConfig {
     /// Names of the tools that runs may name.
@@ -313,6 +314,12 @@ pub struct ToolsConfig {
     /// Limits of the server's own tools, by name.
     #[serde(default)]
     pub limits: BTreeMap<String, ToolLimitsConfig>,
+    /// The search endpoint as it is written; [`super::Config::search`] is what it comes to.
+    #[serde(default)]
+    pub search: Option<SearchTable>,
+    /// Databases as they are written; [`super::Config::databases`] is what they come to.
+    #[serde(default)]
+    pub databases: BTreeMap<String, DatabaseTable>,
 }
 
 /// `[tools.limits.<name>]`: what a tool of the server keeps to.

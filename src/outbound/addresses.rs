@@ -39,6 +39,18 @@ impl FromStr for AllowedNetwork {
 }
 
 impl AllowedNetwork {
+    /// Every address of IPv4.
+    pub const ALL_OF_IPV4: Self = Self {
+        network: IpNet::V4(v4([0, 0, 0, 0], 0)),
+        port: None,
+    };
+
+    /// Every address of IPv6.
+    pub const ALL_OF_IPV6: Self = Self {
+        network: IpNet::V6(v6([0, 0, 0, 0, 0, 0, 0, 0], 0)),
+        port: None,
+    };
+
     /// The one port that it is about.
     pub(super) const fn port(&self) -> Option<u16> {
         self.port
@@ -50,6 +62,14 @@ impl AllowedNetwork {
 pub struct PortRange {
     first: u16,
     last: u16,
+}
+
+impl PortRange {
+    /// Every port.
+    pub const ALL: Self = Self {
+        first: 1,
+        last: u16::MAX,
+    };
 }
 
 /// The text names no ports.

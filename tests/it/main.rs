@@ -26,6 +26,7 @@ mod fleet_tls;
 mod fleet_view;
 mod harness;
 mod history;
+mod http_tools;
 mod idempotency;
 mod imports;
 mod late_tools;
@@ -59,3 +60,6 @@ mod store_migration;
 mod unknown_outcomes;
 mod usage;
 mod waiting_calls;
+#[path = "../../src/outbound/testing/web_server.rs"]
+#[expect(dead_code, reason = "these tests do not use all of it")]
+mod web_server;

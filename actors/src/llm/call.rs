@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::attempt::Attempt;
 use super::budget::BudgetHold;
 use super::circuit::CircuitState;
@@ -19,6 +21,10 @@ use crate::services::RunServices;
 
 /// How much of the time that a call may wait for room is used up by a key that turns out to have none.
 const COST_OF_A_LIMIT: Duration = Duration::from_secs(1);
+
+/// For how long a call that can wait elsewhere leaves a target in trouble alone, at first and at most.
+const FIRST_REST: Duration = Duration::from_secs(5);
+const LONGEST_REST: Duration = Duration::from_secs(60);
 
 /// Gets one answer for a run: makes the call, as often and wherever that may help, or takes an answer that is shared. The listener hears of
 /// everything but the failure that this ends with. Dropping the future aborts the call and gives back whatever it held. Runs on the I/O
@@ -190,10 +196,14 @@ impl ModelCall {
                 let key_cools = error.is_rate_limited() && target.has_limits();
                 return Err(Unanswered::ByTarget { error, key_cools });
             }
-            round.failed[index] = true;
+            round.trouble[index] = Some(if error.is_too_large() {
+                Trouble::ForGood
+            } else {
+                Trouble::rest_after(round.trouble[index])
+            });
             let may_answer = |index: &usize| {
                 let circuit = targets[*index].provider.circuit.state();
-                !round.failed[*index] && !matches!(circuit, CircuitState::Open(_))
+                round.trouble[*index].is_none() && !matches!(circuit, CircuitState::Open(_))
             };
             let Some(next) = (0..targets.len()).find(may_answer) else {
                 let key_cools = false;
@@ -305,10 +315,36 @@ struct FailedTry {
     out_of_budget: Option<CallFailure>,
 }
 
-/// The tries between two waits: each target is asked once.
+/// Why a target that was asked is not asked again in its turn.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Trouble {
+    /// It does not take a call as large as this one.
+    ForGood,
+    /// Its provider is in trouble. A call that waits for another target meanwhile comes back to it later: it may be well before the other has
+    /// room.
+    Until {
+        /// Then.
+        back_at: Instant,
+        /// How long that was.
+        rest: Duration,
+    },
+}
+
+impl Trouble {
+    fn rest_after(earlier: Option<Self>) -> Self {
+        let rest = match earlier {
+            Some(Self::Until { rest, .. }) => rest.saturating_mul(2).min(LONGEST_REST),
+            _ => FIRST_REST,
+        };
+        let back_at = Instant::now() + rest;
+        Self::Until { back_at, rest }
+    }
+}
+
+/// The tries between two waits: each target is asked once, or more often while the others have no room.
 pub(super) struct Round {
-    /// Targets that are in trouble, or do not take a call as large as this one.
-    pub(super) failed: Vec<bool>,
+    /// Of each target, why it gave no answer, if it was asked.
+    pub(super) trouble: Vec<Option<Trouble>>,
     /// Keys that may be tried.
     keys_left: usize,
     pub(super) suspects: Suspects,
@@ -317,7 +353,7 @@ pub(super) struct Round {
 impl Round {
     fn new(targets: &[Arc<Target>]) -> Self {
         Self {
-            failed: vec![false; targets.len()],
+            trouble: vec![None; targets.len()],
             keys_left: targets.iter().map(|target| target.keys.len()).sum(),
             suspects: Suspects::default(),
         }

@@ -12,7 +12,7 @@
 //! | larger than the whole limits of a target's keys; 413, or a 429 that says so | the next target; when none is left the run fails. No key cools down |
 //! | 401, 402 with a key | the key is set aside; another key |
 //! | 403 with a key | another key; if that is answered, the first is set aside, and if it is refused too, the run fails: it may not ask for this |
-//! | overload, 5xx, time-out, broken connection | the next target (`model.rerouted`); when all have failed, all again after a while (`model.retrying`) |
+//! | overload, 5xx, time-out, broken connection | the next target (`model.rerouted`), and this one again if it is well before the others have room; when all have failed, all again after a while (`model.retrying`) |
 //! | any other status | the run fails: the request is wrong wherever it is sent |
 //! | the same provider fails again and again | its circuit opens: it is not asked for a while |
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::budget::BudgetHold;
-use super::call::{ModelCall, Round};
+use super::call::{ModelCall, Round, Trouble};
 use super::grant::GrantHold;
-use super::line::{NoRoom, RoomNow};
+use super::line::{CallLine, NoRoom, RoomNow};
 use super::place::{Place, first_room};
 use super::progress::{CallFailure, ModelProgress};
 use super::route::Target;
@@ -44,16 +44,21 @@ impl ModelCall {
         round: &Round,
         hold: Option<&BudgetHold>,
     ) -> Result<Room, CallFailure> {
-        let (mut full, mut left_alone) = (Vec::new(), Vec::new());
+        let (mut full, mut left_alone, mut back_later) = (Vec::new(), Vec::new(), Vec::new());
         let size = self.size(hold);
         let mut too_low: Option<u64> = None;
         for (index, target) in targets.iter().enumerate() {
-            if round.failed[index] {
-                continue;
-            }
             let Some(wanted) = self.wanted(target, round, size) else {
                 continue;
             };
+            match round.trouble[index] {
+                None => {}
+                Some(Trouble::ForGood) => continue,
+                Some(Trouble::Until { back_at, .. }) => {
+                    back_later.push((index, wanted, back_at));
+                    continue;
+                }
+            }
             if !target.provider.circuit.lets_through() {
                 left_alone.push((index, wanted));
                 continue;
@@ -80,36 +85,46 @@ impl ModelCall {
         }
         // One that is left alone now may have room before the others have.
         full.extend(left_alone);
-        self.wait_for_room(targets, full, size).await
+        self.wait_for_room(targets, full, back_later, size).await
     }
 
-    /// Waits in the lines of these targets.
+    /// Waits in the lines of these targets, and of others from a moment on.
     async fn wait_for_room(
         &mut self,
         targets: &[Arc<Target>],
         waited_for: Vec<(usize, Wanted)>,
+        back_later: Vec<(usize, Wanted, Instant)>,
         size: CallSize,
     ) -> Result<Room, CallFailure> {
         let began = Instant::now();
         let deadline = began + self.patience;
         let mut places: Vec<(usize, Place)> = Vec::new();
         let mut answer = Err(NoRoom::LineFull);
+        let account = &self.wish.account;
+        // Who stands in a line twice would have two turns.
+        let is_in_line = |places: &[(usize, Place)], line: &Arc<CallLine>| {
+            let mut others = places.iter().map(|(other, _)| &targets[*other].line);
+            others.any(|other| Arc::ptr_eq(other, line))
+        };
         for (index, wanted) in waited_for {
             let target = &targets[index];
-            // Who stands in a line twice would have two turns.
-            if places
-                .iter()
-                .any(|(other, _)| Arc::ptr_eq(&targets[*other].line, &target.line))
-            {
+            if is_in_line(&places, &target.line) {
                 continue;
             }
-            let account = &self.wish.account;
             let standing = target.line.stand_in_line(account, &target.provider, wanted, deadline);
             if let Ok(place) = standing {
                 places.push((index, place));
             }
         }
         if !places.is_empty() {
+            for (index, wanted, at) in back_later {
+                let target = &targets[index];
+                if !is_in_line(&places, &target.line) {
+                    let (line, provider) = (target.line.clone(), target.provider.clone());
+                    let place = Place::later(line, account.clone(), provider, wanted, at, deadline);
+                    places.push((index, place));
+                }
+            }
             let tell = |notice| self.listener.hear(ModelProgress::Waiting(notice));
             answer = first_room(places, deadline, tell).await;
         }

@@ -273,6 +273,33 @@ async fn of_several_lines_the_one_with_room_first_is_taken_and_the_others_are_le
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_place_that_is_taken_later_has_its_turn_from_then_on() {
+    let (east, west) = (Site::new(10), Site::new(10));
+    east.open(1);
+    let began = Instant::now();
+    let in_five_seconds = began + Duration::from_secs(5);
+    let account: AccountId = "a".parse().expect("a good name");
+    let later = || {
+        let (line, provider) = (east.line.clone(), east.provider.clone());
+        Place::later(line, account.clone(), provider, wanted(), in_five_seconds, in_an_hour())
+    };
+    drop(later());
+    let places = vec![
+        (0, later()),
+        (1, west.place("a", in_an_hour()).expect("the line has room")),
+    ];
+    let (target, _hold) = first_room(places, in_an_hour(), |_| ready(()))
+        .await
+        .expect("there is room");
+    assert_eq!((target, began.elapsed().as_secs()), (0, 5));
+    assert_eq!(
+        (east.line.waiting(), west.line.waiting()),
+        (0, 1),
+        "the pump of the other has not looked yet"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn while_a_provider_is_left_alone_calls_keep_their_places_and_then_one_tries_it() {
     let mut site = Site::new(10);
     for name in ["first", "second", "third"] {

@@ -176,14 +176,15 @@ async fn outcome_of(order: CallOrder, settings: &RunSettings, progress: Progress
         .map_or(settings.tool_timeout, |own| own.min(settings.tool_timeout));
     let end = Instant::now() + limit;
     let place = match tool.places() {
+        None => None,
         Some(places) => match tokio::time::timeout_at(end, places.acquire_owned()).await {
-            Ok(place) => place.ok(),
-            Err(_) => {
+            // A place that came at the last moment is none: the call could only be begun.
+            Ok(place) if tokio::time::Instant::now() < end => place.ok(),
+            _ => {
                 let problem = format!("the tool was busy with other calls for {limit:?}; this call was not made");
                 return ToolOutcome::Answered(CallOutput::error(problem));
             }
         },
-        None => None,
     };
     let work = async {
         let call = ToolCall {

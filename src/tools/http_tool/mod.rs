@@ -37,6 +37,9 @@ const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// A server that wants to be left alone for longer than this is not asked again.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
+/// Bytes of an address; many servers take no more.
+const LONGEST_URL: usize = 16 * 1024;
+
 /// Shorter secrets are not looked for in answers: they would be found in words.
 const SHORTEST_HIDDEN: usize = 6;
 
@@ -108,6 +111,16 @@ impl DeclaredHttpTool {
         }
     }
 
+    /// Whether what the configuration declares may have its secrets.
+    pub(super) fn check_secrets(&self) -> Result<(), FieldProblem> {
+        let url = self.declaration.url.sample();
+        for (field, name) in self.declaration.headers.secrets() {
+            let revealed = self.reach.secrets.reveal_to_server(name, url);
+            revealed.map_err(|refused| FieldProblem::new(format!("headers.{field}"), refused.to_string()))?;
+        }
+        Ok(())
+    }
+
     fn secret(&self, name: &str, account: &AccountId, url: &Url) -> Result<&SecretString, SecretRefused> {
         match self.declared_by {
             DeclaredBy::Account => self.reach.secrets.reveal(name, account, url),
@@ -136,6 +149,10 @@ impl DeclaredHttpTool {
             Content::RestInBody => Some(Value::Object(declaration.rest(arguments))),
             Content::Template(template) => template.fill(arguments),
         };
+        if url.as_str().len() > LONGEST_URL {
+            let problem = format!("the address would have more than {LONGEST_URL} bytes with these arguments");
+            return Err(ToolError::new(problem));
+        }
         let body = body.map(|body| declaration.format.written(&body)).transpose();
         let body = body.map_err(ToolError::new)?;
         let mut request = OutboundRequest {
@@ -149,7 +166,10 @@ impl DeclaredHttpTool {
         }
         let accepted = HeaderValue::from_static("application/json, text/*;q=0.9, */*;q=0.5");
         set_if_absent(&mut request, ACCEPT, accepted);
-        if let Ok(key) = HeaderValue::from_str(key) {
+        // One call may ask an endpoint of the configuration several things: they are not one and the same.
+        if let Ok(key) = HeaderValue::from_str(key)
+            && self.declared_by == DeclaredBy::Account
+        {
             set_if_absent(&mut request, IDEMPOTENCY_KEY, key);
         }
         Ok(request)

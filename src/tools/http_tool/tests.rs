@@ -178,7 +178,7 @@ async fn a_secret_goes_nowhere_else_and_does_not_come_back() {
     })
     .await;
     let reach = reach(&[&server, &other]);
-    let headers = json!({"Authorization": "Bearer {{secret:TOKEN}}", "X-Api-Key": "{{secret:TOKEN}}"});
+    let headers = json!({"Authorization": "Bearer {{secret:TOKEN}}", "X-Api-Key": "{{secret:TOKEN}}", "X-Own": "1", "Accept-Language": "uk"});
     let declared = |url: String| json!({"url": url, "headers": headers, "signing_secret": "SIGNING"});
 
     let echoed = called(declared(server.url("/echo")), &reach, json!({}))
@@ -204,9 +204,10 @@ async fn a_secret_goes_nowhere_else_and_does_not_come_back() {
         Some("hidden-token")
     );
     let arrived = &other.received()[0];
-    for name in ["authorization", "x-api-key", "webhook-signature"] {
+    for name in ["authorization", "x-api-key", "x-own", "webhook-signature"] {
         assert_eq!(arrived.header(name), None);
     }
+    assert_eq!(arrived.header("accept-language"), Some("uk"));
     // Declared for the other server, it is refused before anything is sent.
     for (tool, field) in [
         (
@@ -301,6 +302,19 @@ async fn what_may_be_repeated_is_repeated_with_the_same_key() {
         assert!(called(declared, &reach(&[&server]), json!({})).await.is_err());
         assert_eq!(server.received().len(), 1);
     }
+}
+
+#[tokio::test]
+async fn an_address_has_an_end() {
+    let server = WebServer::start(|_| reply("200 OK", &[], "x")).await;
+    let declared = json!({"url": server.url("/"), "method": "GET"});
+    let error = called(declared, &reach(&[&server]), json!({"a": "x".repeat(20_000)})).await;
+    assert!(
+        error
+            .expect_err("too long")
+            .starts_with("the address would have more than")
+    );
+    assert_eq!(server.received().len(), 0);
 }
 
 #[tokio::test]
