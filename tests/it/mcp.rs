@@ -520,3 +520,78 @@ async fn who_may_name_a_server_and_how_is_checked_when_the_run_is_posted() {
     }
     server.finish_as(&acme).await;
 }
+
+#[tokio::test]
+async fn a_server_that_answers_no_call_is_started_anew() {
+    let mcp = McpSite::new("good", "call_timeout = \"100ms\"");
+    let server = mcp.site.start().await;
+    let client = server.client();
+    let hang = json!({"name": "bad__hang"});
+    run_through(&client, &calling(&json!([hang, hang]))).await;
+    assert_eq!(mcp.seen("ended").len(), 0, "two may be by chance");
+    run_through(&client, &calling(&json!([hang]))).await;
+    mcp.until_seen("ended", 1).await;
+    let (results, _) = run_through(&client, &calling(&json!([{"name": "bad__echo"}]))).await;
+    assert_eq!(
+        (&results[0]["output"], mcp.seen("started").len()),
+        (&json!("nothing"), 2)
+    );
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_person_may_have_to_say_yes_to_a_servers_tool() {
+    let mcp = McpSite::new("good", "");
+    let server = mcp.site.start().await;
+    let client = server.client();
+    let mut request = calling(&json!([{"name": "bad__echo", "arguments": {"text": "as asked"}}]));
+    request["tools"][0]["requires_approval"] = json!(true);
+    let run = client.start_run(&request).await;
+    let view = until_some("the run to wait", || async {
+        let view = client.run(&run).await;
+        (view["state"] == "waiting").then_some(view)
+    })
+    .await;
+    assert_eq!(mcp.seen("called").len(), 0);
+    let call = &view["waiting_calls"][0]["call_id"];
+    let yes = json!({"approvals": [{"call_id": call, "approve": true, "arguments": {"text": "as changed"}}]});
+    let posted = client.post(&format!("/api/v1/runs/{run}/approvals"), &yes).await;
+    posted.expect_status(200);
+    client.run_when_ended(&run).await;
+    let items = client.items(&run).await;
+    let result = items.iter().find(|item| item["type"] == "tool_result").unwrap();
+    assert_eq!(result["output"], "as changed");
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_call_that_a_crash_cut_off_is_reviewed_or_made_again_with_its_key() {
+    for (retry, calls) in [("unsafe", 1), ("idempotent", 2)] {
+        let mcp = McpSite::new("good", &format!("retry = \"{retry}\""));
+        let server = mcp.site.start().await;
+        let run = server
+            .client()
+            .start_run(&calling(&json!([{"name": "bad__hang"}])))
+            .await;
+        mcp.until_seen("called", 1).await;
+        server.kill().await;
+        // What it left behind sees the end of its input.
+        mcp.until_seen("ended", 1).await;
+        let server = mcp.site.start().await;
+        let client = server.client();
+        if retry == "unsafe" {
+            let view = until_some("the run to wait", || async {
+                let view = client.run(&run).await;
+                (view["state"] == "waiting").then_some(view)
+            })
+            .await;
+            assert_eq!(view["waiting"], "needs_review");
+        } else {
+            let called = mcp.until_seen("called", 2).await;
+            assert_eq!(called[0], called[1], "the same key");
+        }
+        client.cancel(&run).await;
+        assert_eq!(mcp.seen("called").len(), calls, "{retry}");
+        server.finish().await;
+    }
+}

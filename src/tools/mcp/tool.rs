@@ -47,7 +47,7 @@ impl Tool for McpTool {
     }
 
     fn label(&self) -> Arc<str> {
-        format!("mcp {}", self.server.label).into()
+        format!("mcp:{}", self.server.label).into()
     }
 
     async fn call(&self, call: ToolCall) -> Result<String, ToolError> {
