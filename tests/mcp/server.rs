@@ -35,8 +35,9 @@ fn main() {
         }
         "flood" => flood(),
         "with_child" => {
-            let child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+            let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
             log("child", &child.id().to_string());
+            thread::spawn(move || child.wait());
         }
         _ => {}
     }
@@ -53,8 +54,10 @@ fn main() {
         thread::spawn(move || answer(&manner, &message));
     }
     log("ended", "");
-    while manner == "stubborn" {
-        thread::park();
+    if manner == "stubborn" {
+        loop {
+            thread::park();
+        }
     }
 }
 
@@ -199,7 +202,7 @@ fn call(params: &Value) -> Option<Value> {
                 let said =
                     json!({"progressToken": token, "progress": step, "total": 10, "message": format!("step {step}")});
                 say(&json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": said}));
-                thread::sleep(pause);
+                thread::park_timeout(pause);
             }
             text("slow but done")
         }

@@ -181,7 +181,7 @@ impl Connection {
         loop {
             tokio::select! {
                 answer = &mut handle.rx => {
-                    underway.is_over();
+                    underway.end();
                     return answer.unwrap_or(Err(ServiceError::TransportClosed)).map_or_else(failure, result_of);
                 }
                 () = listening.progress() => silent_until = Instant::now() + times.silence,
@@ -234,7 +234,7 @@ impl Underway {
         }
     }
 
-    fn is_over(mut self) {
+    fn end(mut self) {
         self.call = None;
     }
 }

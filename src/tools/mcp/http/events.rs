@@ -1,4 +1,4 @@
-//! A stream of events, none of them longer than a bound in memory.
+//! A stream of events, none of them longer than a bound in memory, and not more of them than anybody wants to hear.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,9 +12,13 @@ use rmcp::model::RequestId;
 use rmcp::transport::streamable_http_client::SseError;
 use sse_stream::{Sse, SseStream};
 
+use crate::tools::mcp::throttle::Throttle;
 use crate::tools::mcp::too_large;
 
 /// The events of an answer. When one is longer than allowed, the stream ends; if it was to answer a request, with an event that says so.
+///
+/// A stream that breaks ends too, and how soon it may be asked for again is not the server's to say: by its own word, or by breaking it again and
+/// again, it could have itself asked as fast as the network allows.
 pub(super) fn of<E>(
     bytes: impl Stream<Item = Result<Bytes, E>> + Send + 'static,
     asked: Option<RequestId>,
@@ -36,9 +40,15 @@ where
         let answer = serde_json::to_string(&too_large::answer(asked)).ok()?;
         Some(Ok(Sse::default().data(answer)))
     });
-    SseStream::from_bytes_stream(bounded)
-        .chain(last.filter_map(std::future::ready))
-        .boxed()
+    let events = SseStream::from_bytes_stream(bounded);
+    let calm = stream::unfold((events, Throttle::default()), |(mut events, mut throttle)| async move {
+        throttle.wait().await;
+        let mut event = events.next().await?.ok()?;
+        throttle.charge(event.data.as_ref().map_or(0, String::len));
+        event.retry = None;
+        Some((Ok(event), (events, throttle)))
+    });
+    calm.chain(last.filter_map(std::future::ready)).boxed()
 }
 
 /// Bytes, until an event is too long.
@@ -120,6 +130,25 @@ mod tests {
         assert_eq!(
             (&answer["id"], answer["error"].is_object()),
             (&serde_json::json!(3), true)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_is_neither_repeated_nor_read_as_fast_as_its_server_likes() {
+        let broken = stream::iter([
+            Ok(Bytes::from("retry: 0\ndata: x\n\ndata: y")),
+            Err(std::io::Error::other("broken")),
+        ]);
+        let events: Vec<_> = of(broken, None, 100).collect().await;
+        let event = events[0].as_ref().expect("an event");
+        assert_eq!((events.len(), event.data.as_deref(), event.retry), (1, Some("x"), None));
+        let begun = tokio::time::Instant::now();
+        let flood = stream::iter((0..50).map(|_| Ok::<_, std::io::Error>(Bytes::from("data: talk\n\n".repeat(100)))));
+        assert_eq!(of(flood, None, 100).count().await, 5000);
+        assert!(
+            begun.elapsed() >= std::time::Duration::from_secs(3),
+            "{:?}",
+            begun.elapsed()
         );
     }
 }
