@@ -33,7 +33,6 @@ mod late_tools;
 mod leaving;
 mod log_under_fire;
 mod mcp;
-mod mcp_others;
 mod model_keys;
 mod model_routes;
 mod models_budget;

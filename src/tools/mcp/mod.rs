@@ -2,8 +2,8 @@
 //!
 //! | file | what it has |
 //! |---|---|
-//! | `mod.rs` | [`McpServers`]: all servers, and what a run gets of them |
-//! | `server.rs` | one server, shared by all runs: started when needed, started anew, closed when idle |
+//! | `mod.rs`, `opened.rs` | [`McpServers`]: all servers, and what a run gets of them |
+//! | `server.rs`, `in_use.rs` | one server, shared by all runs: started when needed, started anew, closed when idle |
 //! | `connection.rs` | a server that runs and speaks: its tools, and calls of them |
 //! | `catalog.rs`, `names.rs` | which of its tools are fit for models, and by what name |
 //! | `tool.rs`, `results.rs` | a call, and its result as text |
@@ -15,7 +15,9 @@
 mod catalog;
 mod connection;
 mod http;
+mod in_use;
 mod names;
+mod opened;
 mod options;
 mod place;
 mod restarts;
@@ -37,8 +39,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use callboard_actors::ids::AccountId;
-use callboard_actors::ports::toolbox::{AnsweredBy, InvalidTool, MissingTools, OpenTools, RunTool};
-use callboard_actors::ports::{RetryClass, ToolDefinition};
+use callboard_actors::ports::toolbox::{InvalidTool, OpenTools};
 use callboard_actors::tool_use::McpToolUse;
 use futures::future::join_all;
 use reqwest::Url;
@@ -49,11 +50,10 @@ pub use stdio::ServerCommand;
 
 use super::reach::ToolReach;
 use crate::outbound::{HeaderTemplates, Outbound};
-use catalog::{Catalog, ServerTool};
+use opened::{Wanted, add};
 use place::{Address, Place};
 use server::McpServer;
 use tasks::Tasks;
-use tool::McpTool;
 use unavailable::Unavailable;
 
 /// What metrics call the servers that clients name by address.
@@ -89,12 +89,6 @@ struct AddressKey {
     account: AccountId,
     url: String,
     headers: BTreeMap<String, String>,
-}
-
-/// A server as a run has it.
-struct Wanted {
-    wish: McpToolUse,
-    server: Result<Arc<McpServer>, Unavailable>,
 }
 
 impl McpServers {
@@ -323,70 +317,5 @@ impl McpServers {
             server.close();
         }
         self.0.tasks.end(longest).await;
-    }
-}
-
-/// Adds what a server has to a run's tools.
-fn add(wanted: Wanted, catalog: Result<Arc<Catalog>, Unavailable>, open: &mut OpenTools) {
-    let Wanted { wish, server } = wanted;
-    let mut missing = |source: String, reason: String| open.missing.push(MissingTools { source, reason });
-    let (server, catalog) = match server.and_then(|server| Ok((server, catalog?))) {
-        Ok(found) => found,
-        Err(reason) => return missing(wish.server, reason.to_string()),
-    };
-    let is_wanted = |name: &str| {
-        wish.allowed_tools
-            .as_ref()
-            .is_none_or(|names| names.iter().any(|wanted| wanted == name))
-    };
-    for left in &catalog.left_out {
-        match &left.tool {
-            Some(tool) if is_wanted(tool) => missing(format!("{}: {tool}", wish.server), left.reason.clone()),
-            Some(_) => {}
-            None => missing(wish.server.clone(), left.reason.clone()),
-        }
-    }
-    for name in wish.allowed_tools.iter().flatten() {
-        let is_there = catalog.tools.iter().any(|tool| tool.name == *name);
-        if !is_there && !catalog.left_out.iter().any(|left| left.tool.as_ref() == Some(name)) {
-            missing(
-                format!("{}: {name}", wish.server),
-                "the server has no tool of this name".to_owned(),
-            );
-        }
-    }
-    let mut taken: BTreeSet<String> = open.tools.keys().cloned().collect();
-    for tool in &catalog.tools {
-        // All of them are named, so that a name does not depend on which are wanted.
-        let name = names::exposed(&wish.server, &tool.name, &mut taken);
-        if is_wanted(&tool.name) {
-            open.tools.insert(name.clone(), run_tool(&wish, &server, tool, name));
-        }
-    }
-}
-
-fn run_tool(wish: &McpToolUse, server: &Arc<McpServer>, tool: &ServerTool, name: String) -> RunTool {
-    let definition = ToolDefinition {
-        name,
-        description: tool.description.clone(),
-        parameters: tool.schema.clone(),
-    };
-    let settings = &server.settings;
-    let retry = match settings.retry {
-        RetryClass::Unsafe if settings.trust_annotations && tool.says_read_only => RetryClass::Safe,
-        RetryClass::Unsafe if settings.trust_annotations && tool.says_idempotent => RetryClass::Idempotent,
-        configured => configured,
-    };
-    RunTool {
-        answered_by: AnsweredBy::Server(Arc::new(McpTool {
-            server: server.clone(),
-            server_name: wish.server.clone(),
-            name: tool.name.clone(),
-            definition: definition.clone(),
-            retry,
-        })),
-        definition,
-        requires_approval: wish.requires_approval,
-        arguments: tool.arguments.clone(),
     }
 }

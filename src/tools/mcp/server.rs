@@ -6,11 +6,12 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
 use super::catalog::Catalog;
 use super::connection::{Connection, Line};
+use super::in_use::{Held, InUse};
 use super::options::{McpBounds, McpServerSettings};
 use super::place::Place;
 use super::restarts::Restarts;
@@ -62,81 +63,6 @@ enum Step {
     AwaitStart(Start),
     Rest(Duration),
     Fail(Unavailable),
-}
-
-/// A connection, and who uses it.
-struct Held {
-    connection: Connection,
-    uses: Mutex<Uses>,
-    /// Somebody has begun or ended to use it, or it is to be closed.
-    changed: Notify,
-}
-
-struct Uses {
-    now: usize,
-    last: Instant,
-    is_dismissed: bool,
-}
-
-/// The use of a connection: it is not closed while this lives.
-pub(super) struct InUse(Arc<Held>);
-
-impl Held {
-    fn uses(&self) -> MutexGuard<'_, Uses> {
-        self.uses.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn dismiss(&self) {
-        self.uses().is_dismissed = true;
-        self.changed.notify_one();
-    }
-
-    fn begin_use(self: &Arc<Self>) -> InUse {
-        self.uses().now += 1;
-        InUse(self.clone())
-    }
-
-    /// Waits until it is to be closed: nobody has used it for this long, or it was dismissed and is not used any more.
-    async fn is_done(&self, idle_timeout: Option<Duration>) {
-        loop {
-            let changed = self.changed.notified();
-            let (is_used, is_dismissed, last) = {
-                let uses = self.uses();
-                (uses.now > 0, uses.is_dismissed, uses.last)
-            };
-            if is_used {
-                changed.await;
-                continue;
-            }
-            let closes_at = idle_timeout.map(|idle| last + idle);
-            if is_dismissed || closes_at.is_some_and(|at| at <= Instant::now()) {
-                return;
-            }
-            match closes_at {
-                Some(at) => drop(tokio::time::timeout_at(at, changed).await),
-                None => changed.await,
-            }
-        }
-    }
-}
-
-impl std::ops::Deref for InUse {
-    type Target = Connection;
-
-    fn deref(&self) -> &Connection {
-        &self.0.connection
-    }
-}
-
-impl Drop for InUse {
-    fn drop(&mut self) {
-        {
-            let mut uses = self.0.uses();
-            uses.now -= 1;
-            uses.last = Instant::now();
-        }
-        self.0.changed.notify_one();
-    }
 }
 
 impl McpServer {
@@ -265,15 +191,7 @@ impl McpServer {
         }
         match opened {
             Ok((connection, line)) => {
-                let held = Arc::new(Held {
-                    connection,
-                    uses: Mutex::new(Uses {
-                        now: 0,
-                        last: Instant::now(),
-                        is_dismissed: false,
-                    }),
-                    changed: Notify::new(),
-                });
+                let held = Arc::new(Held::new(connection));
                 state.stage = Stage::Up(held.clone());
                 state.was_up = true;
                 state.silent_calls = 0;
@@ -322,7 +240,7 @@ impl McpServer {
     /// Takes the connection out of use; not if somebody has just begun to use it.
     fn retire(&self, held: &Arc<Held>) -> bool {
         let mut state = self.state();
-        if held.uses().now > 0 {
+        if held.is_used() {
             return false;
         }
         if self.has(&state, held) {
