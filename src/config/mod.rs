@@ -29,6 +29,8 @@ mod values;
 mod variable_names;
 
 #[cfg(test)]
+mod mcp_tests;
+#[cfg(test)]
 mod model_tests;
 #[cfg(test)]
 mod tests;

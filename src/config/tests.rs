@@ -5,7 +5,6 @@ use std::io::Write;
 use std::time::Duration;
 
 use callboard_actors::capacity::MachineSize;
-use callboard_actors::ports::RetryClass;
 
 use super::*;
 
@@ -373,75 +372,59 @@ file = "c"
 }
 
 #[test]
-fn mcp_servers_are_in_a_process_or_elsewhere_and_no_secret_is_repeated() {
-    let file = r#"
-[mcp]
-setup_timeout = "4s"
-[mcp.servers.files]
-command = "npx"
-args = ["-y", "server"]
-env = { LOG_LEVEL = "info" }
-env_from = "GITHUB_TOKEN"
-retry = "idempotent"
-call_timeout = "5s"
-idle_timeout = "0"
-[mcp.servers.tickets]
-url = "https://mcp.example.com/mcp"
-headers = { Authorization = "Bearer {{secret:TICKETS}}" }
-accounts = ["acme"]
-[secrets.TICKETS]
-env = "TICKETS"
-hosts = ["mcp.example.com"]
+fn what_built_in_tools_need_is_checked() {
+    let right = r#"
+[tools]
+enabled = ["search", "sql_query"]
+[tools.limits.search]
+timeout = "5s"
+max_concurrent = 3
+[tools.search]
+url = "https://search.example/?q={{query}}"
+headers = { X-Token = "{{secret:SEARCH}}" }
+results = "/results"
+[tools.databases.shop]
+postgres_url_env = "SHOP_URL"
+max_rows = 7
+[tools.databases.files]
+sqlite_path = "./files.db"
 "#;
-    let loaded = load_texts(file, &[]).expect("it is right");
-    let mcp = &loaded.config.mcp;
-    let files = &mcp.servers["files"];
-    assert_eq!(files.settings.setup_timeout, Duration::from_secs(4));
-    assert_eq!(files.settings.call_timeout, Duration::from_secs(5));
-    assert_eq!(files.settings.idle_timeout, None);
-    assert_eq!(files.retry, RetryClass::Idempotent);
-    let tickets = &mcp.servers["tickets"];
-    assert_eq!((tickets.settings, tickets.retry), (mcp.usual, RetryClass::Unsafe));
-    assert!(matches!(&tickets.place, McpPlace::Address { url, .. } if url.as_str() == "https://mcp.example.com/mcp"));
+    let config = load_texts(right, &[]).expect("it is right").config;
+    let search = config.search.expect("there is one");
+    assert_eq!((search.link.as_str(), search.max_results), ("/url", 5));
+    assert_eq!(search.headers["X-Token"], "{{secret:SEARCH}}");
+    assert_eq!(config.databases["shop"].max_rows, 7);
+    assert_eq!(
+        config.databases["files"].place,
+        DatabasePlaceConfig::Sqlite("./files.db".into())
+    );
+    assert_eq!(config.tools.limits["search"].max_concurrent, Some(3));
 
+    let told = mistakes("[tools]\nenabled = [\"search\", \"sql_query\"]\n", &[]).join("\n");
+    assert!(told.contains("\"search\" needs [tools.search]"), "{told}");
+    assert!(told.contains("\"sql_query\" needs a [tools.databases.NAME]"), "{told}");
     let wrong = r#"
-[mcp.servers."a b"]
-command = "x"
-[mcp.servers.none]
-retry = "unsafe"
-[mcp.servers.both]
-command = "x"
-url = "https://example.com"
-[mcp.servers.mixed]
-url = "https://example.com/"
-args = ["x"]
-headers = { A = "{{secret:NONE}}", B = "{{city}}", Host = "x" }
-[mcp.servers.elsewhere]
-url = "https://example.com/"
-headers = { A = "{{secret:OTHER}}" }
-call_timeout = "0"
-[mcp.servers.leaky]
-command = "x"
-env_from = ["ghp_16C7e42F292c6912E7710c838347Ae178B4a"]
-[mcp.servers.wrong_url]
-url = "https://me:hunter2@example.com/"
-[secrets.OTHER]
-env = "OTHER"
-hosts = ["other.example"]
+[tools.limits.now]
+max_concurrent = 0
+[tools.search]
+url = "https://{{query}}/"
+results = "/results"
+[tools.databases.a]
+postgres_url_env = "postgres://me:hidden@host/db"
+[tools.databases.b]
+postgres_url_env = "B"
+sqlite_path = "b.db"
+timeout = "5 parsecs"
 "#;
     let told = mistakes(wrong, &[]).join("\n");
     for part in [
-        "mcp.servers.\"a b\" @ 3: an MCP server's name is",
-        "mcp.servers.none.command @ 5: is missing",
-        "mcp.servers.both.url @ 8: a server has either command or url",
-        "mcp.servers.mixed.args @ 11: has a meaning with command only",
-        "mcp.servers.mixed.headers @ 12: Host: this header field is set by the server",
-        "mcp.servers.elsewhere.headers @ 15: A: secrets.OTHER.hosts does not allow this url",
-        "mcp.servers.elsewhere.call_timeout @ 16: must be from",
-        "mcp.servers.leaky.env_from @ 19: must be names of environment variables",
-        "mcp.servers.wrong_url.url @ 21: must not have a user name or a password",
+        "tools.limits.now.max_concurrent @ 3: must be from 1",
+        "tools.search.url @ 5: no argument can stand in front of the path",
+        "tools.databases.a.postgres_url_env @ 8: must be the name of an environment variable",
+        "tools.databases.b.postgres_url_env @ 10: a database has either",
+        "tools.databases.b.timeout @ 12: \"5 parsecs\" is not a duration",
     ] {
         assert!(told.contains(part), "{part}\n{told}");
     }
-    assert!(!told.contains("ghp_") && !told.contains("hunter2"), "{told}");
+    assert!(!told.contains("hidden"), "{told}");
 }

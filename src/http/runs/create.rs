@@ -3,6 +3,7 @@
 use actix_web::http::header::{self, HeaderName};
 use actix_web::{HttpRequest, HttpResponse, web};
 use callboard_actors::item::{Item, ItemStatus};
+use callboard_actors::spec::RunSpec;
 use callboard_actors::supervisor::messages::{StartRun, Started};
 
 use super::idempotency::idempotency_of;
@@ -31,7 +32,7 @@ pub(super) async fn create_run(
     let options = &state.options;
     let body = read_json(&request, payload, options.max_body_bytes, options.request_timeout).await?;
     let asked = RunRequest::read(&body, &options.runs)?;
-    let spec = asked.resolve(&caller.account, &state.parts.catalog, &options.runs)?;
+    let spec = resolve(&asked, &caller, &state).await?;
     let idempotency = idempotency_of(&request, &asked)?;
     let start = StartRun {
         account: caller.account,
@@ -68,6 +69,21 @@ pub(super) async fn create_run(
     }
     let view = RunView::whole(&state, started.run, started.queue_position).await?;
     Ok(response.json(view))
+}
+
+/// What will be done. Schemas that clients declare may take a while to compile: not on a thread that others wait for.
+async fn resolve(asked: &RunRequest, caller: &Caller, state: &HttpState) -> Result<RunSpec, ApiError> {
+    let (catalog, bounds) = (&state.parts.catalog, &state.options.runs);
+    if !asked.declares_tools() {
+        return asked.resolve(&caller.account, catalog, bounds);
+    }
+    let (asked, account, state) = (asked.clone(), caller.account.clone(), state.clone());
+    let pool = state.parts.blocking_pool.clone();
+    let resolving = pool.run(move || asked.resolve(&account, &state.parts.catalog, &state.options.runs));
+    resolving.await.map_err(|error| {
+        tracing::error!(%error, "a run's tools could not be checked");
+        ApiError::internal()
+    })?
 }
 
 /// The run's events from the first one on, as the answer to the request that started it.

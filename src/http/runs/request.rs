@@ -103,6 +103,11 @@ impl RunRequest {
         })
     }
 
+    /// Whether tools come with it that have to be taken apart first.
+    pub(super) fn declares_tools(&self) -> bool {
+        self.tools.iter().any(|tool| !matches!(tool, ToolUse::Server(_)))
+    }
+
     /// What to do when the run cannot start at once.
     pub(super) fn on_limit(&self) -> OnLimit {
         if self.refuse_at_limit {

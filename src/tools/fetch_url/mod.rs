@@ -2,6 +2,7 @@
 
 mod charset;
 mod page;
+mod writer;
 
 use async_trait::async_trait;
 use callboard_actors::ports::{RetryClass, Tool, ToolCall, ToolDefinition, ToolError};
