@@ -2,6 +2,7 @@
 
 mod joining;
 mod key_places;
+mod mcp;
 mod models;
 mod parts;
 mod provider_keys;
@@ -114,6 +115,14 @@ pub fn check_secrets(config: &Config) -> Result<(), SecretErrors> {
     secrets::read_secrets(config).map(drop)
 }
 
+/// Reads what the processes of MCP servers are to know, and throws it away: whether a server could start with it.
+///
+/// # Errors
+/// What is missing.
+pub fn check_mcp_servers(config: &Config) -> Result<(), SecretErrors> {
+    mcp::mcp_options(config).map(drop)
+}
+
 /// A try of each key of the configured models, or of this one.
 ///
 /// # Errors
@@ -180,7 +189,7 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     let models = OpenModels::open(config, &rate_limits)?;
     let blocking_threads = config.capacity_parameters().blocking_threads(machine) as usize;
     let blocking_pool = BlockingPool::new(io.clone(), blocking_threads);
-    let services = run_services(
+    let (services, mcp) = run_services(
         config,
         &models,
         &opened,
@@ -256,6 +265,11 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     drain(&supervisor, config.server.shutdown_grace).await;
     on(&io, async move {
         events.flush(CLOSING_TIME).await;
+        Ok(())
+    })
+    .await?;
+    on(&io, async move {
+        mcp.close(CLOSING_TIME).await;
         Ok(())
     })
     .await?;

@@ -9,7 +9,7 @@ use crate::secrets::{Secret, Secrets};
 /// All secrets that are not where they should be or cannot be sent; never empty. `Display` lists them, one a line, and says nothing of what is
 /// in them.
 #[derive(Debug, thiserror::Error)]
-pub struct SecretErrors(Vec<String>);
+pub struct SecretErrors(pub(super) Vec<String>);
 
 impl fmt::Display for SecretErrors {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

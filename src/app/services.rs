@@ -7,6 +7,7 @@ use callboard_actors::ports::{EventLog, Tool};
 use callboard_actors::services::RunServices;
 use tokio::runtime::Handle;
 
+use super::mcp::mcp_options;
 use super::models::OpenModels;
 use super::parts::{OpenStore, secret_from_env};
 use super::secrets::read_secrets;
@@ -16,6 +17,7 @@ use crate::config::{Config, DatabasePlaceConfig, ProviderService};
 use crate::http::Catalog;
 use crate::llm::answer_cache::MemoryAnswerCache;
 use crate::outbound::Outbound;
+use crate::tools::mcp::McpServers;
 use crate::tools::{BuiltinParts, DatabaseOptions, DatabasePlace, ServerToolbox, ToolReach};
 
 pub(super) fn run_services(
@@ -26,7 +28,7 @@ pub(super) fn run_services(
     log: Arc<dyn EventLog>,
     blocking_pool: BlockingPool,
     io: Handle,
-) -> anyhow::Result<RunServices> {
+) -> anyhow::Result<(RunServices, McpServers)> {
     let reach = ToolReach {
         outbound: Outbound::new(outbound_options(config))?,
         secrets: Arc::new(read_secrets(config)?),
@@ -37,20 +39,23 @@ pub(super) fn run_services(
     let builtin = config.tools.enabled.iter().map(builtin);
     let mut tools: Vec<Arc<dyn Tool>> = builtin.collect::<anyhow::Result<_>>()?;
     tools.extend(extra);
+    let mcp = McpServers::new(mcp_options(config)?, reach.clone(), io.clone())?;
+    let toolbox = ServerToolbox::new(tools, reach, mcp.clone(), toolbox_options(config))?;
     let shared_answers = config.shares_answers().then(|| AnswerSharing {
         answers: Arc::new(MemoryAnswerCache::new(config.answer_cache.max_size)),
         flights: Flights::default(),
     });
-    Ok(RunServices {
+    let services = RunServices {
         store: opened.store(),
         log,
         models: models.routes.clone(),
         account_budgets: account_budgets(config, opened),
         shared_answers,
-        toolbox: Arc::new(ServerToolbox::new(tools, reach, toolbox_options(config))?),
+        toolbox: Arc::new(toolbox),
         io,
         settings: config.run_settings(),
-    })
+    };
+    Ok((services, mcp))
 }
 
 fn builtin_parts(config: &Config, reach: &ToolReach) -> anyhow::Result<BuiltinParts> {

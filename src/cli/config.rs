@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::CliError;
-use crate::app::{check_provider_keys, check_secrets};
+use crate::app::{check_mcp_servers, check_provider_keys, check_secrets};
 use crate::config::{EffectiveValue, LoadedConfig, Origin};
 
 /// Room for a value before it is told where it came from: with the keys, no more than 80 columns. Longer ones take what they need.
@@ -43,6 +43,7 @@ pub(super) fn run(command: &ConfigCommand, loaded: &LoadedConfig, output: &mut i
             if !no_keys {
                 check_provider_keys(&loaded.config)?;
                 check_secrets(&loaded.config)?;
+                check_mcp_servers(&loaded.config)?;
             }
             writeln!(output, "ok")?;
         }

@@ -122,6 +122,15 @@ const BOUNDS: &[(&str, Bound)] = &[
     ("tools.declared_cache", Size("64KB", "1TB")),
     ("tools.limits.*.timeout", Time("1ms", "24h")),
     ("tools.limits.*.max_concurrent", Number(1, 1_000_000)),
+    ("mcp.setup_timeout", Time("10ms", "10m")),
+    ("mcp.call_timeout", Time("10ms", "24h")),
+    ("mcp.idle_timeout", ZeroOrTime("10ms", "366d")),
+    ("mcp.max_concurrent", Number(1, 100_000)),
+    ("mcp.max_message", Size("1KB", "256MB")),
+    ("mcp.max_tools", Number(1, 10_000)),
+    ("mcp.max_description", Size("0", "1MB")),
+    ("mcp.max_schema", Size("1KB", "1MB")),
+    ("mcp.max_client_servers", Number(0, 1_000_000)),
     ("tools.search.max_results", Number(1, 100)),
     ("tools.databases.*.max_rows", Number(1, 1_000_000)),
     ("tools.databases.*.timeout", Time("1ms", "24h")),
@@ -176,6 +185,7 @@ fn bound_of(path: &[String]) -> Option<Bound> {
         ["tools", "limits", _, key] => format!("tools.limits.*.{key}"),
         ["providers", _, key] => format!("provider_defaults.{key}"),
         ["models", _, key] => format!("model_defaults.{key}"),
+        ["mcp", "servers", _, key] => format!("mcp.{key}"),
         parts => parts.join("."),
     };
     let entry = BOUNDS.iter().find(|(key, _)| *key == pattern)?;

@@ -15,6 +15,7 @@ mod budgets;
 mod layers;
 mod load;
 mod machine;
+mod mcp;
 mod models;
 mod outbound;
 mod problem;
@@ -28,12 +29,15 @@ mod values;
 mod variable_names;
 
 #[cfg(test)]
+mod mcp_tests;
+#[cfg(test)]
 mod model_tests;
 #[cfg(test)]
 mod tests;
 
 pub use load::{EffectiveValue, LoadedConfig, Sources, load};
 pub use machine::this_machine;
+pub use mcp::{McpConfig, McpPlace, McpServerConfig, McpSettingsConfig};
 pub use models::{ModelCallConfig, ModelConfig, TargetConfig};
 pub use outbound::{OutboundConfig, SecretConfig};
 pub use problem::{ConfigErrors, Origin, Problem};
@@ -78,6 +82,8 @@ pub struct Config {
     pub models: BTreeMap<String, ModelConfig>,
     /// Tool calls.
     pub tools: ToolsConfig,
+    /// MCP servers, and how they are treated.
+    pub mcp: McpConfig,
     /// The search endpoint.
     pub search: Option<SearchOptions>,
     /// Databases that runs may read, by name.

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::budgets::BudgetTable;
 use super::layers::dotted;
+use super::mcp::{McpTable, resolve_mcp};
 use super::models::{ModelCallConfig, ModelTable};
 use super::outbound::{OutboundTable, SecretTable, resolve_outbound, resolve_secrets};
 use super::providers::{ProviderLimitsConfig, ProviderTable};
@@ -37,6 +38,7 @@ pub(super) struct WrittenConfig {
     pub(super) models: BTreeMap<String, ModelTable>,
     answer_cache: AnswerCacheConfig,
     tools: ToolsConfig,
+    mcp: McpTable,
     outbound: OutboundTable,
     #[serde(default)]
     pub(super) secrets: BTreeMap<String, SecretTable>,
@@ -74,6 +76,7 @@ pub(super) fn resolve(written: WrittenConfig) -> Result<Config, Contradictions> 
     let databases = resolve_databases(&written.tools, &mut wrong);
     let outbound = resolve_outbound(&written.outbound, &mut wrong);
     let secrets = resolve_secrets(&written, &mut wrong);
+    let mcp = resolve_mcp(&written.mcp, &secrets, &mut wrong);
     let tiers = resolve_tiers(&written.tiers, &mut wrong);
     if !written.models.contains_key(&written.runs.default_model) {
         let names: Vec<&str> = written.models.keys().map(String::as_str).collect();
@@ -102,6 +105,7 @@ pub(super) fn resolve(written: WrittenConfig) -> Result<Config, Contradictions> 
         answer_cache: written.answer_cache,
         models,
         tools: written.tools,
+        mcp,
         search,
         databases,
         outbound,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use callboard_actors::ports::{RetryClass, Tool, ToolCall, ToolDefinition, ToolError};
+use callboard_actors::ports::{ProgressReporter, RetryClass, Tool, ToolCall, ToolDefinition, ToolError};
 use tokio::sync::Semaphore;
 
 /// What a tool of the server keeps to.
@@ -63,5 +63,9 @@ impl Tool for LimitedTool {
 
     async fn call(&self, call: ToolCall) -> Result<String, ToolError> {
         self.tool.call(call).await
+    }
+
+    async fn call_with_progress(&self, call: ToolCall, progress: ProgressReporter) -> Result<String, ToolError> {
+        self.tool.call_with_progress(call, progress).await
     }
 }

@@ -6,6 +6,7 @@ mod echo;
 mod fetch_url;
 mod http_tool;
 mod limited;
+pub mod mcp;
 mod now;
 mod places;
 mod reach;

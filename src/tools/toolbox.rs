@@ -14,6 +14,7 @@ use callboard_actors::tool_use::{ClientTool, HttpTool, ServerToolUse, ToolUse};
 use super::declarations::Declarations;
 use super::http_tool::{DeclaredHttpTool, FieldProblem};
 use super::limited::{LimitedTool, ToolLimits};
+use super::mcp::McpServers;
 use super::places::Places;
 use super::reach::ToolReach;
 use super::schema::argument_check;
@@ -35,6 +36,7 @@ pub struct ServerToolbox {
     declarations: Declarations,
     places: Places,
     reach: ToolReach,
+    mcp: McpServers,
 }
 
 struct ServerTool {
@@ -51,6 +53,7 @@ impl ServerToolbox {
     pub fn new(
         tools: impl IntoIterator<Item = Arc<dyn Tool>>,
         reach: ToolReach,
+        mcp: McpServers,
         mut options: ToolboxOptions,
     ) -> anyhow::Result<Self> {
         let mut by_name = BTreeMap::new();
@@ -77,6 +80,7 @@ impl ServerToolbox {
             declarations: Declarations::new(options.max_kept, options.longest_call),
             places: Places::default(),
             reach,
+            mcp,
         })
     }
 
@@ -154,10 +158,7 @@ impl Toolbox for ServerToolbox {
                     let checked = self.check_http_tool(declared, account);
                     checked.map_err(|wrong| invalid(Some(&wrong.field), false, wrong.problem))?;
                 }
-                ToolUse::Mcp(_) => {
-                    let problem = format!("tools of type `{}` are not available here", tool.kind());
-                    return Err(invalid(Some("type"), false, problem));
-                }
+                ToolUse::Mcp(wanted) => self.mcp.check(account, wanted, index)?,
             }
         }
         Ok(())
@@ -165,12 +166,16 @@ impl Toolbox for ServerToolbox {
 
     fn open(&self, wish: ToolsWish) -> ToolsOpening {
         let mut open = OpenTools::default();
+        let mut servers = Vec::new();
         for wanted in &wish.tools {
             let opened = match wanted {
                 ToolUse::Server(wanted) => self.server_tool(wanted),
                 ToolUse::Client(declared) => self.client_tool(declared),
                 ToolUse::Http(declared) => self.http_tool(declared, &wish.account),
-                ToolUse::Mcp(_) => Err("the server does not have tools of this kind".to_owned()),
+                ToolUse::Mcp(wanted) => {
+                    servers.push(wanted.clone());
+                    continue;
+                }
             };
             match opened {
                 Ok(tool) => {
@@ -182,7 +187,15 @@ impl Toolbox for ServerToolbox {
                 }),
             }
         }
-        ToolsOpening::Ready(open)
+        let servers = self.mcp.with_those_of_every_run(&wish.account, servers);
+        if self.mcp.open_known(&wish.account, &servers, &mut open).is_some() {
+            return ToolsOpening::Ready(open);
+        }
+        let mcp = self.mcp.clone();
+        ToolsOpening::Later(Box::pin(async move {
+            mcp.open(&wish.account, &servers, &mut open).await;
+            open
+        }))
     }
 
     fn names(&self) -> Vec<String> {

@@ -12,6 +12,7 @@ pub mod rate_limits;
 pub mod store;
 mod store_rules;
 pub mod tool;
+mod tool_progress;
 pub mod toolbox;
 
 pub use agents::Agents;
@@ -23,5 +24,5 @@ pub use model::{Model, ModelAnswer, ModelDelta, ModelError, ModelErrorKind, Mode
 pub use rate_limits::RateLimits;
 pub use store::{Store, StoreError};
 pub use store_rules::Parked;
-pub use tool::{RetryClass, Tool, ToolCall, ToolDefinition, ToolError};
+pub use tool::{ProgressReporter, RetryClass, Tool, ToolCall, ToolDefinition, ToolError, ToolProgress};
 pub use toolbox::Toolbox;

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::ids::{AccountId, ItemId, RunId};
+pub use crate::ports::tool_progress::{ProgressReporter, ToolProgress};
 
 /// Something the model may ask for.
 #[async_trait]
@@ -42,6 +43,12 @@ pub trait Tool: Send + Sync + 'static {
 
     /// Does it. The future is dropped on time-out and on cancel.
     async fn call(&self, call: ToolCall) -> Result<String, ToolError>;
+
+    /// The same, for a tool that can say how far it is.
+    async fn call_with_progress(&self, call: ToolCall, progress: ProgressReporter) -> Result<String, ToolError> {
+        drop(progress);
+        self.call(call).await
+    }
 }
 
 /// What the model is told about a tool.

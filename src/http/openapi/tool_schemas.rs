@@ -69,11 +69,15 @@ pub(super) enum DeclaredTool {
         max_concurrent: Option<u32>,
         requires_approval: Option<bool>,
     },
-    /// Tools of an MCP server.
+    /// Tools of an MCP server. The model sees them as `server__tool`.
     Mcp {
+        /// One of this server's configuration; with `url`, what the server there is called in this run. 1 to 32 letters, digits, `_` or `-`.
         server: String,
+        /// A server that is no part of the configuration, over streamable HTTP.
         url: Option<String>,
+        /// Header fields for `url`; `{{secret:NAME}}` stands for a secret of the server.
         headers: Option<BTreeMap<String, String>>,
+        /// Which of its tools, by the names that the server has for them; all if not given.
         allowed_tools: Option<Vec<String>>,
         requires_approval: Option<bool>,
     },
