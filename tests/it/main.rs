@@ -57,6 +57,9 @@ mod slow_cancels;
 mod startup;
 mod steps;
 mod store_migration;
+#[path = "../../examples/tool_crashes/trial/mod.rs"]
+mod tool_crash_trial;
+mod tool_crashes;
 mod unknown_outcomes;
 mod usage;
 mod waiting_calls;
