@@ -1,5 +1,6 @@
 //! Reads keys and secrets from where the configuration says. They are never logged, printed or written.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -11,6 +12,19 @@ use crate::config::KeyPlace;
 /// No key is as long as this; whoever names such a file means another.
 const LONGEST_KEY: usize = 8 * 1024;
 
+/// `Display` of errors that hold several: each on a line of its own, under a line that counts them. One alone is all there is to say.
+pub(super) fn write_problems(formatter: &mut fmt::Formatter<'_>, what: &str, problems: &[String]) -> fmt::Result {
+    match problems {
+        [only] => formatter.write_str(only),
+        all => write!(
+            formatter,
+            "{} {what} are missing or wrong:\n  {}",
+            all.len(),
+            all.join("\n  ")
+        ),
+    }
+}
+
 pub(super) fn described(place: &KeyPlace) -> String {
     match place {
         KeyPlace::Environment(variable) => format!("environment variable {variable}"),
@@ -18,8 +32,13 @@ pub(super) fn described(place: &KeyPlace) -> String {
     }
 }
 
+/// The key that `named_by` says is there. The error is a sentence.
+pub(super) fn read_key(named_by: &str, place: &KeyPlace) -> Result<SecretString, String> {
+    key_at(place).map_err(|problem| format!("{named_by} names the {}, which {problem}", described(place)))
+}
+
 /// The error fits after "which".
-pub(super) fn read_key(place: &KeyPlace) -> Result<SecretString, String> {
+fn key_at(place: &KeyPlace) -> Result<SecretString, String> {
     match place {
         KeyPlace::Environment(variable) => {
             let value = std::env::var_os(variable).unwrap_or_default();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use callboard_actors::ports::RetryClass;
 use secrecy::SecretString;
 
-use super::key_places::{described, read_key};
+use super::key_places::read_key;
 use super::secrets::SecretErrors;
 use super::settings::configured_endpoint_options;
 use crate::config::{Config, KeyPlace, McpPlace, McpSettingsConfig};
@@ -63,12 +63,9 @@ fn place(server: &str, place: &McpPlace, problems: &mut Vec<String>) -> ServerPl
                 .iter()
                 .map(|(name, path)| ("env_files", name, KeyPlace::File(path.clone())));
             for (key, variable, place) in own.chain(files) {
-                match read_key(&place) {
+                match read_key(&format!("mcp.servers.{server}.{key}"), &place) {
                     Ok(value) => drop(environment.insert(variable.clone(), value)),
-                    Err(problem) => {
-                        let place = described(&place);
-                        problems.push(format!("mcp.servers.{server}.{key} names the {place}, which {problem}"));
-                    }
+                    Err(problem) => problems.push(problem),
                 }
             }
             ServerPlace::Process(ServerCommand {

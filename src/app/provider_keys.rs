@@ -6,7 +6,7 @@ use std::fmt;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use super::key_places::{described, read_key};
+use super::key_places::{described, read_key, write_problems};
 use crate::config::{Config, ProviderService};
 
 /// Of a shorter key not even the end is shown.
@@ -50,15 +50,7 @@ pub struct ProviderKeyErrors(Vec<String>);
 
 impl fmt::Display for ProviderKeyErrors {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0[..] {
-            [only] => formatter.write_str(only),
-            all => write!(
-                formatter,
-                "{} keys of providers are missing or wrong:\n  {}",
-                all.len(),
-                all.join("\n  ")
-            ),
-        }
+        write_problems(formatter, "keys of providers", &self.0)
     }
 }
 
@@ -78,10 +70,10 @@ pub(super) fn read_provider_keys(config: &Config) -> Result<BTreeMap<String, Vec
         for source in sources {
             let named_by = source.named_by.as_str();
             let place = described(&source.place);
-            let secret = match read_key(&source.place) {
+            let secret = match read_key(named_by, &source.place) {
                 Ok(secret) => secret,
                 Err(problem) => {
-                    problems.push(format!("{named_by} names the {place}, which {problem}"));
+                    problems.push(problem);
                     continue;
                 }
             };

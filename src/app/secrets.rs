@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::key_places::{described, read_key};
+use super::key_places::{read_key, write_problems};
 use crate::config::Config;
 use crate::secrets::{Secret, Secrets};
 
@@ -13,15 +13,7 @@ pub struct SecretErrors(pub(super) Vec<String>);
 
 impl fmt::Display for SecretErrors {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0[..] {
-            [only] => formatter.write_str(only),
-            all => write!(
-                formatter,
-                "{} secrets are missing or wrong:\n  {}",
-                all.len(),
-                all.join("\n  ")
-            ),
-        }
+        write_problems(formatter, "secrets", &self.0)
     }
 }
 
@@ -33,7 +25,7 @@ pub(super) fn read_secrets(config: &Config) -> Result<Secrets, SecretErrors> {
     let mut secrets = Vec::new();
     let mut problems = Vec::new();
     for (name, secret) in &config.secrets {
-        match read_key(&secret.place) {
+        match read_key(&format!("secrets.{name}"), &secret.place) {
             Ok(value) => {
                 let secret = Secret {
                     value,
@@ -42,10 +34,7 @@ pub(super) fn read_secrets(config: &Config) -> Result<Secrets, SecretErrors> {
                 };
                 secrets.push((name.clone(), secret));
             }
-            Err(problem) => {
-                let place = described(&secret.place);
-                problems.push(format!("secrets.{name} names the {place}, which {problem}"));
-            }
+            Err(problem) => problems.push(problem),
         }
     }
     if problems.is_empty() {

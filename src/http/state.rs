@@ -189,12 +189,7 @@ impl HttpState {
 
     /// What this process uses of the machine. Read on the blocking pool: the kernel takes its time over `/proc`.
     pub(super) async fn process_sample(&self) -> Result<ProcessSample, ApiError> {
-        let process = self.process.clone();
-        let sampled = self.parts.blocking_pool.run(move || process.sample()).await;
-        sampled.map_err(|error| {
-            tracing::error!(%error, "the process could not be measured");
-            ApiError::internal()
-        })
+        self.on_blocking_pool(|state| state.process.sample()).await
     }
 
     /// Runs work that blocks, or computes for long, on the pool for it.

@@ -110,6 +110,12 @@ struct Inner {
     by_port: BTreeMap<u16, Client>,
 }
 
+/// What a `content-type` says without its parameters, in small letters.
+pub fn media_type(content_type: &str) -> String {
+    let media_type = content_type.split(';').next().unwrap_or_default();
+    media_type.trim().to_ascii_lowercase()
+}
+
 impl Outbound {
     /// With the look-up of the system.
     ///

@@ -179,7 +179,7 @@ async fn outcome_of(order: CallOrder, settings: &RunSettings, progress: Progress
         None => None,
         Some(places) => match tokio::time::timeout_at(end, places.acquire_owned()).await {
             // A place that came at the last moment is none: the call could only be begun.
-            Ok(place) if tokio::time::Instant::now() < end => place.ok(),
+            Ok(place) if Instant::now() < end => place.ok(),
             _ => {
                 let problem = format!("the tool was busy with other calls for {limit:?}; this call was not made");
                 return ToolOutcome::Answered(CallOutput::error(problem));

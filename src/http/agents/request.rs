@@ -6,7 +6,7 @@ use callboard_actors::agent::{AgentSettings, AgentVariable};
 use callboard_actors::ids::AccountId;
 use callboard_actors::ports::agents::AgentRecord;
 use callboard_actors::template::is_placeholder_name;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::http::error::ApiError;
 use crate::http::extract::fields::{Fields, invalid_value};
@@ -94,15 +94,11 @@ impl AgentChange {
         catalog: &Catalog,
         bounds: &RunRequestLimits,
     ) -> Result<AgentRequest, ApiError> {
-        let written = serde_json::to_value(&record.settings).map_err(|error| {
+        let mut body = serde_json::to_value(&record.settings).map_err(|error| {
             tracing::error!(%error, "an agent could not be written");
             ApiError::internal()
         })?;
-        let mut body = written;
-        json_patch::merge(
-            &mut body,
-            &Value::Object(Map::from_iter([("name".to_owned(), record.name.clone().into())])),
-        );
+        body["name"] = record.name.as_str().into();
         json_patch::merge(&mut body, &self.change);
         AgentRequest::read(&body, &record.account, catalog, bounds)
     }

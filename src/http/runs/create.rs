@@ -34,7 +34,7 @@ pub(super) async fn create_run(
 ) -> Result<HttpResponse, ApiError> {
     QueryParameters::of(&request, &[])?;
     let options = &state.options;
-    let body = read_json(&request, payload, options.max_body_bytes, options.request_timeout).await?;
+    let body = read_json(&request, payload, &state.options).await?;
     let asked = RunRequest::read(&body, &options.runs)?;
     let agent = match asked.agent() {
         Some(agent) => Some(find_agent(&state, &caller, agent).await?),

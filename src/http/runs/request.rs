@@ -14,27 +14,15 @@ use serde_json::Value;
 
 use super::agent::{RequestedAgent, read_agent, read_variables};
 use super::input_items::read_input;
-use super::settings::{at_most, check_settings, limits_of, model_of, read_settings};
+use super::settings::{SETTINGS_FIELDS, at_most, check_settings, limits_of, model_of, read_settings};
 use crate::http::error::ApiError;
 use crate::http::extract::fields::{Fields, invalid_value};
 use crate::http::metadata::read_metadata;
 use crate::http::options::RunRequestLimits;
 use crate::http::state::Catalog;
 
-const KNOWN_FIELDS: &[&str] = &[
-    "input",
-    "model",
-    "fallback_models",
-    "instructions",
-    "tools",
-    "metadata",
-    "model_options",
-    "limits",
-    "on_limit",
-    "stream",
-    "agent",
-    "variables",
-];
+/// Those beside [`SETTINGS_FIELDS`].
+const OWN_FIELDS: &[&str] = &["input", "agent", "variables", "metadata", "on_limit", "stream"];
 
 /// What a client asked for, nothing filled in. Its serialised form decides whether two requests are the same.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -56,7 +44,7 @@ pub(super) struct RunRequest {
 impl RunRequest {
     /// Reads the body. Every error names the field.
     pub(super) fn read(body: &Value, bounds: &RunRequestLimits) -> Result<Self, ApiError> {
-        let fields = Fields::of(body, "", KNOWN_FIELDS)?;
+        let fields = Fields::of(body, "", &[OWN_FIELDS, SETTINGS_FIELDS].concat())?;
         let agent = fields.optional("agent").map(read_agent).transpose()?;
         let variables = read_variables(&fields)?;
         if agent.is_none() && !variables.is_empty() {
@@ -155,7 +143,7 @@ impl RunRequest {
             let message = "`variables` are for the agent's instructions, and the run has `instructions` of its own";
             return Err(invalid_value("variables", message));
         }
-        Ok(self.settings.clone().over(&base))
+        Ok(self.settings.clone().over(base))
     }
 
     /// What is wrong with something that the request does not say is wrong with its agent.

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::reach::ToolReach;
-use crate::outbound::{OutboundAnswer, OutboundRequest};
+use crate::outbound::{OutboundAnswer, OutboundRequest, media_type};
 use page::PageText;
 
 pub(super) struct FetchUrl {
@@ -107,12 +107,7 @@ fn kind_of(content_type: Option<&str>, body: &[u8]) -> Result<Kind, ToolError> {
             )),
         };
     };
-    let essence = content_type
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
+    let essence = media_type(content_type);
     let is_text = essence.starts_with("text/")
         || essence.ends_with("+json")
         || essence.ends_with("+xml")

@@ -4,6 +4,7 @@ use reqwest::header::HeaderValue;
 use serde_json::{Map, Value};
 
 use super::text_of;
+use crate::outbound::media_type;
 use crate::placeholders::{Part, TextTemplate};
 
 /// JSON with placeholders.
@@ -33,13 +34,7 @@ pub(super) enum BodyFormat {
 impl BodyFormat {
     /// What a `content-type` asks for.
     pub(super) fn of(content_type: &str) -> Self {
-        let essence = content_type
-            .split(';')
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .to_ascii_lowercase();
-        match essence.as_str() {
+        match media_type(content_type).as_str() {
             "application/x-www-form-urlencoded" => Self::Form,
             essence if essence.ends_with("/json") || essence.ends_with("+json") => Self::Json,
             _ => Self::Text,

@@ -20,7 +20,7 @@ use rmcp::transport::streamable_http_client::{
 };
 use sse_stream::Sse;
 
-use crate::outbound::{FilledHeaders, Outbound, OutboundError, OutboundRequest};
+use crate::outbound::{FilledHeaders, Outbound, OutboundError, OutboundRequest, media_type};
 
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -166,6 +166,5 @@ fn header(text: &str) -> Result<HeaderValue, Failure> {
 
 fn is_of_type(headers: &HeaderMap, wanted: &str) -> bool {
     let written = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let kind = written.unwrap_or_default().split(';').next().unwrap_or_default();
-    kind.trim().eq_ignore_ascii_case(wanted)
+    media_type(written.unwrap_or_default()) == wanted
 }
