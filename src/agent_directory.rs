@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use callboard_actors::ids::{AccountId, AgentId};
-use callboard_actors::ports::agents::{AgentRecord, AgentUpdate, AgentWrite, NewAgent};
+use callboard_actors::ports::agents::{AgentRecord, AgentUpdate, AgentWrite};
 use callboard_actors::ports::{Agents, StoreError};
 use moka::sync::Cache;
 
@@ -39,7 +39,7 @@ impl AgentDirectory {
         }
     }
 
-    /// As the store has them.
+    /// As the store has them. Changes of those that are there go through [`AgentDirectory::update`] and [`AgentDirectory::delete`].
     pub fn stored(&self) -> &Arc<dyn Agents> {
         &self.agents
     }
@@ -74,11 +74,6 @@ impl AgentDirectory {
             self.keep(found, before);
         }
         Ok(found)
-    }
-
-    /// As [`Agents::create_agent`].
-    pub async fn create(&self, agent: NewAgent) -> Result<AgentWrite, StoreError> {
-        self.agents.create_agent(agent).await
     }
 
     /// As [`Agents::update_agent`].
@@ -134,7 +129,7 @@ mod tests {
     use super::*;
     use async_trait::async_trait;
     use callboard_actors::agent::AgentSettings;
-    use callboard_actors::ports::agents::{AgentQuery, AgentVersionQuery};
+    use callboard_actors::ports::agents::{AgentQuery, AgentVersionQuery, NewAgent};
     use callboard_actors::time::Timestamp;
     use std::sync::Mutex;
     use tokio::sync::Semaphore;

@@ -11,6 +11,7 @@ use crate::error::RunError;
 use crate::ids::{ItemId, RunId};
 use crate::item::{Item, Role, Usage};
 use crate::money::Money;
+use crate::ports::tool::ToolProgress;
 use crate::run_state::RunState;
 use crate::spec::RunSpec;
 use crate::time::Timestamp;
@@ -99,6 +100,17 @@ pub enum EventBody {
         kept_turns: u64,
         /// Tokens that these take, estimated.
         kept_tokens: u64,
+    },
+    /// A tool call that is under way says how far it is: at most once a second, and the latest it said. Its result tells the rest.
+    #[serde(rename = "tool.progress")]
+    ToolProgress {
+        /// The item of the call.
+        item_id: ItemId,
+        /// The model's name for the call.
+        call_id: String,
+        /// How far, in the tool's own measure.
+        #[serde(flatten)]
+        progress: ToolProgress,
     },
     /// The provider failed in a way that may pass; the call is made again.
     #[serde(rename = "model.retrying")]
@@ -402,6 +414,7 @@ impl EventBody {
             Self::RunWaiting { .. } => "run.waiting",
             Self::ToolDecided { .. } => "tool.decided",
             Self::HistoryTrimmed { .. } => "history.trimmed",
+            Self::ToolProgress { .. } => "tool.progress",
             Self::ModelRetrying { .. } => "model.retrying",
             Self::ModelWaiting { .. } => "model.waiting",
             Self::ModelRerouted { .. } => "model.rerouted",

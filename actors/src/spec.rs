@@ -141,14 +141,14 @@ impl RunSettings {
     /// These, and where they leave something open, what `base` says. A list or object that is given takes the place of the base's whole;
     /// limits are taken one by one.
     #[must_use]
-    pub fn over(self, base: &Self) -> Self {
+    pub fn over(self, base: Self) -> Self {
         let (limits, base_limits) = (self.limits, base.limits);
         Self {
-            model: self.model.or_else(|| base.model.clone()),
-            fallback_models: self.fallback_models.or_else(|| base.fallback_models.clone()),
-            instructions: self.instructions.or_else(|| base.instructions.clone()),
-            tools: self.tools.or_else(|| base.tools.clone()),
-            model_options: self.model_options.or_else(|| base.model_options.clone()),
+            model: self.model.or(base.model),
+            fallback_models: self.fallback_models.or(base.fallback_models),
+            instructions: self.instructions.or(base.instructions),
+            tools: self.tools.or(base.tools),
+            model_options: self.model_options.or(base.model_options),
             limits: LimitSettings {
                 max_steps: limits.max_steps.or(base_limits.max_steps),
                 max_output_tokens: limits.max_output_tokens.or(base_limits.max_output_tokens),

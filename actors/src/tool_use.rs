@@ -76,8 +76,8 @@ impl OnDeadline {
     }
 }
 
-/// A web endpoint as a tool. `{{name}}` in `url`, `headers` and `body` stands for the argument of this name; `{{secret:NAME}}` in `headers`
-/// for one of the server's secrets.
+/// A web endpoint as a tool. `{{name}}` in `url` (behind the host), `headers` and `body` stands for the argument of this name;
+/// `{{secret:NAME}}` in `headers` for one of the server's secrets.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HttpTool {
@@ -96,12 +96,16 @@ pub struct HttpTool {
     /// Header fields.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
-    /// The body, a template in JSON. `None`: the arguments, as JSON, where the method has a body; in the query of the URL where not.
+    /// The body, a template in JSON. `None`: the arguments that `url` and `headers` do not use, as a JSON object where the method has a body, in
+    /// the query of the URL where not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<Value>,
     /// The part of a JSON answer that the model is shown (RFC 6901); `None` is all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_pointer: Option<String>,
+    /// What the model is shown instead: a text in which `{{/pointer}}` stands for a part of what `response_pointer` leaves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_template: Option<String>,
     /// The secret that requests are signed with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signing_secret: Option<String>,
@@ -111,6 +115,9 @@ pub struct HttpTool {
     /// Seconds that a call may take, if less than the server's limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<u64>,
+    /// Calls of this tool, of all runs of the account on one instance, that are made at once; others wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_concurrent: Option<u32>,
     /// A person has to say yes to each call.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub requires_approval: bool,
@@ -146,6 +153,22 @@ impl HttpMethod {
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
     fn is_default(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// The method of HTTP.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+
+    /// Whether arguments that stand nowhere else go into a body.
+    pub const fn has_body(self) -> bool {
+        matches!(self, Self::Post | Self::Put | Self::Patch)
     }
 }
 

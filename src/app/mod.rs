@@ -1,9 +1,12 @@
 //! The composition root: the one place that names concrete adapters and puts a server together from its configuration.
 
 mod joining;
+mod key_places;
+mod mcp;
 mod models;
 mod parts;
 mod provider_keys;
+mod secrets;
 mod services;
 mod settings;
 
@@ -27,6 +30,7 @@ use crate::agent_directory::AgentDirectory;
 use crate::app::models::OpenModels;
 use crate::app::parts::{OpenEventLog, OpenStore};
 pub use crate::app::provider_keys::ProviderKeyErrors;
+pub use crate::app::secrets::SecretErrors;
 use crate::app::services::{catalog, run_services};
 use crate::app::settings::{
     capacity_report, housekeeping_times, http_options, or_cpus, request_rates, supervisor_settings, tier_budgets,
@@ -40,6 +44,7 @@ use crate::config::{Config, LOCAL_TIER, LogFormat};
 use crate::housekeeping::Housekeeping;
 use crate::http::{self, HttpParts, HttpState, InstanceIdentity};
 use crate::model_directory::KeyProbe;
+use crate::outbound;
 use crate::shutdown;
 use crate::store::migrate::StoreMigration;
 use crate::telemetry;
@@ -66,7 +71,9 @@ pub fn serve_with_tools(config: &Config, machine: MachineSize, extra: Vec<Arc<dy
     let cpus = machine.cpus as usize;
     let io = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(or_cpus(config.capacity.io_threads, cpus))
-        .max_blocking_threads(config.capacity_parameters().blocking_threads(machine) as usize)
+        .max_blocking_threads(
+            config.capacity_parameters().blocking_threads(machine) as usize + outbound::LOOKUP_THREADS,
+        )
         .thread_name("callboard-io")
         .enable_all()
         .build()?;
@@ -98,6 +105,22 @@ where
 /// What is wrong with any of them.
 pub fn check_provider_keys(config: &Config) -> Result<(), ProviderKeyErrors> {
     provider_keys::read_provider_keys(config).map(drop)
+}
+
+/// Reads all secrets of tools, and throws them away: whether a server could start with them.
+///
+/// # Errors
+/// What is wrong with any of them.
+pub fn check_secrets(config: &Config) -> Result<(), SecretErrors> {
+    secrets::read_secrets(config).map(drop)
+}
+
+/// Reads what the processes of MCP servers are to know, and throws it away: whether a server could start with it.
+///
+/// # Errors
+/// What is missing.
+pub fn check_mcp_servers(config: &Config) -> Result<(), SecretErrors> {
+    mcp::mcp_options(config).map(drop)
 }
 
 /// A try of each key of the configured models, or of this one.
@@ -164,7 +187,17 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     let live_instances = Arc::new(AtomicU32::new(1));
     let rate_limits = parts::open_rate_limits(config, live_instances.clone(), &io)?;
     let models = OpenModels::open(config, &rate_limits)?;
-    let services = run_services(config, &models, &opened, extra, events.log.clone(), io.clone())?;
+    let blocking_threads = config.capacity_parameters().blocking_threads(machine) as usize;
+    let blocking_pool = BlockingPool::new(io.clone(), blocking_threads);
+    let (services, mcp) = run_services(
+        config,
+        &models,
+        &opened,
+        extra,
+        events.log.clone(),
+        blocking_pool.clone(),
+        io.clone(),
+    )?;
     let catalog = catalog(&services);
     let asks_nobody = models.routes[&config.runs.default_model].is_simulated();
     let fleet = opened.fleet();
@@ -198,7 +231,6 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     }
 
     let (close_streams, streams_closed) = watch::channel(false);
-    let blocking_threads = config.capacity_parameters().blocking_threads(machine) as usize;
     let parts = HttpParts {
         runs: Arc::new(supervisor.clone()),
         store: store.clone(),
@@ -219,7 +251,7 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
         rate_limiters: RateLimiters::new(request_rates(config)),
         capacity: capacity_report(config, machine, &limit),
         metrics: Some(metrics),
-        blocking_pool: BlockingPool::new(io.clone(), blocking_threads),
+        blocking_pool,
         close_streams: streams_closed,
         io: io.clone(),
     };
@@ -234,6 +266,11 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     drain(&supervisor, config.server.shutdown_grace).await;
     on(&io, async move {
         events.flush(CLOSING_TIME).await;
+        Ok(())
+    })
+    .await?;
+    on(&io, async move {
+        mcp.close(CLOSING_TIME).await;
         Ok(())
     })
     .await?;

@@ -2,20 +2,24 @@
 
 use std::sync::Arc;
 
-use anyhow::Context;
 use callboard_actors::llm::{AccountBudgets, AnswerSharing, Flights};
 use callboard_actors::ports::{EventLog, Tool};
 use callboard_actors::services::RunServices;
 use callboard_actors::thread_lines::ThreadLines;
 use tokio::runtime::Handle;
 
+use super::mcp::mcp_options;
 use super::models::OpenModels;
-use super::parts::OpenStore;
-use super::settings::tier_budgets;
-use crate::config::{Config, ProviderService};
+use super::parts::{OpenStore, secret_from_env};
+use super::secrets::read_secrets;
+use super::settings::{configured_endpoint_options, outbound_options, tier_budgets, toolbox_options};
+use crate::blocking::BlockingPool;
+use crate::config::{Config, DatabasePlaceConfig, ProviderService};
 use crate::http::Catalog;
 use crate::llm::answer_cache::MemoryAnswerCache;
-use crate::tools::ServerToolbox;
+use crate::outbound::Outbound;
+use crate::tools::mcp::McpServers;
+use crate::tools::{BuiltinParts, DatabaseOptions, DatabasePlace, ServerToolbox, ToolReach};
 
 pub(super) fn run_services(
     config: &Config,
@@ -23,23 +27,26 @@ pub(super) fn run_services(
     opened: &OpenStore,
     extra: Vec<Arc<dyn Tool>>,
     log: Arc<dyn EventLog>,
+    blocking_pool: BlockingPool,
     io: Handle,
-) -> anyhow::Result<RunServices> {
-    let builtin = |name: &String| {
-        crate::tools::builtin(name).with_context(|| format!("tools.enabled: there is no tool {name:?}"))
+) -> anyhow::Result<(RunServices, McpServers)> {
+    let reach = ToolReach {
+        outbound: Outbound::new(outbound_options(config))?,
+        secrets: Arc::new(read_secrets(config)?),
+        blocking_pool,
     };
-    let mut tools: Vec<Arc<dyn Tool>> = config
-        .tools
-        .enabled
-        .iter()
-        .map(builtin)
-        .collect::<anyhow::Result<_>>()?;
+    let parts = builtin_parts(config, &reach)?;
+    let builtin = |name: &String| crate::tools::builtin(name, &parts);
+    let builtin = config.tools.enabled.iter().map(builtin);
+    let mut tools: Vec<Arc<dyn Tool>> = builtin.collect::<anyhow::Result<_>>()?;
     tools.extend(extra);
+    let mcp = McpServers::new(mcp_options(config)?, reach.clone(), io.clone())?;
+    let toolbox = ServerToolbox::new(tools, reach, mcp.clone(), toolbox_options(config))?;
     let shared_answers = config.shares_answers().then(|| AnswerSharing {
         answers: Arc::new(MemoryAnswerCache::new(config.answer_cache.max_size)),
         flights: Flights::default(),
     });
-    Ok(RunServices {
+    let services = RunServices {
         store: opened.store(),
         threads: opened.threads(),
         thread_lines: ThreadLines::default(),
@@ -47,9 +54,42 @@ pub(super) fn run_services(
         models: models.routes.clone(),
         account_budgets: account_budgets(config, opened),
         shared_answers,
-        toolbox: Arc::new(ServerToolbox::new(tools)?),
+        toolbox: Arc::new(toolbox),
         io,
         settings: config.run_settings(),
+    };
+    Ok((services, mcp))
+}
+
+fn builtin_parts(config: &Config, reach: &ToolReach) -> anyhow::Result<BuiltinParts> {
+    let search = config.search.clone().map(|options| {
+        let reach = ToolReach {
+            outbound: Outbound::new(configured_endpoint_options(config))?,
+            ..reach.clone()
+        };
+        anyhow::Ok((options, reach))
+    });
+    let databases = config.databases.iter().map(|(name, database)| {
+        let place = match &database.place {
+            DatabasePlaceConfig::Sqlite(path) => DatabasePlace::Sqlite(path.clone()),
+            DatabasePlaceConfig::PostgresUrlIn(variable) => {
+                let key = format!("tools.databases.{name}.postgres_url_env");
+                DatabasePlace::Postgres(secret_from_env(&key, variable)?)
+            }
+        };
+        let options = DatabaseOptions {
+            place,
+            max_rows: database.max_rows,
+            timeout: database.timeout,
+            max_concurrent: database.max_concurrent,
+        };
+        anyhow::Ok((name.clone(), options))
+    });
+    Ok(BuiltinParts {
+        reach: reach.clone(),
+        search: search.transpose()?,
+        databases: databases.collect::<anyhow::Result<_>>()?,
+        max_output: config.tools.max_output,
     })
 }
 

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::CliError;
-use crate::app::check_provider_keys;
+use crate::app::{check_mcp_servers, check_provider_keys, check_secrets};
 use crate::config::{EffectiveValue, LoadedConfig, Origin};
 
 /// Room for a value before it is told where it came from: with the keys, no more than 80 columns. Longer ones take what they need.
@@ -16,7 +16,7 @@ const VALUE_WIDTH: usize = 24;
 pub(super) enum ConfigCommand {
     /// Say "ok", or list all mistakes and exit with 2
     Check {
-        /// Do not look whether the keys of the providers are there
+        /// Do not look whether the keys of the providers and the secrets of tools are there
         #[arg(long)]
         no_keys: bool,
     },
@@ -42,6 +42,8 @@ pub(super) fn run(command: &ConfigCommand, loaded: &LoadedConfig, output: &mut i
         ConfigCommand::Check { no_keys } => {
             if !no_keys {
                 check_provider_keys(&loaded.config)?;
+                check_secrets(&loaded.config)?;
+                check_mcp_servers(&loaded.config)?;
             }
             writeln!(output, "ok")?;
         }
@@ -142,8 +144,9 @@ mod tests {
 
     #[test]
     fn lines_are_short_and_each_target_has_its_own() {
-        // But for the one value that is longer than its column.
-        let wide = |line: &&str| line.ends_with("default") && line.chars().count() > 92;
+        // But for the list that is longer than its column.
+        let is_list = |line: &str| line.starts_with("tools.enabled");
+        let wide = |line: &&str| line.ends_with("default") && line.chars().count() > 92 && !is_list(line);
         assert_eq!(printed(false, false).lines().find(wide), None);
         let targets: toml::Table = "targets = [{ provider = \"a\" }, { provider = \"b\", weight = 2 }]"
             .parse()
@@ -161,7 +164,10 @@ mod tests {
             json["server.workers"],
             json!({"value": 3, "from": "environment", "variable": "CALLBOARD__SERVER__WORKERS"})
         );
-        assert_eq!(json["tools.enabled"]["value"], json!(["now", "echo", "wait"]));
+        assert_eq!(
+            json["tools.enabled"]["value"],
+            json!(["now", "echo", "wait", "calculator", "fetch_url"])
+        );
     }
 
     #[test]

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::app::ProviderKeyErrors;
+use crate::app::{ProviderKeyErrors, SecretErrors};
 use crate::config::{Config, ConfigErrors, LoadedConfig, Sources, load};
 use crate::llm::simulate_server::SimulateServerOptions;
 use crate::llm::simulate_server::settings::SettingsError;
@@ -107,6 +107,9 @@ pub enum CliError {
     /// Keys of providers are missing or wrong.
     #[error(transparent)]
     ProviderKeys(#[from] ProviderKeyErrors),
+    /// Secrets of tools are missing or wrong.
+    #[error(transparent)]
+    Secrets(#[from] SecretErrors),
     /// The settings of the simulated provider have mistakes.
     #[error(transparent)]
     SimulateLlm(#[from] SettingsError),
@@ -141,8 +144,9 @@ pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     let is_wrong_input = matches!(
         error.downcast_ref(),
-        Some(CliError::Config(_) | CliError::ProviderKeys(_) | CliError::SimulateLlm(_))
+        Some(CliError::Config(_) | CliError::ProviderKeys(_) | CliError::Secrets(_) | CliError::SimulateLlm(_))
     ) || error.is::<ProviderKeyErrors>()
+        || error.is::<SecretErrors>()
         || matches!(
             error.downcast_ref(),
             Some(KeysError::UnknownTier { .. } | KeysError::UnknownKey(_))

@@ -1,28 +1,35 @@
 //! Configuration: `config.toml` as compiled in, then a file, then the environment.
 //!
 //! All mistakes are found at once, each with its key and where it was written; every effective value knows where it came from.
-//! Secrets are never part of it: it has only the names of the environment variables that hold them.
+//! Secrets are never part of it: it has only the names of the environment variables and files that hold them.
 
 use std::collections::BTreeMap;
 
 use callboard_actors::capacity::CapacityParameters;
 use callboard_actors::services::{Durability, RunSettings};
 
+use crate::tools::SearchOptions;
+
 mod bounds;
 mod budgets;
 mod layers;
 mod load;
 mod machine;
+mod mcp;
 mod models;
+mod outbound;
 mod problem;
 mod providers;
 mod resolve;
 mod resolve_models;
 mod resolve_providers;
 mod sections;
+mod tools;
 mod values;
 mod variable_names;
 
+#[cfg(test)]
+mod mcp_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
@@ -30,15 +37,18 @@ mod tests;
 
 pub use load::{EffectiveValue, LoadedConfig, Sources, load};
 pub use machine::this_machine;
+pub use mcp::{McpConfig, McpPlace, McpServerConfig, McpSettingsConfig};
 pub use models::{ModelCallConfig, ModelConfig, TargetConfig};
+pub use outbound::{OutboundConfig, SecretConfig};
 pub use problem::{ConfigErrors, Origin, Problem};
 pub use providers::{
     Dialect, KeyPlace, KeySource, LimitsPer, OutputLimitName, ProviderConfig, ProviderLimitsConfig, ProviderService,
 };
 pub use sections::{
     AnswerCacheConfig, CapacityConfig, EventDurability, EventsConfig, FleetConfig, LogConfig, LogFormat, QueueConfig,
-    RunsConfig, ServerConfig, StoreConfig, Synchronous, TierConfig, ToolsConfig,
+    RunsConfig, ServerConfig, StoreConfig, Synchronous, TierConfig, ToolLimitsConfig, ToolsConfig,
 };
+pub use tools::{DatabaseConfig, DatabasePlaceConfig, DatabaseTable, SearchTable};
 pub(crate) use values::{parse_duration, parse_size};
 
 /// `config.toml` as it was when this was compiled: the default of every value.
@@ -72,6 +82,16 @@ pub struct Config {
     pub models: BTreeMap<String, ModelConfig>,
     /// Tool calls.
     pub tools: ToolsConfig,
+    /// MCP servers, and how they are treated.
+    pub mcp: McpConfig,
+    /// The search endpoint.
+    pub search: Option<SearchOptions>,
+    /// Databases that runs may read, by name.
+    pub databases: BTreeMap<String, DatabaseConfig>,
+    /// Requests to addresses that others choose.
+    pub outbound: OutboundConfig,
+    /// Secrets that go out with such requests, by name.
+    pub secrets: BTreeMap<String, SecretConfig>,
     /// Tiers by name; [`LOCAL_TIER`] is among them.
     pub tiers: BTreeMap<String, TierConfig>,
     /// What is logged, and how.

@@ -16,19 +16,34 @@ pub(super) struct Page<Entry> {
     pub(super) next_cursor: Option<String>,
 }
 
+impl<Entry> Page<Entry> {
+    /// The page of a list that was read one entry longer than `limit`. `cursor` is where the list goes on behind an entry.
+    pub(super) fn of(mut entries: Vec<Entry>, limit: u32, cursor: impl FnOnce(&Entry) -> String) -> Self {
+        let has_more = entries.len() > limit as usize;
+        entries.truncate(limit as usize);
+        Self {
+            next_cursor: entries.last().filter(|_| has_more).map(cursor),
+            has_more,
+            data: entries,
+        }
+    }
+
+    /// The same page with each entry as it is shown.
+    pub(super) fn map<Shown>(self, show: impl Fn(Entry) -> Shown) -> Page<Shown> {
+        Page {
+            data: self.data.into_iter().map(show).collect(),
+            has_more: self.has_more,
+            next_cursor: self.next_cursor,
+        }
+    }
+}
+
 impl<Entry: Serialize> Page<Entry> {
     pub(super) fn answer(&self) -> HttpResponse {
         HttpResponse::Ok()
             .insert_header((header::CACHE_CONTROL, "no-store"))
             .json(self)
     }
-}
-
-/// Cuts a list that was read one entry longer than the page to the page's size; whether there is more.
-pub(super) fn cut<Entry>(entries: &mut Vec<Entry>, limit: u32) -> bool {
-    let has_more = entries.len() > limit as usize;
-    entries.truncate(limit as usize);
-    has_more
 }
 
 /// `?limit=`, or the default.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use callboard_actors::call_ledger::CallResolution;
-use callboard_actors::ids::RunId;
+use callboard_actors::ids::{AccountId, RunId};
 use callboard_actors::llm::{AccountBudget, ModelRoute};
 use callboard_actors::ports::store::{ParkedOutcome, RunRecord};
 use callboard_actors::ports::toolbox::{InvalidTool, RunTool, ToolsOpening, ToolsWish};
@@ -84,9 +84,9 @@ impl Catalog {
         self.models.get(name)
     }
 
-    /// Checks the tools of a run.
-    pub fn check_tools(&self, tools: &[ToolUse]) -> Result<(), InvalidTool> {
-        self.toolbox.check(tools)
+    /// Checks the tools of a run of this account.
+    pub fn check_tools(&self, account: &AccountId, tools: &[ToolUse]) -> Result<(), InvalidTool> {
+        self.toolbox.check(account, tools)
     }
 
     /// Every model, by name.
@@ -191,10 +191,18 @@ impl HttpState {
 
     /// What this process uses of the machine. Read on the blocking pool: the kernel takes its time over `/proc`.
     pub(super) async fn process_sample(&self) -> Result<ProcessSample, ApiError> {
-        let process = self.process.clone();
-        let sampled = self.parts.blocking_pool.run(move || process.sample()).await;
-        sampled.map_err(|error| {
-            tracing::error!(%error, "the process could not be measured");
+        self.on_blocking_pool(|state| state.process.sample()).await
+    }
+
+    /// Runs work that blocks, or computes for long, on the pool for it.
+    pub(super) async fn on_blocking_pool<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let state = self.clone();
+        let done = self.parts.blocking_pool.run(move || work(&state)).await;
+        done.map_err(|error| {
+            tracing::error!(%error, "work for a request did not end");
             ApiError::internal()
         })
     }

@@ -2,7 +2,7 @@
 
 use callboard_actors::ids::AgentId;
 use callboard_actors::ports::StoreError;
-use callboard_actors::ports::agents::{AgentRecord, AgentWrite};
+use callboard_actors::ports::agents::{AgentRecord, AgentUpdate, AgentWrite};
 use callboard_actors::time::Timestamp;
 
 use super::rows::{self, Columns};
@@ -53,6 +53,19 @@ pub(super) fn agent_record(row: &impl Columns) -> Result<AgentRecord, StoreError
         settings: rows::from_json(row.text("settings")?, "settings")?,
         created_at: Timestamp::from_micros(row.number("created_at")?),
         updated_at: Timestamp::from_micros(row.number("updated_at")?),
+    })
+}
+
+/// The agent after this update, by a row of its `account` and `created_at`.
+pub(super) fn updated_record(update: &AgentUpdate, row: &impl Columns) -> Result<AgentRecord, StoreError> {
+    Ok(AgentRecord {
+        id: update.id,
+        account: rows::account(row)?,
+        name: update.name.clone(),
+        version: update.seen + 1,
+        settings: update.settings.clone(),
+        created_at: Timestamp::from_micros(row.number("created_at")?),
+        updated_at: update.at,
     })
 }
 

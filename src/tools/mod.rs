@@ -1,32 +1,74 @@
-//! Built-in tools: harmless ones, enough to see a run call tools.
+//! Tools: built-in ones, and what can be made of those that clients declare.
 
+mod calculator;
+mod declarations;
 mod echo;
+mod fetch_url;
+mod http_tool;
+mod limited;
+pub mod mcp;
 mod now;
+mod places;
+mod reach;
 pub mod schema;
+mod search;
+mod sql_query;
 mod toolbox;
 mod wait;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use anyhow::{Context, bail};
 use callboard_actors::ports::{Tool, ToolError};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub use toolbox::ServerToolbox;
+pub use limited::ToolLimits;
+pub use reach::ToolReach;
+pub use search::{InvalidSearch, SearchOptions};
+pub use sql_query::{DatabaseOptions, DatabasePlace};
+pub use toolbox::{ServerToolbox, ToolboxOptions};
 
 /// The names of all built-in tools.
-pub fn builtin_names() -> [&'static str; 3] {
-    ["now", "echo", "wait"]
+pub const fn builtin_names() -> [&'static str; 7] {
+    ["now", "echo", "wait", "calculator", "fetch_url", "search", "sql_query"]
+}
+
+/// What built-in tools are made of.
+pub struct BuiltinParts {
+    /// For addresses that models choose.
+    pub reach: ToolReach,
+    /// The search endpoint, and what reaches it.
+    pub search: Option<(SearchOptions, ToolReach)>,
+    /// The databases that may be read, by name.
+    pub databases: BTreeMap<String, DatabaseOptions>,
+    /// Bytes of an output that are kept.
+    pub max_output: usize,
 }
 
 /// The built-in tool with this name.
-pub fn builtin(name: &str) -> Option<Arc<dyn Tool>> {
-    match name {
-        "now" => Some(Arc::new(now::Now)),
-        "echo" => Some(Arc::new(echo::Echo)),
-        "wait" => Some(Arc::new(wait::Wait)),
-        _ => None,
-    }
+///
+/// # Errors
+/// There is none, or it cannot work with these parts.
+pub fn builtin(name: &str, parts: &BuiltinParts) -> anyhow::Result<Arc<dyn Tool>> {
+    let reach = parts.reach.clone();
+    Ok(match name {
+        "now" => Arc::new(now::Now),
+        "echo" => Arc::new(echo::Echo),
+        "wait" => Arc::new(wait::Wait),
+        "calculator" => Arc::new(calculator::Calculator),
+        "fetch_url" => Arc::new(fetch_url::FetchUrl { reach }),
+        "search" => {
+            let (options, reach) = parts.search.clone().context("search needs [tools.search]")?;
+            Arc::new(search::Search::new(options, reach).map_err(|wrong| anyhow::anyhow!("tools.search.{wrong}"))?)
+        }
+        "sql_query" => {
+            let databases = parts.databases.clone();
+            Arc::new(sql_query::SqlQuery::new(databases, parts.max_output, reach)?)
+        }
+        _ => bail!("there is no tool {name:?}"),
+    })
 }
 
 /// Reads a tool's arguments; the error tells the model what to mend.

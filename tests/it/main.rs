@@ -28,10 +28,13 @@ mod fleet_tls;
 mod fleet_view;
 mod harness;
 mod history;
+mod http_tools;
 mod idempotency;
 mod imports;
+mod late_tools;
 mod leaving;
 mod log_under_fire;
+mod mcp;
 mod model_keys;
 mod model_routes;
 mod models_budget;
@@ -57,6 +60,12 @@ mod steps;
 mod store_migration;
 mod threads;
 mod threads_waiting;
+#[path = "../../examples/tool_crashes/trial/mod.rs"]
+mod tool_crash_trial;
+mod tool_crashes;
 mod unknown_outcomes;
 mod usage;
 mod waiting_calls;
+#[path = "../../src/outbound/testing/web_server.rs"]
+#[expect(dead_code, reason = "these tests do not use all of it")]
+mod web_server;

@@ -53,6 +53,21 @@ pub struct NewAgent {
     pub created_at: Timestamp,
 }
 
+impl NewAgent {
+    /// What the store has of it, once it is written.
+    pub fn into_record(self) -> AgentRecord {
+        AgentRecord {
+            id: self.id,
+            account: self.account,
+            name: self.name,
+            version: 1,
+            settings: self.settings,
+            created_at: self.created_at,
+            updated_at: self.created_at,
+        }
+    }
+}
+
 /// A new version of an agent.
 #[derive(Debug, Clone)]
 pub struct AgentUpdate {

@@ -13,6 +13,7 @@ pub mod store;
 mod store_rules;
 pub mod threads;
 pub mod tool;
+mod tool_progress;
 pub mod toolbox;
 
 pub use agents::Agents;
@@ -25,5 +26,5 @@ pub use rate_limits::RateLimits;
 pub use store::{Store, StoreError};
 pub use store_rules::Parked;
 pub use threads::Threads;
-pub use tool::{RetryClass, Tool, ToolCall, ToolDefinition, ToolError};
+pub use tool::{ProgressReporter, RetryClass, Tool, ToolCall, ToolDefinition, ToolError, ToolProgress};
 pub use toolbox::Toolbox;

@@ -3,13 +3,16 @@
 //! The caller bounds the time and the output, runs calls of one step in parallel and catches panics; a tool just does its work.
 //! A tool's failure is told to the model, which may try something else; a tool's panic ends the run.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use crate::ids::{AccountId, ItemId, RunId};
+pub use crate::ports::tool_progress::{ProgressReporter, ToolProgress};
 
 /// Something the model may ask for.
 #[async_trait]
@@ -27,8 +30,25 @@ pub trait Tool: Send + Sync + 'static {
         None
     }
 
+    /// The places that its calls take while they are made. A call that finds none free waits, within its time-out. `None` is no limit but the
+    /// run's own. The semaphore is never closed.
+    fn places(&self) -> Option<Arc<Semaphore>> {
+        None
+    }
+
+    /// What its calls are counted under in metrics. There must be few of them: a name that clients choose is none.
+    fn label(&self) -> Arc<str> {
+        "custom".into()
+    }
+
     /// Does it. The future is dropped on time-out and on cancel.
     async fn call(&self, call: ToolCall) -> Result<String, ToolError>;
+
+    /// The same, for a tool that can say how far it is.
+    async fn call_with_progress(&self, call: ToolCall, progress: ProgressReporter) -> Result<String, ToolError> {
+        drop(progress);
+        self.call(call).await
+    }
 }
 
 /// What the model is told about a tool.

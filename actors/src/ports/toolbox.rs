@@ -16,8 +16,8 @@ use crate::tool_use::{OnDeadline, ToolUse};
 
 /// Finds the tools that a run may call.
 pub trait Toolbox: Send + Sync + 'static {
-    /// Checks what a client declares, before anything is taken on. The first thing that is wrong is told.
-    fn check(&self, tools: &[ToolUse]) -> Result<(), InvalidTool>;
+    /// Checks what a client of this account declares, before anything is taken on. The first thing that is wrong is told.
+    fn check(&self, account: &AccountId, tools: &[ToolUse]) -> Result<(), InvalidTool>;
 
     /// Opens the tools of a run. Those that were declared and are not there (any more) are missing, not an error.
     fn open(&self, wish: ToolsWish) -> ToolsOpening;

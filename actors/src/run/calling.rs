@@ -13,10 +13,13 @@ use tokio::task::JoinSet;
 
 use crate::call_ledger::{CallLedger, CallOutput, CallStage, LedgerCall};
 use crate::error::RunError;
+use crate::event::EventBody;
 use crate::ports::toolbox::{AnsweredBy, RunTool};
 use crate::ports::{RetryClass, Tool};
 use crate::run::leaving::Leave;
-use crate::run::tools::{CallOrder, ToolOutcome, ToolReport, WantedCall, make_call, parse_arguments, shortened};
+use crate::run::tools::{
+    CallOrder, ToolOutcome, ToolProgressed, ToolReport, WantedCall, make_call, parse_arguments, shortened,
+};
 use crate::run::{Phase, RunActor};
 use crate::run_state::RunState;
 use crate::store_actor::Record;
@@ -239,5 +242,27 @@ impl Handler<ToolReport> for RunActor {
         if report.generation == self.generation {
             self.take_result(report.call, report.outcome, ctx);
         }
+    }
+}
+
+impl Handler<ToolProgressed> for RunActor {
+    type Result = ();
+
+    fn handle(&mut self, progressed: ToolProgressed, ctx: &mut Self::Context) {
+        if progressed.generation != self.generation || !matches!(self.phase, Phase::ToolsCalled(_)) {
+            return;
+        }
+        let event = EventBody::ToolProgress {
+            item_id: progressed.item_id,
+            call_id: progressed.call_id,
+            progress: progressed.progress,
+        };
+        self.record(
+            Record {
+                events: vec![event],
+                ..Record::default()
+            },
+            ctx,
+        );
     }
 }

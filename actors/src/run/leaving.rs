@@ -148,5 +148,6 @@ impl RunActor {
             let _ = llm.try_send(AbortCall);
         }
         self.tool_calls.abort_all();
+        self.toolset.stop_opening();
     }
 }

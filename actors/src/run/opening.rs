@@ -166,6 +166,7 @@ impl RunActor {
         if matches!(self.phase, Phase::Opening) {
             self.phase = Phase::ModelNext;
         }
+        self.tell_missing_tools(ctx);
         self.advance(ctx);
     }
 

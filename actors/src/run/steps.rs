@@ -14,7 +14,8 @@ use crate::spec::RunLimits;
 impl RunActor {
     /// Does what comes next, if everything recorded is durable.
     pub(super) fn advance(&mut self, ctx: &mut Context<Self>) {
-        if self.durable < self.recorded || !self.toolset.is_open() {
+        let waits_for_tools = !self.toolset.is_open() && !matches!(self.phase, Phase::Leaving);
+        if self.durable < self.recorded || waits_for_tools {
             return;
         }
         match std::mem::replace(&mut self.phase, Phase::ModelCalled) {

@@ -1,5 +1,6 @@
 //! The tool step of a run: calls in parallel, each bounded in time and output, a panic caught.
 
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,14 +8,18 @@ use std::time::Duration;
 use actix::prelude::*;
 use futures::FutureExt;
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 
 use crate::call_ledger::CallOutput;
 use crate::ids::{AccountId, ItemId, RunId};
 use crate::item::{Item, ItemContent, ItemStatus};
-use crate::ports::{Tool, ToolCall};
+use crate::ports::{ProgressReporter, Tool, ToolCall, ToolProgress};
 use crate::run::RunActor;
 use crate::services::RunSettings;
+
+/// The least time between two events of a call's progress.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A committed tool call without a result.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,6 +72,16 @@ pub(crate) struct ToolReport {
     pub(crate) outcome: ToolOutcome,
 }
 
+/// How far a call is.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct ToolProgressed {
+    pub(crate) generation: u64,
+    pub(crate) item_id: ItemId,
+    pub(crate) call_id: String,
+    pub(crate) progress: ToolProgress,
+}
+
 #[derive(Debug, PartialEq)]
 pub(crate) enum ToolOutcome {
     /// The model will see this.
@@ -100,9 +115,16 @@ pub(crate) struct CallOrder {
 pub(crate) async fn make_call(order: CallOrder, turn: Arc<Semaphore>, settings: RunSettings, owner: Addr<RunActor>) {
     // The semaphore is never closed.
     let _turn = turn.acquire_owned().await;
-    let (generation, call) = (order.generation, order.call.clone());
-    let outcome = outcome_of(order, &settings).await;
-    metrics::counter!("callboard_tool_calls_total", "outcome" => outcome.as_str()).increment(1);
+    let (generation, call, label) = (order.generation, order.call.clone(), order.tool.label());
+    let began = Instant::now();
+    let (reporter, heard) = ProgressReporter::new();
+    let outcome = tokio::select! {
+        outcome = outcome_of(order, &settings, reporter) => outcome,
+        never = tell_progress(heard, generation, &call, &owner) => match never {},
+    };
+    metrics::counter!("callboard_tool_calls_total", "tool" => label.clone(), "outcome" => outcome.as_str())
+        .increment(1);
+    metrics::histogram!("callboard_tool_call_seconds", "tool" => label).record(began.elapsed());
     // A run that is gone needs no result.
     let _ = owner
         .send(ToolReport {
@@ -113,7 +135,34 @@ pub(crate) async fn make_call(order: CallOrder, turn: Arc<Semaphore>, settings: 
         .await;
 }
 
-async fn outcome_of(order: CallOrder, settings: &RunSettings) -> ToolOutcome {
+/// Tells the run how far its call is. No more often than once a second, and less and less often: however long a call takes, it brings some
+/// hundreds of events and not more.
+async fn tell_progress(
+    mut heard: watch::Receiver<Option<ToolProgress>>,
+    generation: u64,
+    call: &WantedCall,
+    owner: &Addr<RunActor>,
+) -> Infallible {
+    let begun = Instant::now();
+    while heard.changed().await.is_ok() {
+        let said = heard.borrow_and_update().clone();
+        if let Some(progress) = said {
+            // A run that is gone need not know.
+            let _ = owner
+                .send(ToolProgressed {
+                    generation,
+                    item_id: call.item_id,
+                    call_id: call.call_id.clone(),
+                    progress,
+                })
+                .await;
+        }
+        tokio::time::sleep(PROGRESS_INTERVAL.max(begun.elapsed() / 50)).await;
+    }
+    std::future::pending().await
+}
+
+async fn outcome_of(order: CallOrder, settings: &RunSettings, progress: ProgressReporter) -> ToolOutcome {
     let CallOrder {
         account,
         run,
@@ -125,30 +174,44 @@ async fn outcome_of(order: CallOrder, settings: &RunSettings) -> ToolOutcome {
     let limit: Duration = tool
         .timeout()
         .map_or(settings.tool_timeout, |own| own.min(settings.tool_timeout));
+    let end = Instant::now() + limit;
+    let place = match tool.places() {
+        None => None,
+        Some(places) => match tokio::time::timeout_at(end, places.acquire_owned()).await {
+            // A place that came at the last moment is none: the call could only be begun.
+            Ok(place) if Instant::now() < end => place.ok(),
+            _ => {
+                let problem = format!("the tool was busy with other calls for {limit:?}; this call was not made");
+                return ToolOutcome::Answered(CallOutput::error(problem));
+            }
+        },
+    };
     let work = async {
-        tool.call(ToolCall {
+        let call = ToolCall {
             account,
             run_id: run,
             item_id: call.item_id,
             arguments,
-        })
-        .await
+        };
+        tool.call_with_progress(call, progress).await
     };
     let most = settings.tool_max_output;
-    ToolOutcome::Answered(
-        match tokio::time::timeout(limit, AssertUnwindSafe(work).catch_unwind()).await {
-            Err(_) => CallOutput::error(format!("the tool did not answer within {limit:?}")),
-            Ok(Err(_panic)) => {
-                tracing::error!(run_id = %run, tool = call.name, "a tool panicked");
-                return ToolOutcome::Panicked;
-            }
-            Ok(Ok(Err(error))) => CallOutput {
-                truncated: false,
-                ..CallOutput::bounded(error.message, true, most)
-            },
-            Ok(Ok(Ok(output))) => CallOutput::bounded(output, false, most),
+    let done = tokio::time::timeout_at(end, AssertUnwindSafe(work).catch_unwind()).await;
+    drop(place);
+    ToolOutcome::Answered(match done {
+        Err(_) => CallOutput::error(format!(
+            "the tool did not answer within {limit:?}; it is not known whether the call was done"
+        )),
+        Ok(Err(_panic)) => {
+            tracing::error!(run_id = %run, tool = call.name, "a tool panicked");
+            return ToolOutcome::Panicked;
+        }
+        Ok(Ok(Err(error))) => CallOutput {
+            truncated: false,
+            ..CallOutput::bounded(error.message, true, most)
         },
-    )
+        Ok(Ok(Ok(output))) => CallOutput::bounded(output, false, most),
+    })
 }
 
 /// The arguments as the model wrote them; some write nothing where there are none.

@@ -1,14 +1,20 @@
 //! The tools of a run, from the moment that they are there.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use actix::prelude::*;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::task::JoinSet;
 
+use crate::error::RunError;
 use crate::event::EventBody;
 use crate::ports::ToolDefinition;
 use crate::ports::store::RunRecord;
 use crate::ports::toolbox::{MissingTools, OpenTools, RunTool, ToolsOpening, ToolsWish};
-use crate::run::RunActor;
+use crate::run::leaving::Leave;
+use crate::run::{Phase, RunActor};
 use crate::store_actor::Record;
 
 /// The tools of a run.
@@ -16,6 +22,8 @@ use crate::store_actor::Record;
 pub(super) struct Toolset {
     open: Option<OpenTools>,
     definitions: Arc<[ToolDefinition]>,
+    /// The task that asks for them. Dropping it aborts it, so it does not outlive the actor.
+    opening: JoinSet<()>,
     /// Of those that are not there, what subscribers have not been told.
     untold: Vec<MissingTools>,
 }
@@ -34,6 +42,11 @@ impl Toolset {
         self.open.as_ref()?.tools.get(name)
     }
 
+    /// Nobody waits for them any more.
+    pub(super) fn stop_opening(&mut self) {
+        self.opening.abort_all();
+    }
+
     fn set(&mut self, mut open: OpenTools) {
         self.definitions = open.tools.values().map(|tool| tool.definition.clone()).collect();
         self.untold = std::mem::take(&mut open.missing);
@@ -41,14 +54,15 @@ impl Toolset {
     }
 }
 
-/// Tools that somebody had to be asked for are there.
+/// Tools that somebody had to be asked for are there; `None` if whoever asked broke.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct ToolsOpened(OpenTools);
+struct ToolsOpened(Option<OpenTools>);
 
 impl RunActor {
+    /// Asks for the run's tools, once for each start.
     pub(super) fn open_tools(&mut self, record: &RunRecord, ctx: &mut Context<Self>) {
-        if self.toolset.is_open() {
+        if self.toolset.is_open() || !self.toolset.opening.is_empty() {
             return;
         }
         let opening = self.services.toolbox.open(ToolsWish {
@@ -59,11 +73,8 @@ impl RunActor {
         match opening {
             ToolsOpening::Ready(open) => self.toolset.set(open),
             ToolsOpening::Later(opening) => {
-                let address = ctx.address();
-                self.services.io.spawn(async move {
-                    // A run that was stopped meanwhile needs no tools.
-                    let _ = address.send(ToolsOpened(opening.await)).await;
-                });
+                let asking = ask_for_tools(opening, ctx.address());
+                self.toolset.opening.spawn_on(asking, &self.services.io);
             }
         }
     }
@@ -89,11 +100,24 @@ impl RunActor {
     }
 }
 
+async fn ask_for_tools(opening: BoxFuture<'static, OpenTools>, owner: Addr<RunActor>) {
+    let opened = AssertUnwindSafe(opening).catch_unwind().await;
+    // A run that is gone needs no tools.
+    let _ = owner.send(ToolsOpened(opened.ok())).await;
+}
+
 impl Handler<ToolsOpened> for RunActor {
     type Result = ();
 
     fn handle(&mut self, opened: ToolsOpened, ctx: &mut Self::Context) {
-        self.toolset.set(opened.0);
+        if matches!(self.phase, Phase::Leaving) {
+            return;
+        }
+        let Some(open) = opened.0 else {
+            tracing::error!(run_id = %self.ticket.run, "the toolbox panicked");
+            return self.leave(Leave::failed(RunError::internal()), ctx);
+        };
+        self.toolset.set(open);
         if self.history_waits {
             return self.load_history(ctx);
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::ids::AccountId;
 use crate::ports::toolbox::{
     AnsweredBy, AnyArguments, InvalidTool, MissingTools, OpenTools, RunTool, Toolbox, ToolsOpening, ToolsWish,
 };
@@ -20,7 +21,7 @@ impl FixedTools {
 }
 
 impl Toolbox for FixedTools {
-    fn check(&self, tools: &[ToolUse]) -> Result<(), InvalidTool> {
+    fn check(&self, _account: &AccountId, tools: &[ToolUse]) -> Result<(), InvalidTool> {
         let unknown = tools.iter().position(|tool| match tool {
             ToolUse::Server(tool) => !self.0.contains_key(&tool.name),
             ToolUse::Client(_) => false,

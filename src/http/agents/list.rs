@@ -10,7 +10,7 @@ use super::view::AgentView;
 use crate::auth::Caller;
 use crate::http::error::ApiError;
 use crate::http::extract::query::{QueryParameters, invalid};
-use crate::http::page::{Page, cut, page_size};
+use crate::http::page::{Page, page_size};
 use crate::http::runs::cursor::CursorScope;
 use crate::http::state::HttpState;
 
@@ -46,15 +46,9 @@ pub(super) async fn list_agents(
         before: before.map(AgentId::from_uuid),
         limit: limit + 1,
     };
-    let mut agents = state.on_io(async move { stored.list_agents(query).await }).await??;
-    let has_more = cut(&mut agents, limit);
-    let last = agents.last().filter(|_| has_more);
-    let page = Page {
-        next_cursor: last.map(|agent| scope.write(agent.id.uuid())),
-        data: agents.into_iter().map(AgentView::from).collect(),
-        has_more,
-    };
-    Ok(page.answer())
+    let agents = state.on_io(async move { stored.list_agents(query).await }).await??;
+    let page = Page::of(agents, limit, |agent| scope.write(agent.id.uuid()));
+    Ok(page.map(AgentView::from).answer())
 }
 
 /// Lists an agent's versions, newest first.
@@ -76,15 +70,11 @@ pub(super) async fn list_versions(
         limit: limit + 1,
     };
     let stored = state.parts.agents.stored().clone();
-    let mut versions = state
+    let versions = state
         .on_io(async move { stored.list_agent_versions(query).await })
         .await??;
-    let has_more = cut(&mut versions, limit);
-    let last = versions.last().filter(|_| has_more);
-    let page = Page {
-        next_cursor: last.map(|agent| scope.write(Uuid::from_u128(agent.version.into()))),
-        data: versions.into_iter().map(AgentView::from).collect(),
-        has_more,
-    };
-    Ok(page.answer())
+    let page = Page::of(versions, limit, |agent| {
+        scope.write(Uuid::from_u128(agent.version.into()))
+    });
+    Ok(page.map(AgentView::from).answer())
 }

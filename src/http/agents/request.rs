@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use callboard_actors::agent::{AgentSettings, AgentVariable};
+use callboard_actors::ids::AccountId;
 use callboard_actors::ports::agents::AgentRecord;
 use callboard_actors::template::is_placeholder_name;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::http::error::ApiError;
 use crate::http::extract::fields::{Fields, invalid_value};
@@ -35,7 +36,12 @@ pub(super) struct AgentRequest {
 
 impl AgentRequest {
     /// Reads the body. Every error names the field.
-    pub(super) fn read(body: &Value, catalog: &Catalog, bounds: &RunRequestLimits) -> Result<Self, ApiError> {
+    pub(super) fn read(
+        body: &Value,
+        account: &AccountId,
+        catalog: &Catalog,
+        bounds: &RunRequestLimits,
+    ) -> Result<Self, ApiError> {
         let fields = Fields::of(body, "", &[OWN_FIELDS, SETTINGS_FIELDS].concat())?;
         let name = fields.required_text("name")?;
         check_name(name)?;
@@ -50,7 +56,7 @@ impl AgentRequest {
         settings
             .check_variables()
             .map_err(|error| invalid_value("instructions", &format!("{error}: declare it, or none")))?;
-        check_settings(&settings.run, catalog, bounds)?;
+        check_settings(&settings.run, account, catalog, bounds)?;
         Ok(Self {
             name: name.to_owned(),
             settings,
@@ -59,7 +65,7 @@ impl AgentRequest {
 }
 
 /// What a `PATCH` wants.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct AgentChange {
     /// The version that the client has seen; `None`: whatever it is.
     pub(super) expected_version: Option<u32>,
@@ -88,17 +94,13 @@ impl AgentChange {
         catalog: &Catalog,
         bounds: &RunRequestLimits,
     ) -> Result<AgentRequest, ApiError> {
-        let written = serde_json::to_value(&record.settings).map_err(|error| {
+        let mut body = serde_json::to_value(&record.settings).map_err(|error| {
             tracing::error!(%error, "an agent could not be written");
             ApiError::internal()
         })?;
-        let mut body = written;
-        json_patch::merge(
-            &mut body,
-            &Value::Object(Map::from_iter([("name".to_owned(), record.name.clone().into())])),
-        );
+        body["name"] = record.name.as_str().into();
         json_patch::merge(&mut body, &self.change);
-        AgentRequest::read(&body, catalog, bounds)
+        AgentRequest::read(&body, &record.account, catalog, bounds)
     }
 }
 

@@ -26,9 +26,12 @@ pub(super) async fn create_agent(
     state: web::Data<HttpState>,
 ) -> Result<HttpResponse, ApiError> {
     QueryParameters::of(&request, &[])?;
-    let options = &state.options;
-    let body = read_json(&request, payload, options.max_body_bytes, options.request_timeout).await?;
-    let asked = AgentRequest::read(&body, &state.parts.catalog, &options.runs)?;
+    let body = read_json(&request, payload, &state.options).await?;
+    let account = caller.account.clone();
+    // Schemas of tools may take a while to compile.
+    let reading =
+        move |state: &HttpState| AgentRequest::read(&body, &account, &state.parts.catalog, &state.options.runs);
+    let asked = state.on_blocking_pool(reading).await??;
     let new = NewAgent {
         id: AgentId::new(),
         account: caller.account.clone(),
@@ -36,8 +39,8 @@ pub(super) async fn create_agent(
         settings: asked.settings,
         created_at: Timestamp::now(),
     };
-    let directory = state.parts.agents.clone();
-    match state.on_io(async move { directory.create(new).await }).await?? {
+    let stored = state.parts.agents.stored().clone();
+    match state.on_io(async move { stored.create_agent(new).await }).await?? {
         AgentWrite::Written(record) => {
             let mut response = HttpResponse::Created();
             response.insert_header((header::LOCATION, agent_path(record.id)));
@@ -59,8 +62,7 @@ pub(super) async fn update_agent(
     state: web::Data<HttpState>,
 ) -> Result<HttpResponse, ApiError> {
     QueryParameters::of(&request, &[])?;
-    let options = &state.options;
-    let body = read_json(&request, payload, options.max_body_bytes, options.request_timeout).await?;
+    let body = read_json(&request, payload, &state.options).await?;
     let change = AgentChange::read(body)?;
     let mut record = owned_agent(&request, &state, &caller).await?;
     for _ in 0..MOST_TRIES {
@@ -70,7 +72,9 @@ pub(super) async fn update_agent(
         {
             break;
         }
-        let asked = change.applied_to(&record, &state.parts.catalog, &options.runs)?;
+        let (change, before) = (change.clone(), record.clone());
+        let applying = move |state: &HttpState| change.applied_to(&before, &state.parts.catalog, &state.options.runs);
+        let asked = state.on_blocking_pool(applying).await??;
         if asked.name == record.name && asked.settings == record.settings {
             return Ok(AgentView::answer(record, HttpResponse::Ok()));
         }

@@ -1,13 +1,11 @@
 //! The paths of agents.
 
-use utoipa::ToSchema;
+use utoipa::openapi::ResponseBuilder;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, PathItem};
-use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
 use utoipa::openapi::schema::Type;
-use utoipa::openapi::{Required, ResponseBuilder};
 
 use super::agent_schemas::{Agent, AgentChange, AgentPage, AgentRequest};
-use super::operation::{agent_id, api_operation, count, header_of, json_of, json_response, query_text};
+use super::operation::{agent_id, api_operation, count, header_of, json_request, json_response, query_text};
 use super::paths::{CURSOR, LIMIT};
 use crate::http::error::ErrorCode;
 
@@ -46,16 +44,9 @@ pub(super) fn agent_paths() -> Vec<(&'static str, PathItem)> {
     ]
 }
 
-fn body<Body: ToSchema>() -> RequestBody {
-    RequestBodyBuilder::new()
-        .content("application/json", json_of::<Body>())
-        .required(Some(Required::True))
-        .build()
-}
-
 fn create_agent() -> OperationBuilder {
     api_operation("createAgent", AGENTS, "Makes an agent", ERRORS_OF_BODIES)
-        .request_body(Some(body::<AgentRequest>()))
+        .request_body(Some(json_request::<AgentRequest>()))
         .response(
             "201",
             json_response::<Agent>("The agent, in its version 1")
@@ -88,7 +79,7 @@ fn update_agent() -> OperationBuilder {
     let summary = "Makes the next version of an agent; none if nothing changes";
     api_operation("updateAgent", AGENTS, summary, &errors)
         .parameter(agent_id())
-        .request_body(Some(body::<AgentChange>()))
+        .request_body(Some(json_request::<AgentChange>()))
         .response("200", json_response::<Agent>("The agent, in its newest version"))
 }
 

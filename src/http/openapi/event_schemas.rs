@@ -67,6 +67,16 @@ pub(super) enum EventBody {
         kept_turns: u64,
         kept_tokens: u64,
     },
+    /// A tool call that is under way says how far it is.
+    #[serde(rename = "tool.progress")]
+    ToolProgress {
+        item_id: String,
+        call_id: String,
+        progress: f64,
+        /// What `progress` grows to, if the tool knows.
+        total: Option<f64>,
+        message: Option<String>,
+    },
     /// The provider failed in a way that may pass; try number `attempt` follows after `delay_ms`.
     #[serde(rename = "model.retrying")]
     ModelRetrying {

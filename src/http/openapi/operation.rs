@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use utoipa::ToSchema;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{OperationBuilder, Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{Content, Header, Ref, RefOr, Required, Response, ResponseBuilder};
@@ -84,6 +85,14 @@ pub(super) fn json_response<Body: ToSchema>(description: &str) -> ResponseBuilde
 /// A body with this schema.
 pub(super) fn json_of<Body: ToSchema>() -> Content {
     Content::new(Some(RefOr::<Schema>::Ref(Ref::from_schema_name(Body::name()))))
+}
+
+/// A body of a request with this schema, which must be there.
+pub(super) fn json_request<Body: ToSchema>() -> RequestBody {
+    RequestBodyBuilder::new()
+        .content("application/json", json_of::<Body>())
+        .required(Some(Required::True))
+        .build()
 }
 
 /// A text of another kind than JSON.

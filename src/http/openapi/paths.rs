@@ -2,18 +2,17 @@
 
 use serde_json::json;
 use utoipa::ToSchema;
+use utoipa::openapi::ResponseBuilder;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, PathItem, Paths, PathsBuilder};
-use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::Type;
 use utoipa::openapi::tag::{Tag, TagBuilder};
-use utoipa::openapi::{Required, ResponseBuilder};
 
 use super::agent_paths::{AGENTS, agent_paths};
 use super::event_schemas::EventPage;
 use super::model_schemas::{Budget, ModelKeys, Models};
 use super::operation::{
-    api_operation, count, error_response, header_of, json_of, json_response, open_operation, query_of, query_text,
-    request_header, run_id, text,
+    api_operation, count, error_response, header_of, json_of, json_request, json_response, open_operation, query_of,
+    query_text, request_header, run_id, text,
 };
 use super::request_schemas::RunRequest;
 use super::run_schemas::{ItemPage, Run, RunPage, RunState};
@@ -112,10 +111,6 @@ pub(super) fn starts_run<Body: ToSchema>(name: &str, tag: &str, summary: &str, m
         ErrorCode::ShuttingDown,
     ];
     errors.extend(more);
-    let body = RequestBodyBuilder::new()
-        .content("application/json", json_of::<Body>())
-        .required(Some(Required::True))
-        .build();
     let location = || header_of("The run's path", Type::String);
     let replayed = || header_of("`true` if the run was there before", Type::String);
     let created = json_response::<Run>(
@@ -134,7 +129,7 @@ pub(super) fn starts_run<Body: ToSchema>(name: &str, tag: &str, summary: &str, m
             Type::String,
             "1 to 255 visible ASCII characters. The same key with the same body is the same run; with another body it is a conflict",
         ))
-        .request_body(Some(body))
+        .request_body(Some(json_request::<Body>()))
         .response("201", created)
         .response("200", replay)
 }
@@ -267,13 +262,9 @@ fn about_calls<Body: ToSchema>(id: &str, summary: &str) -> OperationBuilder {
         ErrorCode::UnsupportedMediaType,
         ErrorCode::RequestTimeout,
     ];
-    let body = RequestBodyBuilder::new()
-        .content("application/json", json_of::<Body>())
-        .required(Some(Required::True))
-        .build();
     api_operation(id, RUNS, summary, &errors)
         .parameter(run_id())
-        .request_body(Some(body))
+        .request_body(Some(json_request::<Body>()))
         .response("200", json_response::<Run>("The run as it is then"))
 }
 

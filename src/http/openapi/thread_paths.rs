@@ -1,11 +1,10 @@
 //! The paths of threads.
 
+use utoipa::openapi::ResponseBuilder;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, PathItem};
-use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::Type;
-use utoipa::openapi::{Required, ResponseBuilder};
 
-use super::operation::{api_operation, count, header_of, json_of, json_response, query_text, thread_id};
+use super::operation::{api_operation, count, header_of, json_request, json_response, query_text, thread_id};
 use super::paths::{CURSOR, LIMIT, starts_run};
 use super::request_schemas::{ThreadRequest, ThreadRunRequest};
 use super::thread_schemas::{Thread, ThreadItemPage, ThreadPage};
@@ -47,12 +46,8 @@ fn create_thread() -> OperationBuilder {
         ErrorCode::BodyTooLarge,
         ErrorCode::UnsupportedMediaType,
     ];
-    let body = RequestBodyBuilder::new()
-        .content("application/json", json_of::<ThreadRequest>())
-        .required(Some(Required::True))
-        .build();
     api_operation("createThread", THREADS, "Begins a thread", &errors)
-        .request_body(Some(body))
+        .request_body(Some(json_request::<ThreadRequest>()))
         .response(
             "201",
             json_response::<Thread>("The thread is durable")

@@ -39,27 +39,45 @@ pub(super) enum DeclaredTool {
         on_deadline: Option<OnDeadline>,
         requires_approval: Option<bool>,
     },
-    /// A web endpoint that the server calls.
+    /// A web endpoint that the server calls. `{{name}}` stands for an argument, `{{secret:NAME}}` for a secret of the server.
     Http {
+        /// 1 to 64 letters, digits, `_` or `-`.
         name: String,
+        /// For the model.
         description: Option<String>,
+        /// JSON Schema (2020-12) of the arguments.
         parameters: Map<String, Value>,
+        /// With arguments in its path and query, where they are escaped; scheme and host are fixed.
         url: String,
         method: Option<HttpMethod>,
+        /// With arguments and secrets in their values.
         headers: Option<BTreeMap<String, String>>,
+        /// JSON in whose texts arguments stand; one that is a placeholder and nothing else becomes the argument, whatever its type. If not
+        /// given: the arguments that `url` and `headers` do not use, as an object, or in the query with GET and DELETE.
         #[schema(value_type = Option<Object>)]
         body: Option<Value>,
+        /// JSON Pointer to the part of the answer that the model is shown.
         response_pointer: Option<String>,
+        /// A text that the model is shown instead; `{{/pointer}}` stands for a part of the answer.
+        response_template: Option<String>,
+        /// The secret that requests are signed with, in the form of Standard Webhooks.
         signing_secret: Option<String>,
         retry: Option<RetryClass>,
+        /// At most `tools.timeout`.
         timeout_seconds: Option<u64>,
+        /// Calls at once, of all runs of the account on one instance.
+        max_concurrent: Option<u32>,
         requires_approval: Option<bool>,
     },
-    /// Tools of an MCP server.
+    /// Tools of an MCP server. The model sees them as `server__tool`.
     Mcp {
+        /// One of this server's configuration; with `url`, what the server there is called in this run. 1 to 32 letters, digits, `_` or `-`.
         server: String,
+        /// A server that is no part of the configuration, over streamable HTTP.
         url: Option<String>,
+        /// Header fields for `url`; `{{secret:NAME}}` stands for a secret of the server.
         headers: Option<BTreeMap<String, String>>,
+        /// Which of its tools, by the names that the server has for them; all if not given.
         allowed_tools: Option<Vec<String>>,
         requires_approval: Option<bool>,
     },

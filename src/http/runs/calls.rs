@@ -121,13 +121,7 @@ async fn resolve(
 ) -> Result<HttpResponse, ApiError> {
     QueryParameters::of(request, &[])?;
     let run = owned_run(request, state, caller).await?;
-    let body = read_json(
-        request,
-        payload,
-        state.options.max_body_bytes,
-        state.options.request_timeout,
-    )
-    .await?;
+    let body = read_json(request, payload, &state.options).await?;
     let fields = Fields::of(&body, "", &[field])?;
     let said = list(fields.required(field)?, field)?;
     if said.is_empty() || said.len() > MOST_CALLS {

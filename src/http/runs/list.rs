@@ -14,7 +14,7 @@ use crate::http::error::ApiError;
 use crate::http::extract::query::{QueryParameters, invalid};
 use crate::http::extract::run_path::owned_run;
 use crate::http::extract::thread_path::thread_of;
-use crate::http::page::{Page, cut, page_size};
+use crate::http::page::{Page, page_size};
 use crate::http::state::HttpState;
 
 /// Lists the caller's runs, newest first.
@@ -43,11 +43,10 @@ pub(super) async fn list_runs(
         limit: limit + 1,
     };
     let store = state.parts.store.clone();
-    let mut runs = state.on_io(async move { store.list_runs(query).await }).await??;
-    let has_more = cut(&mut runs, limit);
-    let next_cursor = runs.last().filter(|_| has_more).map(|run| scope.write(run.id.uuid()));
-    let mut data = Vec::with_capacity(runs.len());
-    for run in runs {
+    let runs = state.on_io(async move { store.list_runs(query).await }).await??;
+    let page = Page::of(runs, limit, |run| scope.write(run.id.uuid()));
+    let mut data = Vec::with_capacity(page.data.len());
+    for run in page.data {
         let position = match run.state {
             RunState::Queued => state.parts.runs.queue_position(run.id).await,
             _ => None,
@@ -56,8 +55,8 @@ pub(super) async fn list_runs(
     }
     Ok(Page {
         data,
-        has_more,
-        next_cursor,
+        has_more: page.has_more,
+        next_cursor: page.next_cursor,
     }
     .answer())
 }
@@ -77,18 +76,11 @@ pub(super) async fn list_items(
     let after = parameters.text("cursor").map(|cursor| scope.read(cursor)).transpose()?;
     let after = after.map(|place| place.as_u128() as u32);
     let store = state.parts.store.clone();
-    let mut items: Vec<(u32, Item)> = state
+    let items: Vec<(u32, Item)> = state
         .on_io(async move { store.items(run, after, limit + 1).await })
         .await??;
-    let has_more = cut(&mut items, limit);
-    let last = items.last().filter(|_| has_more);
-    let next_cursor = last.map(|(place, _)| scope.write(Uuid::from_u128(u128::from(*place))));
-    Ok(Page {
-        data: items.into_iter().map(|(_, item)| item).collect(),
-        has_more,
-        next_cursor,
-    }
-    .answer())
+    let page = Page::of(items, limit, |(place, _)| scope.write(Uuid::from_u128((*place).into())));
+    Ok(page.map(|(_, item)| item).answer())
 }
 
 /// The caller's thread with this id.

@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 
 use callboard_actors::agent::{AgentPin, VariableError};
-use callboard_actors::ids::ThreadId;
+use callboard_actors::ids::{AccountId, ThreadId};
 use callboard_actors::item::{ContentPart, ItemContent};
 use callboard_actors::ports::agents::AgentRecord;
 use callboard_actors::ports::threads::{EnterThread, OnBusy};
 use callboard_actors::spec::{RunSettings, RunSpec};
 use callboard_actors::supervisor::messages::OnLimit;
+use callboard_actors::tool_use::ToolUse;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::agent::{RequestedAgent, read_agent, read_variables};
 use super::input_items::read_input;
-use super::settings::{at_most, check_settings, limits_of, model_of, read_settings};
+use super::settings::{SETTINGS_FIELDS, at_most, check_settings, limits_of, model_of, read_settings};
 use super::thread::{RequestedThread, THREAD_FIELDS, read_thread};
 use crate::http::error::ApiError;
 use crate::http::extract::fields::{Fields, invalid_value};
@@ -22,20 +23,8 @@ use crate::http::metadata::read_metadata;
 use crate::http::options::RunRequestLimits;
 use crate::http::state::Catalog;
 
-const KNOWN_FIELDS: &[&str] = &[
-    "input",
-    "model",
-    "fallback_models",
-    "instructions",
-    "tools",
-    "metadata",
-    "model_options",
-    "limits",
-    "on_limit",
-    "stream",
-    "agent",
-    "variables",
-];
+/// Those beside [`SETTINGS_FIELDS`].
+const OWN_FIELDS: &[&str] = &["input", "agent", "variables", "metadata", "on_limit", "stream"];
 
 /// What a client asked for, nothing filled in. Its serialised form decides whether two requests are the same.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -60,11 +49,8 @@ pub(super) struct RunRequest {
 impl RunRequest {
     /// Reads the body. Every error names the field.
     pub(super) fn read(body: &Value, bounds: &RunRequestLimits, thread: Option<ThreadId>) -> Result<Self, ApiError> {
-        let known = match thread {
-            Some(_) => &[KNOWN_FIELDS, THREAD_FIELDS].concat(),
-            None => KNOWN_FIELDS,
-        };
-        let fields = Fields::of(body, "", known)?;
+        let of_thread = if thread.is_some() { THREAD_FIELDS } else { &[] };
+        let fields = Fields::of(body, "", &[OWN_FIELDS, SETTINGS_FIELDS, of_thread].concat())?;
         let agent = fields.optional("agent").map(read_agent).transpose()?;
         let variables = read_variables(&fields)?;
         if agent.is_none() && !variables.is_empty() {
@@ -101,6 +87,13 @@ impl RunRequest {
         })
     }
 
+    /// Whether tools come with it that have to be taken apart first.
+    pub(super) fn declares_tools(&self, agent: Option<&AgentRecord>) -> bool {
+        let of_agent = || agent.and_then(|agent| agent.settings.run.tools.as_ref());
+        let tools = self.settings.tools.as_ref().or_else(of_agent);
+        tools.is_some_and(|tools| tools.iter().any(|tool| !matches!(tool, ToolUse::Server(_))))
+    }
+
     /// What to do when the run cannot start at once.
     pub(super) fn on_limit(&self) -> OnLimit {
         if self.refuse_at_limit {
@@ -124,6 +117,7 @@ impl RunRequest {
     pub(super) fn resolve(
         &self,
         agent: Option<&AgentRecord>,
+        account: &AccountId,
         catalog: &Catalog,
         bounds: &RunRequestLimits,
     ) -> Result<RunSpec, ApiError> {
@@ -131,7 +125,7 @@ impl RunRequest {
             None => self.settings.clone(),
             Some(agent) => self.settings_over(agent, bounds)?,
         };
-        check_settings(&settings, catalog, bounds).map_err(|error| self.blame(error))?;
+        check_settings(&settings, account, catalog, bounds).map_err(|error| self.blame(error))?;
         Ok(RunSpec {
             agent: agent.map(|agent| AgentPin {
                 id: agent.id,
@@ -169,7 +163,7 @@ impl RunRequest {
             let message = "`variables` are for the agent's instructions, and the run has `instructions` of its own";
             return Err(invalid_value("variables", message));
         }
-        Ok(self.settings.clone().over(&base))
+        Ok(self.settings.clone().over(base))
     }
 
     /// What is wrong with something that the request does not say is wrong with its agent.

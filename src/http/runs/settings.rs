@@ -1,6 +1,7 @@
 //! What runs and agents say about how runs are to be: `model`, `instructions`, `tools`, …
 
 use callboard_actors::event::MAX_SEQ;
+use callboard_actors::ids::AccountId;
 use callboard_actors::money::Money;
 use callboard_actors::spec::{LimitSettings, RunLimits, RunSettings};
 use serde_json::{Map, Value};
@@ -45,6 +46,7 @@ pub(crate) fn read_settings(fields: &Fields<'_>, bounds: &RunRequestLimits) -> R
 /// Checks names and options against what this server has. Every error names the field.
 pub(crate) fn check_settings(
     settings: &RunSettings,
+    account: &AccountId,
     catalog: &Catalog,
     bounds: &RunRequestLimits,
 ) -> Result<(), ApiError> {
@@ -53,7 +55,7 @@ pub(crate) fn check_settings(
     for (index, fallback) in settings.fallback_models.iter().flatten().enumerate() {
         check_model(catalog, fallback, options, &format!("fallback_models[{index}]"))?;
     }
-    check_tools(catalog, settings.tools.as_deref().unwrap_or_default())
+    check_tools(catalog, account, settings.tools.as_deref().unwrap_or_default())
 }
 
 /// The model that they name, or the usual one.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use callboard_actors::ids::AccountId;
 use callboard_actors::ports::toolbox::InvalidTool;
 use callboard_actors::tool_use::{ClientTool, HttpTool, McpToolUse, ServerToolUse, ToolUse};
 use serde::de::DeserializeOwned;
@@ -101,8 +102,8 @@ fn check_name(tool: &ToolUse, path: &str) -> Result<(), ApiError> {
 }
 
 /// Checks the tools against what this server has.
-pub(super) fn check_tools(catalog: &Catalog, tools: &[ToolUse]) -> Result<(), ApiError> {
-    catalog.check_tools(tools).map_err(|invalid| {
+pub(super) fn check_tools(catalog: &Catalog, account: &AccountId, tools: &[ToolUse]) -> Result<(), ApiError> {
+    catalog.check_tools(account, tools).map_err(|invalid| {
         let InvalidTool {
             index,
             field,

@@ -28,7 +28,7 @@ pub(super) async fn create_thread(
 ) -> Result<HttpResponse, ApiError> {
     QueryParameters::of(&request, &[])?;
     let options = &state.options;
-    let body = read_json(&request, payload, options.max_body_bytes, options.request_timeout).await?;
+    let body = read_json(&request, payload, options).await?;
     let fields = Fields::of(&body, "", &["metadata", "items"])?;
     let metadata = read_metadata(&fields, &options.runs)?;
     let items = read_items(

@@ -10,7 +10,7 @@ use crate::auth::Caller;
 use crate::http::error::ApiError;
 use crate::http::extract::query::QueryParameters;
 use crate::http::extract::thread_path::owned_thread;
-use crate::http::page::{Page, cut, page_size};
+use crate::http::page::{Page, page_size};
 use crate::http::runs::cursor::CursorScope;
 use crate::http::state::HttpState;
 
@@ -31,16 +31,9 @@ pub(super) async fn list_threads(
         limit: limit + 1,
     };
     let threads = state.parts.threads.clone();
-    let mut found = state.on_io(async move { threads.list_threads(query).await }).await??;
-    let has_more = cut(&mut found, limit);
-    let last = found.last().filter(|_| has_more);
-    let next_cursor = last.map(|thread| scope.write(thread.id.uuid()));
-    Ok(Page {
-        data: found.into_iter().map(ThreadView::from).collect(),
-        has_more,
-        next_cursor,
-    }
-    .answer())
+    let found = state.on_io(async move { threads.list_threads(query).await }).await??;
+    let page = Page::of(found, limit, |last| scope.write(last.id.uuid()));
+    Ok(page.map(ThreadView::from).answer())
 }
 
 /// Lists what was said in a thread, in order, each item with its run.
@@ -62,16 +55,9 @@ pub(super) async fn list_items(
         limit: limit + 1,
     };
     let threads = state.parts.threads.clone();
-    let mut items = state.on_io(async move { threads.thread_items(query).await }).await??;
-    let has_more = cut(&mut items, limit);
-    let last = items.last().filter(|_| has_more);
-    let next_cursor = last.map(|item| scope.write(as_uuid(item.place)));
-    Ok(Page {
-        data: items.into_iter().map(ThreadItemView::from).collect(),
-        has_more,
-        next_cursor,
-    }
-    .answer())
+    let items = state.on_io(async move { threads.thread_items(query).await }).await??;
+    let page = Page::of(items, limit, |last| scope.write(as_uuid(last.place)));
+    Ok(page.map(ThreadItemView::from).answer())
 }
 
 /// A place as a cursor carries it.

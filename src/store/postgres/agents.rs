@@ -6,16 +6,15 @@ use callboard_actors::ports::StoreError;
 use callboard_actors::ports::agents::{
     AgentQuery, AgentRecord, AgentUpdate, AgentVersionQuery, AgentWrite, Agents, NewAgent,
 };
-use callboard_actors::time::Timestamp;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::PostgresStore;
 use super::failure::store_error;
 use super::pool::within_patience;
-use super::rows::{self, IdBytes, json};
+use super::rows::{IdBytes, json};
 use crate::store::agent_statements::{
-    DELETE, IN_VERSION, LIST, LIST_VERSIONS, NAMED, NEWEST, NEWEST_VERSION, agent_record, refusal,
+    DELETE, IN_VERSION, LIST, LIST_VERSIONS, NAMED, NEWEST, NEWEST_VERSION, agent_record, refusal, updated_record,
 };
 
 const CREATE: &str = "WITH new AS (INSERT INTO agents (id, account, name, version, created_at) VALUES ($1, $2, $3, 1, $4) \
@@ -44,15 +43,7 @@ async fn update_or_refuse(connection: &mut PgConnection, update: &AgentUpdate) -
         let newest = newest.fetch_optional(connection).await.map_err(store_error)?;
         return refusal(newest.as_ref(), update.seen);
     };
-    Ok(AgentWrite::Written(Box::new(AgentRecord {
-        id: update.id,
-        account: rows::account(&row)?,
-        name: update.name.clone(),
-        version: update.seen + 1,
-        settings: update.settings.clone(),
-        created_at: Timestamp::from_micros(rows::get(&row, "created_at")?),
-        updated_at: update.at,
-    })))
+    Ok(AgentWrite::Written(Box::new(updated_record(update, &row)?)))
 }
 
 #[async_trait]
@@ -68,15 +59,7 @@ impl Agents for PostgresStore {
         if self.readers.pool().execute(create).await? == 0 {
             return Ok(AgentWrite::NameTaken);
         }
-        Ok(AgentWrite::Written(Box::new(AgentRecord {
-            id: agent.id,
-            account: agent.account,
-            name: agent.name,
-            version: 1,
-            settings: agent.settings,
-            created_at: agent.created_at,
-            updated_at: agent.created_at,
-        })))
+        Ok(AgentWrite::Written(Box::new(agent.into_record())))
     }
 
     async fn update_agent(&self, update: AgentUpdate) -> Result<AgentWrite, StoreError> {

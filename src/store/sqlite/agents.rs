@@ -6,15 +6,14 @@ use callboard_actors::ports::StoreError;
 use callboard_actors::ports::agents::{
     AgentQuery, AgentRecord, AgentUpdate, AgentVersionQuery, AgentWrite, Agents, NewAgent,
 };
-use callboard_actors::time::Timestamp;
 use uuid::Uuid;
 
 use super::SqliteStore;
-use super::rows::{self, IdBytes, json};
+use super::rows::{IdBytes, json};
 use super::transaction::{WriteFailure, WriteTransaction};
 use super::writer::Write;
 use crate::store::agent_statements::{
-    DELETE, IN_VERSION, LIST, LIST_VERSIONS, NAMED, NEWEST, NEWEST_VERSION, agent_record, refusal,
+    DELETE, IN_VERSION, LIST, LIST_VERSIONS, NAMED, NEWEST, NEWEST_VERSION, agent_record, refusal, updated_record,
 };
 
 const CREATE: &str =
@@ -48,15 +47,7 @@ impl Write for NewAgent {
         if transaction.execute(create).await? == 0 {
             return Ok(AgentWrite::NameTaken);
         }
-        let record = AgentRecord {
-            id: self.id,
-            account: self.account.clone(),
-            name: self.name.clone(),
-            version: 1,
-            settings: self.settings.clone(),
-            created_at: self.created_at,
-            updated_at: self.created_at,
-        };
+        let record = self.clone().into_record();
         add_version(transaction, &record).await?;
         Ok(AgentWrite::Written(Box::new(record)))
     }
@@ -72,15 +63,7 @@ impl Write for AgentUpdate {
             let newest = transaction.row(sqlx::query(NEWEST_VERSION).bind(id)).await?;
             return Ok(refusal(newest.as_ref(), self.seen)?);
         };
-        let record = AgentRecord {
-            id: self.id,
-            account: rows::account(&row)?,
-            name: self.name.clone(),
-            version: self.seen + 1,
-            settings: self.settings.clone(),
-            created_at: Timestamp::from_micros(rows::get(&row, "created_at")?),
-            updated_at: self.at,
-        };
+        let record = updated_record(self, &row)?;
         add_version(transaction, &record).await?;
         Ok(AgentWrite::Written(Box::new(record)))
     }
