@@ -87,6 +87,31 @@ async fn a_run_waits_on_full_instances_and_starts_where_a_permit_is_free() {
     fleet.finish([a, b]).await;
 }
 
+#[tokio::test]
+async fn who_follows_where_a_call_was_answered_sees_what_another_instance_makes_of_the_answer() {
+    let fleet = TestFleet::new("[capacity]\nmax_concurrent_runs = 1\n").await;
+    let [a, b] = fleet.start(["a", "b"]).await;
+    let (here, there) = (a.client().unwrap(), b.client().unwrap());
+    // The answer is taken where there is no Permit, so that the other one goes on with the run.
+    let busy = there.start_run(&endless()).await;
+    let asking = json!({
+        "input": "Go.",
+        "tools": [{"type": "client", "name": "ask_user", "description": "Asks the user.", "parameters": {"type": "object"}}],
+        "model_options": {"simulate": {"tool_calls": [{"name": "ask_user"}], "text": "Done."}}
+    });
+    let run = here.start_run(&asking).await;
+    let mut following = fleet.client().follower(&run).beginning_with("b").start();
+    following.until_seen("run.waiting").await.unwrap();
+    let call = here.run(&run).await["waiting_calls"][0]["call_id"].clone();
+    let said = json!({"outputs": [{"call_id": call, "output": "yes"}]});
+    let answered = there.post(&format!("/api/v1/runs/{run}/tool_outputs"), &said).await;
+    answered.expect_status(200);
+    following.until_seen("run.completed").await.unwrap();
+    there.cancel(&busy).await;
+    fleet.check_ended(&following.ended().await.unwrap(), &[&a, &b]).await;
+    fleet.finish([a, b]).await;
+}
+
 async fn post_with_key(client: &Client, key: &str, body: &Value) -> Reply {
     let request = client
         .request(Method::POST, "/api/v1/runs")

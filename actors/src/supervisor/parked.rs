@@ -62,7 +62,8 @@ pub(super) async fn cancel_parked(services: &RunServices, run: RunId) -> Result<
     update(services, ending(run, RunState::Cancelled, None)).await
 }
 
-/// Changes a parked run and shows what that brought.
+/// Changes a parked run and shows what that brought. Nobody has such a run: whoever follows it here hears what happens to it next from
+/// whoever takes it then.
 pub(super) async fn update(services: &RunServices, update: ParkedUpdate) -> Result<ParkedOutcome, StoreError> {
     let run = update.run;
     let outcome = services.store.update_parked_run(update).await?;
@@ -77,7 +78,7 @@ pub(super) async fn update(services: &RunServices, update: ParkedUpdate) -> Resu
         events: Some(events),
     } = &outcome
     {
-        show(services, run, record.epoch, events.clone()).await;
+        show_and_release(services, run, record.epoch, events.clone()).await;
     }
     Ok(outcome)
 }

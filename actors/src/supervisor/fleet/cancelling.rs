@@ -57,7 +57,6 @@ async fn look(services: &RunServices, fleet: &dyn Fleet, run: RunId, is_asked: &
         return match cancel_parked(services, run).await? {
             ParkedOutcome::Updated { record, .. } => {
                 count_ending(&record);
-                services.log.release(run);
                 Ok(Look::Over(Some(record)))
             }
             // Its turn has come, or somebody else ended it: the next look tells.

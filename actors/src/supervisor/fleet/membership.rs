@@ -239,7 +239,6 @@ impl Supervisor {
                 match cancel_parked(&services, run).await {
                     Ok(ParkedOutcome::Updated { record, .. }) => {
                         count_ending(&record);
-                        services.log.release(run);
                     }
                     Ok(_) => {}
                     Err(error) => {
