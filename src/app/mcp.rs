@@ -75,9 +75,10 @@ fn place(server: &str, place: &McpPlace, problems: &mut Vec<String>) -> ServerPl
                 directory: cwd.clone(),
             })
         }
-        McpPlace::Address { url, headers } => ServerPlace::Address {
+        McpPlace::Address { url, headers, oauth } => ServerPlace::Address {
             url: url.clone(),
             headers: headers.clone(),
+            oauth: oauth.clone(),
         },
     }
 }

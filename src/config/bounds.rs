@@ -120,7 +120,7 @@ const BOUNDS: &[(&str, Bound)] = &[
     ("tools.max_output", Size("1B", "256MB")),
     ("tools.max_parallel", Number(1, 10_000)),
     ("tools.max_calls_per_answer", Number(1, 10_000)),
-    ("tools.declared_cache", Size("64KB", "1TB")),
+    ("tools.declared_cache", Size("1MB", "1TB")),
     ("tools.limits.*.timeout", Time("1ms", "24h")),
     ("tools.limits.*.max_concurrent", Number(1, 1_000_000)),
     ("mcp.setup_timeout", Time("10ms", "10m")),

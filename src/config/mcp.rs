@@ -10,12 +10,14 @@ use reqwest::Url;
 use serde::Deserialize;
 
 use super::layers::dotted;
+use super::mcp_oauth::OauthTable;
 use super::outbound::SecretConfig;
 use super::resolve::{Contradictions, refuse};
 use super::resolve_providers::check_base_url;
 use super::values;
 use super::variable_names::is_variable_name;
 use crate::outbound::HeaderTemplates;
+use crate::tools::mcp::OauthClient;
 
 /// `[mcp]`, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +92,8 @@ pub enum McpPlace {
         url: Url,
         /// What is sent along.
         headers: HeaderTemplates,
+        /// How to get access tokens for it.
+        oauth: Option<Box<OauthClient>>,
     },
 }
 
@@ -129,6 +133,7 @@ struct ServerTable {
     cwd: Option<PathBuf>,
     url: Option<String>,
     headers: BTreeMap<String, String>,
+    oauth: Option<OauthTable>,
     #[serde(deserialize_with = "values::optional_duration")]
     setup_timeout: Option<Duration>,
     #[serde(deserialize_with = "values::optional_duration")]
@@ -238,8 +243,13 @@ impl Resolving<'_> {
         ];
         match (&server.command, &server.url) {
             (Some(command), None) => {
-                if !server.headers.is_empty() {
-                    self.refuse("headers", "has a meaning with url only");
+                for (key, is_set) in [
+                    ("headers", !server.headers.is_empty()),
+                    ("oauth", server.oauth.is_some()),
+                ] {
+                    if is_set {
+                        self.refuse(key, "has a meaning with url only");
+                    }
                 }
                 self.process(command)
             }
@@ -314,6 +324,16 @@ impl Resolving<'_> {
                 Some(_) => {}
             }
         }
-        Some(McpPlace::Address { url, headers })
+        let oauth = self.server.oauth.as_ref().and_then(|oauth| {
+            let secrets = self.secrets;
+            oauth.resolve(&url, &headers, secrets, |key, message| {
+                self.refuse(&format!("oauth.{key}"), message)
+            })
+        });
+        Some(McpPlace::Address {
+            url,
+            headers,
+            oauth: oauth.map(Box::new),
+        })
     }
 }

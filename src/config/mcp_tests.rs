@@ -80,3 +80,41 @@ hosts = ["other.example"]
     }
     assert!(!told.contains("ghp_") && !told.contains("hunter2"), "{told}");
 }
+
+#[test]
+fn a_server_that_wants_access_tokens_says_where_they_are_to_be_had() {
+    let file = |oauth: &str, server: &str| {
+        format!(
+            "[mcp.servers.crm]\nurl = \"https://mcp.example.com/mcp\"\n{server}\n[mcp.servers.crm.oauth]\n{oauth}\n\
+             [secrets.CRM]\nenv = \"CRM\"\nhosts = [\"auth.example.com\"]\n"
+        )
+    };
+    let right = "token_url = \"https://auth.example.com/token\"\nclient_id = \"callboard\"\nclient_secret = \"CRM\"\n\
+                 authentication = \"client_secret_post\"\nscopes = \"read\"\n";
+    let loaded = load_texts(&file(right, ""), &[]).expect("it is right");
+    let McpPlace::Address { oauth: Some(oauth), .. } = &loaded.config.mcp.servers["crm"].place else {
+        panic!("no client");
+    };
+    assert_eq!(
+        (oauth.resource.as_str(), oauth.scopes.as_slice()),
+        ("https://mcp.example.com/mcp", &["read".to_owned()][..])
+    );
+
+    for (oauth, server, key) in [
+        ("", "", "oauth.token_url"),
+        ("", "", "oauth.client_id"),
+        ("", "", "oauth.client_secret"),
+        ("client_secret = \"hunter2\"", "", "oauth.client_secret"),
+        (
+            "token_url = \"https://other.example/token\"\nclient_secret = \"CRM\"",
+            "",
+            "oauth.client_secret",
+        ),
+        ("scopes = [\"a b\"]", "", "oauth.scopes"),
+        (right, "headers = { authorization = \"x\" }", "oauth.token_url"),
+    ] {
+        let told = mistakes(&file(oauth, server), &[]).join("\n");
+        assert!(told.contains(&format!("mcp.servers.crm.{key} @")), "{key}: {told}");
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+}

@@ -16,6 +16,7 @@ mod layers;
 mod load;
 mod machine;
 mod mcp;
+mod mcp_oauth;
 mod models;
 mod outbound;
 mod problem;

@@ -311,7 +311,7 @@ pub struct ToolsConfig {
     pub max_parallel: usize,
     /// Calls that one answer of a model may ask for.
     pub max_calls_per_answer: usize,
-    /// Bytes of declared tools, as they are written, that are kept ready.
+    /// Bytes of memory for declared tools that are kept ready.
     #[serde(deserialize_with = "values::memory_size")]
     pub declared_cache: usize,
     /// Limits of the server's own tools, by name.

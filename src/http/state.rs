@@ -9,7 +9,7 @@ use callboard_actors::call_ledger::CallResolution;
 use callboard_actors::ids::{AccountId, RunId};
 use callboard_actors::llm::{AccountBudget, ModelRoute};
 use callboard_actors::ports::store::{ParkedOutcome, RunRecord};
-use callboard_actors::ports::toolbox::{InvalidTool, RunTool, ToolsOpening, ToolsWish};
+use callboard_actors::ports::toolbox::{InvalidTool, ToolsOpening, ToolsWish};
 use callboard_actors::ports::{Budgets, EventLog, Fleet, Store, StoreError, Threads, Toolbox};
 use callboard_actors::supervisor::SupervisorHandle;
 use callboard_actors::supervisor::messages::{Snapshot, StartError, StartRun, Started};
@@ -99,17 +99,13 @@ impl Catalog {
         self.models.keys().map(String::as_str)
     }
 
-    /// The tool of a run with this name, if nobody has to be asked for it.
-    pub fn tool_of(&self, run: &RunRecord, name: &str) -> Option<RunTool> {
-        let wish = ToolsWish {
+    /// The tools of a run.
+    pub fn open_tools(&self, run: &RunRecord) -> ToolsOpening {
+        self.toolbox.open(ToolsWish {
             account: run.account.clone(),
             run: run.id,
             tools: run.spec.tools.clone(),
-        };
-        match self.toolbox.open(wish) {
-            ToolsOpening::Ready(mut open) => open.tools.remove(name),
-            ToolsOpening::Later(_) => None,
-        }
+        })
     }
 
     /// The name of every tool of this server, sorted.

@@ -103,6 +103,11 @@ impl HeaderTemplates {
         Ok(Self(parsed))
     }
 
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.0.iter().map(|field| &field.name)
+    }
+
     /// Names of the arguments in them, each with the field that it is in.
     pub fn arguments(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0

@@ -4,32 +4,31 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard_actors::ports::toolbox::ArgumentCheck;
-use callboard_actors::tool_use::HttpTool;
+use callboard_actors::tool_use::{HttpTool, ToolUse};
 use moka::sync::Cache;
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::http_tool::{FieldProblem, HttpDeclaration};
-use super::schema::argument_check;
+use super::schema::{CompiledSchema, memory_of};
 
 /// A declaration as it is written, in 32 bytes.
 type Key = [u8; 32];
 
-/// What was made of a declaration, and the bytes of that.
+/// What was made of a declaration, and the bytes of memory that it may take.
 #[derive(Clone)]
 struct Kept<T>(T, u32);
 
 /// Schemas and HTTP tools by how they are written. Nothing of an account is in them: the same text is the same thing for all.
 pub(super) struct Declarations {
-    schemas: Cache<Key, Kept<Arc<dyn ArgumentCheck>>>,
+    schemas: Cache<Key, Kept<Arc<CompiledSchema>>>,
     http_tools: Cache<Key, Kept<Arc<HttpDeclaration>>>,
     longest_call: Duration,
 }
 
 impl Declarations {
-    /// Keeps those of so many bytes, as they are written, the ones that were used last. No call takes longer than `longest_call`.
+    /// Keeps those that take so many bytes of memory, by a generous guess: the ones that were used last. No call takes longer than `longest_call`.
     pub(super) fn new(max_bytes: usize, longest_call: Duration) -> Self {
         Self {
             schemas: cache(max_bytes / 2),
@@ -38,17 +37,28 @@ impl Declarations {
         }
     }
 
-    /// A check of arguments against this schema.
-    pub(super) fn schema(&self, schema: &Value) -> Result<Arc<dyn ArgumentCheck>, String> {
-        let Some((key, length)) = key_of(schema) else {
-            return argument_check(schema);
-        };
-        if let Some(Kept(check, _)) = self.schemas.get(&key) {
-            return Ok(check);
+    /// Whether nothing has to be taken apart for this tool.
+    pub(super) fn know(&self, tool: &ToolUse) -> bool {
+        match tool {
+            ToolUse::Client(declared) => {
+                key_of(&declared.parameters).is_some_and(|(key, _)| self.schemas.contains_key(&key))
+            }
+            ToolUse::Http(declared) => key_of(declared).is_some_and(|(key, _)| self.http_tools.contains_key(&key)),
+            ToolUse::Server(_) | ToolUse::Mcp(_) => true,
         }
-        let check = argument_check(schema)?;
-        self.schemas.insert(key, Kept(check.clone(), length));
-        Ok(check)
+    }
+
+    /// This schema.
+    pub(super) fn schema(&self, schema: &Value) -> Result<Arc<CompiledSchema>, String> {
+        let Some((key, length)) = key_of(schema) else {
+            return CompiledSchema::of(schema);
+        };
+        if let Some(Kept(compiled, _)) = self.schemas.get(&key) {
+            return Ok(compiled);
+        }
+        let compiled = CompiledSchema::of(schema)?;
+        self.schemas.insert(key, Kept(compiled.clone(), weight(schema, length)));
+        Ok(compiled)
     }
 
     /// An HTTP tool.
@@ -60,7 +70,8 @@ impl Declarations {
             return Ok(declaration);
         }
         let declaration = Arc::new(HttpDeclaration::parse(tool, self.longest_call)?);
-        self.http_tools.insert(key, Kept(declaration.clone(), length));
+        let weight = weight(&tool.parameters, length);
+        self.http_tools.insert(key, Kept(declaration.clone(), weight));
         Ok(declaration)
     }
 }
@@ -72,10 +83,13 @@ fn cache<T: Clone + Send + Sync + 'static>(max_bytes: usize) -> Cache<Key, Kept<
         .build()
 }
 
-fn key_of(declaration: &impl Serialize) -> Option<(Key, u32)> {
+fn weight(schema: &Value, written: usize) -> u32 {
+    u32::try_from(memory_of(schema, written)).unwrap_or(u32::MAX)
+}
+
+fn key_of(declaration: &impl Serialize) -> Option<(Key, usize)> {
     let text = serde_json::to_vec(declaration).ok()?;
-    let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
-    Some((Sha256::digest(text).into(), length))
+    Some((Sha256::digest(&text).into(), text.len()))
 }
 
 #[cfg(test)]
@@ -100,20 +114,20 @@ mod tests {
             &declarations.http_tool(&tool("b")).expect("a tool")
         ));
         let schema = json!({"type": "object"});
-        let check = declarations.schema(&schema).expect("a schema");
-        assert!(Arc::ptr_eq(&check, &declarations.schema(&schema).expect("a schema")));
+        let compiled = declarations.schema(&schema).expect("a schema");
+        assert!(Arc::ptr_eq(&compiled, &declarations.schema(&schema).expect("a schema")));
         assert!(declarations.schema(&json!({"type": "objekt"})).is_err());
     }
 
     #[test]
     fn no_more_than_allowed_is_kept() {
-        let declarations = Declarations::new(20_000, Duration::from_secs(30));
+        let declarations = Declarations::new(200_000, Duration::from_secs(30));
         for index in 0..1000 {
             let schema = json!({"type": "object", "description": format!("{index} {}", "x".repeat(100))});
             declarations.schema(&schema).expect("a schema");
         }
         declarations.schemas.run_pending_tasks();
         let kept = declarations.schemas.weighted_size();
-        assert!((1000..=10_000).contains(&kept), "{kept}");
+        assert!((10_000..=100_000).contains(&kept), "{kept}");
     }
 }

@@ -11,6 +11,7 @@ mod now;
 mod places;
 mod reach;
 pub mod schema;
+mod schema_cost;
 mod search;
 mod sql_query;
 mod toolbox;

@@ -9,7 +9,7 @@ use callboard_actors::ports::toolbox::{
     AnsweredBy, ArgumentCheck, InvalidTool, MissingTools, OpenTools, RunTool, Toolbox, ToolsOpening, ToolsWish,
 };
 use callboard_actors::ports::{Tool, ToolDefinition};
-use callboard_actors::tool_use::{ClientTool, HttpTool, ServerToolUse, ToolUse};
+use callboard_actors::tool_use::{ClientTool, HttpTool, McpToolUse, ServerToolUse, ToolUse};
 
 use super::declarations::Declarations;
 use super::http_tool::{DeclaredHttpTool, FieldProblem};
@@ -17,21 +17,24 @@ use super::limited::{LimitedTool, ToolLimits};
 use super::mcp::McpServers;
 use super::places::Places;
 use super::reach::ToolReach;
-use super::schema::argument_check;
+use super::schema::CompiledSchema;
 
 /// The bounds of a toolbox.
 #[derive(Debug, Clone)]
 pub struct ToolboxOptions {
     /// How long any call may take.
     pub longest_call: Duration,
-    /// Bytes of declared tools, as they are written, that are kept ready.
+    /// Bytes of memory for declared tools that are kept ready.
     pub max_kept: usize,
     /// Limits of the server's own tools, by name.
     pub limits: BTreeMap<String, ToolLimits>,
 }
 
-/// The tools of this server, and what can be made of declared ones.
-pub struct ServerToolbox {
+/// The tools of this server, and what can be made of declared ones. Cheap to clone.
+#[derive(Clone)]
+pub struct ServerToolbox(Arc<Inner>);
+
+struct Inner {
     tools: BTreeMap<String, ServerTool>,
     declarations: Declarations,
     places: Places,
@@ -60,13 +63,13 @@ impl ServerToolbox {
         for tool in tools {
             let definition = tool.definition();
             let name = definition.name.clone();
-            let arguments = argument_check(&definition.parameters)
+            let arguments = CompiledSchema::of(&definition.parameters)
                 .map_err(|problem| anyhow::anyhow!("the schema of the tool {name:?}: {problem}"))?;
             let limits = options.limits.remove(&name).unwrap_or_default();
             let tool = ServerTool {
                 tool: Arc::new(LimitedTool::new(tool, &name, limits)),
                 definition,
-                arguments,
+                arguments: arguments.check_on(&reach.blocking_pool),
             };
             if by_name.insert(name.clone(), tool).is_some() {
                 anyhow::bail!("there are two tools named {name:?}");
@@ -75,15 +78,17 @@ impl ServerToolbox {
         if let Some((name, _)) = options.limits.pop_first() {
             anyhow::bail!("tools.limits.{name}: this server has no tool of this name");
         }
-        Ok(Self {
+        Ok(Self(Arc::new(Inner {
             tools: by_name,
             declarations: Declarations::new(options.max_kept, options.longest_call),
             places: Places::default(),
             reach,
             mcp,
-        })
+        })))
     }
+}
 
+impl Inner {
     fn server_tool(&self, wanted: &ServerToolUse) -> Result<RunTool, String> {
         let found = self.tools.get(&wanted.name);
         let found = found.ok_or("the server does not have this tool any more")?;
@@ -97,7 +102,10 @@ impl ServerToolbox {
 
     fn client_tool(&self, declared: &ClientTool) -> Result<RunTool, String> {
         Ok(RunTool {
-            arguments: self.declarations.schema(&declared.parameters)?,
+            arguments: self
+                .declarations
+                .schema(&declared.parameters)?
+                .check_on(&self.reach.blocking_pool),
             answered_by: AnsweredBy::Client {
                 deadline: declared.deadline(),
                 on_deadline: declared.on_deadline,
@@ -118,7 +126,7 @@ impl ServerToolbox {
             .map_err(|wrong| wrong.to_string())?;
         Ok(RunTool {
             definition: declaration.definition.clone(),
-            arguments: declaration.arguments.clone(),
+            arguments: declaration.arguments.check_on(&self.reach.blocking_pool),
             requires_approval: declared.requires_approval,
             answered_by: AnsweredBy::Server(Arc::new(DeclaredHttpTool::new(
                 declaration,
@@ -131,6 +139,51 @@ impl ServerToolbox {
 
     fn check_http_tool(&self, declared: &HttpTool, account: &AccountId) -> Result<(), FieldProblem> {
         self.declarations.http_tool(declared)?.check_for(account, &self.reach)
+    }
+
+    /// The tools of a run but for those of MCP servers. Takes a while where a declaration is not known.
+    fn open_own(&self, wish: &ToolsWish) -> OpenTools {
+        let mut open = OpenTools::default();
+        for wanted in &wish.tools {
+            let opened = match wanted {
+                ToolUse::Server(wanted) => self.server_tool(wanted),
+                ToolUse::Client(declared) => self.client_tool(declared),
+                ToolUse::Http(declared) => self.http_tool(declared, &wish.account),
+                ToolUse::Mcp(_) => continue,
+            };
+            match opened {
+                Ok(tool) => drop(open.tools.insert(tool.definition.name.clone(), tool)),
+                Err(reason) => open.missing.push(missing(wanted, reason)),
+            }
+        }
+        open
+    }
+
+    /// The MCP servers whose tools a run has.
+    fn mcp_servers(&self, wish: &ToolsWish) -> Vec<McpToolUse> {
+        let named = wish.tools.iter().filter_map(|tool| match tool {
+            ToolUse::Mcp(wanted) => Some(wanted.clone()),
+            _ => None,
+        });
+        self.mcp.with_those_of_every_run(&wish.account, named.collect())
+    }
+}
+
+fn missing(wanted: &ToolUse, reason: String) -> MissingTools {
+    MissingTools {
+        source: wanted.name().unwrap_or(wanted.kind()).to_owned(),
+        reason,
+    }
+}
+
+/// What a run has if its tools could not even be looked at.
+fn nothing_of(wish: &ToolsWish) -> OpenTools {
+    let own = wish.tools.iter().filter(|tool| !matches!(tool, ToolUse::Mcp(_)));
+    OpenTools {
+        missing: own
+            .map(|tool| missing(tool, "it could not be opened".to_owned()))
+            .collect(),
+        ..OpenTools::default()
     }
 }
 
@@ -145,60 +198,50 @@ impl Toolbox for ServerToolbox {
             };
             match tool {
                 ToolUse::Server(wanted) => {
-                    if !self.tools.contains_key(&wanted.name) {
+                    if !self.0.tools.contains_key(&wanted.name) {
                         let problem = format!("there is no tool `{}` here", wanted.name);
                         return Err(invalid(None, true, problem));
                     }
                 }
                 ToolUse::Client(declared) => {
-                    let checked = self.declarations.schema(&declared.parameters);
+                    let checked = self.0.declarations.schema(&declared.parameters);
                     checked.map_err(|problem| invalid(Some("parameters"), false, problem))?;
                 }
                 ToolUse::Http(declared) => {
-                    let checked = self.check_http_tool(declared, account);
+                    let checked = self.0.check_http_tool(declared, account);
                     checked.map_err(|wrong| invalid(Some(&wrong.field), false, wrong.problem))?;
                 }
-                ToolUse::Mcp(wanted) => self.mcp.check(account, wanted, index)?,
+                ToolUse::Mcp(wanted) => self.0.mcp.check(account, wanted, index)?,
             }
         }
         Ok(())
     }
 
     fn open(&self, wish: ToolsWish) -> ToolsOpening {
-        let mut open = OpenTools::default();
-        let mut servers = Vec::new();
-        for wanted in &wish.tools {
-            let opened = match wanted {
-                ToolUse::Server(wanted) => self.server_tool(wanted),
-                ToolUse::Client(declared) => self.client_tool(declared),
-                ToolUse::Http(declared) => self.http_tool(declared, &wish.account),
-                ToolUse::Mcp(wanted) => {
-                    servers.push(wanted.clone());
-                    continue;
-                }
-            };
-            match opened {
-                Ok(tool) => {
-                    open.tools.insert(tool.definition.name.clone(), tool);
-                }
-                Err(reason) => open.missing.push(MissingTools {
-                    source: wanted.name().unwrap_or(wanted.kind()).to_owned(),
-                    reason,
-                }),
+        let inner = self.0.clone();
+        if wish.tools.iter().all(|tool| inner.declarations.know(tool)) {
+            let mut open = inner.open_own(&wish);
+            let servers = inner.mcp_servers(&wish);
+            if inner.mcp.open_known(&wish.account, &servers, &mut open).is_some() {
+                return ToolsOpening::Ready(open);
             }
+            return ToolsOpening::Later(Box::pin(async move {
+                inner.mcp.open(&wish.account, &servers, &mut open).await;
+                open
+            }));
         }
-        let servers = self.mcp.with_those_of_every_run(&wish.account, servers);
-        if self.mcp.open_known(&wish.account, &servers, &mut open).is_some() {
-            return ToolsOpening::Ready(open);
-        }
-        let mcp = self.mcp.clone();
         ToolsOpening::Later(Box::pin(async move {
-            mcp.open(&wish.account, &servers, &mut open).await;
+            let (opener, wish) = (inner.clone(), Arc::new(wish));
+            let wanted = wish.clone();
+            let opening = inner.reach.blocking_pool.run(move || opener.open_own(&wanted));
+            let mut open = opening.await.unwrap_or_else(|_| nothing_of(&wish));
+            let servers = inner.mcp_servers(&wish);
+            inner.mcp.open(&wish.account, &servers, &mut open).await;
             open
         }))
     }
 
     fn names(&self) -> Vec<String> {
-        self.tools.keys().cloned().collect()
+        self.0.tools.keys().cloned().collect()
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures::future::BoxFuture;
 use serde_json::Value;
 
@@ -81,17 +82,20 @@ pub enum AnsweredBy {
     },
 }
 
-/// Checks arguments of a call before it is made.
+/// Checks arguments of a call before it is made. Asked on the I/O runtime: what takes longer than a moment is for another thread, and nothing
+/// may take long, whatever the schema and the arguments are.
+#[async_trait]
 pub trait ArgumentCheck: Send + Sync + 'static {
     /// `Err` has a sentence that helps the model to do better.
-    fn check(&self, arguments: &Value) -> Result<(), String>;
+    async fn check(&self, arguments: &Arc<Value>) -> Result<(), String>;
 }
 
 /// Takes everything.
 pub struct AnyArguments;
 
+#[async_trait]
 impl ArgumentCheck for AnyArguments {
-    fn check(&self, _arguments: &Value) -> Result<(), String> {
+    async fn check(&self, _arguments: &Arc<Value>) -> Result<(), String> {
         Ok(())
     }
 }

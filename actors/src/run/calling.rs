@@ -3,10 +3,12 @@
 //! A call whose repeat would be unsafe is in the ledger, durably, before it is sent; so is one that waits. Calls that wait are left for last:
 //! when all others are answered the run goes to `waiting`, without a Permit or a Slot.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use futures::FutureExt;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -14,7 +16,7 @@ use tokio::task::JoinSet;
 use crate::call_ledger::{CallLedger, CallOutput, CallStage, LedgerCall};
 use crate::error::RunError;
 use crate::event::EventBody;
-use crate::ports::toolbox::{AnsweredBy, RunTool};
+use crate::ports::toolbox::{AnsweredBy, ArgumentCheck, RunTool};
 use crate::ports::{RetryClass, Tool};
 use crate::run::leaving::Leave;
 use crate::run::tools::{
@@ -29,7 +31,7 @@ use crate::tool_use::OnDeadline;
 /// What is to become of a call.
 enum Plan {
     /// It is made now.
-    Make { tool: Arc<dyn Tool>, arguments: Value },
+    Make { tool: Arc<dyn Tool>, arguments: Arc<Value> },
     /// It is to be in the ledger first: to be made then, or to wait.
     Enter(LedgerCall),
     /// It waits for somebody, and is in the ledger.
@@ -38,18 +40,64 @@ enum Plan {
     Refuse(String),
 }
 
+/// A call whose arguments were looked at.
+#[derive(Debug)]
+pub(super) struct CheckedCall {
+    call: WantedCall,
+    /// Those that it is made with; or why it is not made.
+    arguments: Result<Arc<Value>, String>,
+}
+
+/// The arguments of calls were checked; `None` if whoever did it broke.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct CallsChecked {
+    generation: u64,
+    checked: Option<Vec<CheckedCall>>,
+}
+
 impl RunActor {
-    pub(super) fn call_tools(&mut self, calls: Vec<WantedCall>, ctx: &mut Context<Self>) {
+    /// Checks the arguments of those calls that do not wait for somebody. Not here: a schema and arguments of others may take a while.
+    pub(super) fn check_calls(&mut self, calls: Vec<WantedCall>, ctx: &mut Context<Self>) {
         let most = self.services.settings.max_tool_calls_per_answer;
+        let mut unchecked = Vec::new();
+        for (index, call) in calls.into_iter().enumerate() {
+            let entry = self.calls.call(call.item_id);
+            if entry.is_some_and(|entry| entry.stage.waits()) {
+                continue;
+            }
+            let text = entry.map_or(&call.arguments, |entry| &entry.arguments).clone();
+            let check = match self.toolset.get(&call.name) {
+                _ if index >= most => Err(format!("too many tool calls in one answer: at most {most} are made")),
+                Some(tool) => Ok(tool.arguments.clone()),
+                None => Err(format!(
+                    "there is no tool named {:?} in this run",
+                    shortened(&call.name)
+                )),
+            };
+            unchecked.push((call, text, check));
+        }
+        if unchecked.is_empty() {
+            return self.wait_for_calls(ctx);
+        }
+        self.generation += 1;
+        self.phase = Phase::ToolsChecking;
+        self.tool_calls = JoinSet::new();
+        let (generation, owner) = (self.generation, ctx.address());
+        let checking = async move {
+            let checked = AssertUnwindSafe(check_each(unchecked)).catch_unwind().await.ok();
+            // A run that is gone makes no calls.
+            let _ = owner.send(CallsChecked { generation, checked }).await;
+        };
+        self.tool_calls.spawn_on(checking, &self.services.io);
+    }
+
+    pub(super) fn call_tools(&mut self, calls: Vec<CheckedCall>, ctx: &mut Context<Self>) {
         let (mut to_make, mut refused) = (Vec::new(), Vec::new());
         let mut is_entered = true;
-        for (index, call) in calls.iter().enumerate() {
-            let plan = if index < most {
-                self.plan(call)
-            } else {
-                Plan::Refuse(format!("too many tool calls in one answer: at most {most} are made"))
-            };
-            match plan {
+        for checked in &calls {
+            let call = &checked.call;
+            match self.plan(checked) {
                 Plan::Make { tool, arguments } => to_make.push((call.clone(), tool, arguments)),
                 Plan::Refuse(output) => refused.push((call.clone(), output)),
                 Plan::Wait => {}
@@ -62,7 +110,7 @@ impl RunActor {
         }
         if !is_entered {
             // Again when it is durable: then there is nothing left to enter.
-            self.phase = Phase::ToolsNext(calls);
+            self.phase = Phase::ToolsChecked(calls);
             return self.record(
                 Record {
                     calls: Some(self.calls.clone()),
@@ -81,26 +129,18 @@ impl RunActor {
         }
     }
 
-    fn plan(&self, call: &WantedCall) -> Plan {
+    fn plan(&self, CheckedCall { call, arguments }: &CheckedCall) -> Plan {
         let entry = self.calls.call(call.item_id);
         if entry.is_some_and(|entry| entry.stage.waits()) {
             return Plan::Wait;
         }
-        let Some(tool) = self.toolset.get(&call.name) else {
-            return Plan::Refuse(format!(
-                "there is no tool named {:?} in this run",
-                shortened(&call.name)
-            ));
+        let (tool, arguments) = match (self.toolset.get(&call.name), arguments) {
+            (Some(tool), Ok(arguments)) => (tool, arguments.clone()),
+            (_, Err(problem)) => return Plan::Refuse(problem.clone()),
+            // Only one that is there was checked.
+            (None, Ok(_)) => return Plan::Refuse("this tool is not there any more".to_owned()),
         };
         let text = entry.map_or(call.arguments.as_str(), |entry| entry.arguments.as_str());
-        let checked = parse_arguments(text).and_then(|arguments| {
-            tool.arguments.check(&arguments)?;
-            Ok(arguments)
-        });
-        let arguments = match checked {
-            Ok(arguments) => arguments,
-            Err(problem) => return Plan::Refuse(problem),
-        };
         let stage = entry.map(|entry| entry.stage);
         if tool.requires_approval && stage.is_none() {
             let deadline = self.services.settings.approval_deadline;
@@ -144,7 +184,12 @@ impl RunActor {
         }
     }
 
-    fn make_calls(&mut self, calls: Vec<(WantedCall, Arc<dyn Tool>, Value)>, refused: usize, ctx: &mut Context<Self>) {
+    fn make_calls(
+        &mut self,
+        calls: Vec<(WantedCall, Arc<dyn Tool>, Arc<Value>)>,
+        refused: usize,
+        ctx: &mut Context<Self>,
+    ) {
         self.generation += 1;
         self.phase = Phase::ToolsCalled(calls.len() + refused);
         self.tool_calls = JoinSet::new();
@@ -157,7 +202,7 @@ impl RunActor {
                 generation: self.generation,
                 call,
                 tool,
-                arguments,
+                arguments: Arc::unwrap_or_clone(arguments),
             };
             let making = make_call(order, turn.clone(), settings, ctx.address());
             self.tool_calls.spawn_on(making, &self.services.io);
@@ -232,6 +277,40 @@ impl RunActor {
             }
         }
         self.calls.waiting().all(|call| call.stage != CallStage::Review)
+    }
+}
+
+/// Of each call its arguments as they are written, and the check that is for them, or why the call is not made.
+type Unchecked = (WantedCall, String, Result<Arc<dyn ArgumentCheck>, String>);
+
+async fn check_each(calls: Vec<Unchecked>) -> Vec<CheckedCall> {
+    let mut checked = Vec::with_capacity(calls.len());
+    for (call, text, check) in calls {
+        let arguments = match check.and_then(|check| Ok((check, parse_arguments(&text)?))) {
+            Err(problem) => Err(problem),
+            Ok((check, arguments)) => {
+                let arguments = Arc::new(arguments);
+                check.check(&arguments).await.map(|()| arguments)
+            }
+        };
+        checked.push(CheckedCall { call, arguments });
+    }
+    checked
+}
+
+impl Handler<CallsChecked> for RunActor {
+    type Result = ();
+
+    fn handle(&mut self, CallsChecked { generation, checked }: CallsChecked, ctx: &mut Self::Context) {
+        if generation != self.generation || !matches!(self.phase, Phase::ToolsChecking) {
+            return;
+        }
+        let Some(checked) = checked else {
+            tracing::error!(run_id = %self.ticket.run, "the check of a tool's arguments panicked");
+            return self.leave(Leave::failed(RunError::internal()), ctx);
+        };
+        self.phase = Phase::ToolsChecked(checked);
+        self.advance(ctx);
     }
 }
 

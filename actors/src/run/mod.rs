@@ -28,6 +28,7 @@ use crate::llm::{CallInProgress, LlmActor};
 use crate::ports::budgets::Charge;
 use crate::ports::store::{RunProgress, RunRecord};
 use crate::run::answer::Answer;
+use crate::run::calling::CheckedCall;
 use crate::run::leaving::Leave;
 pub(crate) use crate::run::opening::Origin;
 use crate::run::opening::Starting;
@@ -67,8 +68,12 @@ enum Phase {
     ModelNext,
     /// An answer.
     ModelCalled,
-    /// Call these tools.
+    /// Check the arguments of these calls.
     ToolsNext(Vec<WantedCall>),
+    /// What the check finds.
+    ToolsChecking,
+    /// Make these calls.
+    ToolsChecked(Vec<CheckedCall>),
     /// So many results.
     ToolsCalled(usize),
     /// Wait for those who have to answer or decide about calls.

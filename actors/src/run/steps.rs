@@ -20,7 +20,8 @@ impl RunActor {
         }
         match std::mem::replace(&mut self.phase, Phase::ModelCalled) {
             Phase::ModelNext => self.call_model(ctx),
-            Phase::ToolsNext(calls) => self.call_tools(calls, ctx),
+            Phase::ToolsNext(calls) => self.check_calls(calls, ctx),
+            Phase::ToolsChecked(calls) => self.call_tools(calls, ctx),
             Phase::WaitNext => self.wait_for_calls(ctx),
             Phase::Leaving => {
                 self.phase = Phase::Leaving;

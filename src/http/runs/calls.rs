@@ -2,10 +2,13 @@
 //!
 //! What is said in one request is taken as a whole or not at all; each call is answered once, whoever else is at it.
 
+use std::sync::Arc;
+
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use callboard_actors::call_ledger::{CallOutput, CallProblem, CallProblemKind, CallResolution, CallStage, CallVerdict};
 use callboard_actors::ports::store::{ParkedOutcome, RunRecord};
+use callboard_actors::ports::toolbox::ToolsOpening;
 use callboard_actors::run_state::RunState;
 use serde_json::Value;
 
@@ -28,7 +31,7 @@ pub(super) async fn post_tool_outputs(
     caller: Caller,
     state: web::Data<HttpState>,
 ) -> Result<HttpResponse, ApiError> {
-    resolve(&request, payload, &caller, &state, "outputs", |said, _run, state| {
+    resolve(&request, payload, &caller, &state, "outputs", |said, state| {
         let fields = Fields::of(said.value, &said.path, &["call_id", "output", "is_error"])?;
         Ok(CallVerdict::Output(read_output(&fields, state)?))
     })
@@ -42,7 +45,7 @@ pub(super) async fn post_approvals(
     caller: Caller,
     state: web::Data<HttpState>,
 ) -> Result<HttpResponse, ApiError> {
-    resolve(&request, payload, &caller, &state, "approvals", |said, run, state| {
+    resolve(&request, payload, &caller, &state, "approvals", |said, _state| {
         let fields = Fields::of(said.value, &said.path, &["call_id", "approve", "arguments", "reason"])?;
         let approve = fields.required("approve")?;
         let approve = approve
@@ -61,10 +64,8 @@ pub(super) async fn post_approvals(
         let Some(arguments) = fields.optional_object("arguments")? else {
             return Ok(CallVerdict::Approve { arguments: None });
         };
-        let arguments = Value::Object(arguments.clone());
-        check_arguments(run, fields.required_text("call_id")?, &arguments, &fields, state)?;
         Ok(CallVerdict::Approve {
-            arguments: Some(arguments.to_string()),
+            arguments: Some(Value::Object(arguments.clone()).to_string()),
         })
     })
     .await
@@ -77,7 +78,7 @@ pub(super) async fn post_review(
     caller: Caller,
     state: web::Data<HttpState>,
 ) -> Result<HttpResponse, ApiError> {
-    resolve(&request, payload, &caller, &state, "reviews", |said, _run, state| {
+    resolve(&request, payload, &caller, &state, "reviews", |said, state| {
         let fields = Fields::of(said.value, &said.path, &["call_id", "action", "output", "is_error"])?;
         let action = fields.required_text("action")?;
         if action != "result" {
@@ -117,7 +118,7 @@ async fn resolve(
     caller: &Caller,
     state: &HttpState,
     field: &str,
-    read: impl Fn(&Said<'_>, &RunRecord, &HttpState) -> Result<CallVerdict, ApiError>,
+    read: impl Fn(&Said<'_>, &HttpState) -> Result<CallVerdict, ApiError>,
 ) -> Result<HttpResponse, ApiError> {
     QueryParameters::of(request, &[])?;
     let run = owned_run(request, state, caller).await?;
@@ -134,7 +135,7 @@ async fn resolve(
             value,
             path: format!("{field}[{index}]"),
         };
-        let verdict = read(&said, &run, state)?;
+        let verdict = read(&said, state)?;
         // The reader has checked that it is an object of known fields.
         let known = Fields::of(value, &said.path, &KNOWN)?;
         resolutions.push(CallResolution {
@@ -145,6 +146,7 @@ async fn resolve(
     if run.state != RunState::Waiting {
         return Err(not_waiting(&run));
     }
+    check_arguments(&run, &resolutions, field, state).await?;
     let runs = state.parts.runs.clone();
     let id = run.id;
     let outcome = state
@@ -185,23 +187,44 @@ fn read_output(fields: &Fields<'_>, state: &HttpState) -> Result<CallOutput, Api
 }
 
 /// Arguments that a person has changed have to fit as those of the model. Where the tool is not at hand, the call finds out.
-fn check_arguments(
+async fn check_arguments(
     run: &RunRecord,
-    call_id: &str,
-    arguments: &Value,
-    fields: &Fields<'_>,
+    resolutions: &[CallResolution],
+    field: &str,
     state: &HttpState,
 ) -> Result<(), ApiError> {
-    let Some(call) = run.calls.calls.iter().find(|call| call.call_id == call_id) else {
+    let changed = resolutions.iter().enumerate().filter_map(|(index, said)| {
+        let CallVerdict::Approve { arguments: Some(text) } = &said.verdict else {
+            return None;
+        };
+        let call = run.calls.calls.iter().find(|call| call.call_id == said.call_id)?;
+        Some((index, call.name.clone(), text.clone()))
+    });
+    let changed: Vec<(usize, String, String)> = changed.collect();
+    if changed.is_empty() {
         return Ok(());
-    };
-    let Some(tool) = state.parts.catalog.tool_of(run, &call.name) else {
-        return Ok(());
-    };
-    tool.arguments.check(arguments).map_err(|problem| {
-        let param = fields.path_of("arguments");
-        invalid_value(&param, &format!("`{param}`: {problem}"))
-    })
+    }
+    let opening = state.parts.catalog.open_tools(run);
+    let problem = state
+        .on_io(async move {
+            let tools = match opening {
+                ToolsOpening::Ready(open) => open.tools,
+                ToolsOpening::Later(opening) => opening.await.tools,
+            };
+            for (index, name, text) in changed {
+                let (Some(tool), Ok(arguments)) = (tools.get(&name), serde_json::from_str(&text)) else {
+                    continue;
+                };
+                if let Err(problem) = tool.arguments.check(&Arc::new(arguments)).await {
+                    return Some((index, problem));
+                }
+            }
+            None
+        })
+        .await?;
+    let Some((index, problem)) = problem else { return Ok(()) };
+    let param = format!("{field}[{index}].arguments");
+    Err(invalid_value(&param, &format!("`{param}`: {problem}")))
 }
 
 fn not_waiting(run: &RunRecord) -> ApiError {

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard_actors::ports::toolbox::ArgumentCheck;
 use callboard_actors::ports::{RetryClass, ToolDefinition};
 use callboard_actors::tool_use::{HttpMethod, HttpTool};
 use reqwest::Method;
@@ -15,7 +14,7 @@ use super::body_template::{BodyFormat, BodyTemplate};
 use super::response::ResponseTemplate;
 use super::url_template::UrlTemplate;
 use crate::outbound::HeaderTemplates;
-use crate::tools::schema::argument_check;
+use crate::tools::schema::CompiledSchema;
 
 /// Calls at once that a tool may ask for.
 const MOST_CONCURRENT: u32 = 10_000;
@@ -40,7 +39,7 @@ impl FieldProblem {
 /// An HTTP tool, ready to be called.
 pub(in crate::tools) struct HttpDeclaration {
     pub(in crate::tools) definition: ToolDefinition,
-    pub(in crate::tools) arguments: Arc<dyn ArgumentCheck>,
+    pub(in crate::tools) arguments: Arc<CompiledSchema>,
     pub(super) method: Method,
     pub(super) url: UrlTemplate,
     pub(super) headers: HeaderTemplates,
@@ -68,7 +67,8 @@ pub(super) enum Content {
 impl HttpDeclaration {
     /// `longest` is how long the server lets a call take.
     pub(in crate::tools) fn parse(tool: &HttpTool, longest: Duration) -> Result<Self, FieldProblem> {
-        let arguments = argument_check(&tool.parameters).map_err(|problem| FieldProblem::new("parameters", problem))?;
+        let arguments =
+            CompiledSchema::of(&tool.parameters).map_err(|problem| FieldProblem::new("parameters", problem))?;
         let url = UrlTemplate::parse(&tool.url).map_err(|problem| FieldProblem::new("url", problem))?;
         let headers = HeaderTemplates::parse(&tool.headers)
             .map_err(|wrong| FieldProblem::new(format!("headers.{}", wrong.name), wrong.problem))?;

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use callboard_actors::ports::toolbox::ArgumentCheck;
 use rmcp::model::{ClientRequest, ListToolsRequest, PaginatedRequestParams, ServerResult, Tool};
 use rmcp::service::{Peer, RoleClient};
 use serde_json::Value;
 
 use super::options::McpBounds;
 use super::unavailable::Unavailable;
-use crate::tools::schema::argument_check;
+use crate::blocking::BlockingPool;
+use crate::tools::schema::CompiledSchema;
 
 /// Pages of a list.
 const MOST_PAGES: usize = 100;
@@ -36,7 +36,7 @@ pub(super) struct ServerTool {
     pub(super) name: String,
     pub(super) description: String,
     pub(super) schema: Value,
-    pub(super) arguments: Arc<dyn ArgumentCheck>,
+    pub(super) arguments: Arc<CompiledSchema>,
     /// The server says that it changes nothing.
     pub(super) says_read_only: bool,
     /// The server says that it may be called twice.
@@ -55,7 +55,11 @@ pub(super) struct LeftOut {
 ///
 /// # Errors
 /// The server does not answer as it should.
-pub(super) async fn fetch(peer: &Peer<RoleClient>, bounds: &McpBounds) -> Result<Catalog, Unavailable> {
+pub(super) async fn fetch(
+    peer: &Peer<RoleClient>,
+    bounds: &McpBounds,
+    pool: &BlockingPool,
+) -> Result<Catalog, Unavailable> {
     let has_tools = peer.peer_info().is_some_and(|info| info.capabilities.tools.is_some());
     if !has_tools {
         return Ok(Catalog::default());
@@ -89,7 +93,9 @@ pub(super) async fn fetch(peer: &Peer<RoleClient>, bounds: &McpBounds) -> Result
         }
         cursor = next;
     }
-    let mut catalog = read(listed, bounds);
+    let bounds = *bounds;
+    let reading = pool.run(move || read(listed, &bounds)).await;
+    let mut catalog = reading.map_err(|_| Unavailable::Broken)?;
     catalog
         .left_out
         .extend(cut.map(|reason| LeftOut { tool: None, reason }));
@@ -158,7 +164,7 @@ fn read_tool(written: Value, bounds: &McpBounds) -> Result<ServerTool, String> {
             return Err("its schema is not one of an object".to_owned());
         }
     }
-    let arguments = argument_check(&schema).map_err(|problem| format!("its schema is wrong: {problem}"))?;
+    let arguments = CompiledSchema::of(&schema).map_err(|problem| format!("its schema is wrong: {problem}"))?;
     let mut description = tool.description.unwrap_or_default().into_owned();
     description.truncate(description.floor_char_boundary(bounds.max_description));
     let annotations = tool.annotations.unwrap_or_default();

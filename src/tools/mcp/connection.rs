@@ -19,6 +19,7 @@ use super::screened::{Ears, Screened};
 use super::stdio::{self, ServerCommand, ServerProcess};
 use super::too_large;
 use super::unavailable::{Delivery, Unavailable, delivery};
+use crate::blocking::BlockingPool;
 
 /// How long a word that a call is not waited for any more may take to be said.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,6 +33,8 @@ pub(super) struct Connection {
     ears: Arc<Ears>,
     catalog: Mutex<Arc<Catalog>>,
     fetching: tokio::sync::Mutex<()>,
+    /// Where schemas are compiled.
+    pool: BlockingPool,
 }
 
 /// What keeps a connection: whoever drops it ends the server.
@@ -80,6 +83,7 @@ impl Connection {
         endpoint: Endpoint<'_>,
         calls: usize,
         bounds: &McpBounds,
+        pool: &BlockingPool,
     ) -> Result<(Self, Line), Unavailable> {
         let ears = Arc::<Ears>::default();
         let itself = ClientConfig::new(
@@ -112,12 +116,13 @@ impl Connection {
         let line = Line { service, process };
         // Some say so while they are set up.
         ears.take_tools_changed();
-        let catalog = catalog::fetch(&peer, bounds).await?;
+        let catalog = catalog::fetch(&peer, bounds, pool).await?;
         let connection = Self {
             peer,
             ears,
             catalog: Mutex::new(Arc::new(catalog)),
             fetching: tokio::sync::Mutex::new(()),
+            pool: pool.clone(),
         };
         Ok((connection, line))
     }
@@ -135,7 +140,7 @@ impl Connection {
             if !self.ears.take_tools_changed() {
                 return Some(());
             }
-            match catalog::fetch(&self.peer, bounds).await {
+            match catalog::fetch(&self.peer, bounds, &self.pool).await {
                 Ok(catalog) => {
                     *self.catalog.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalog);
                     Some(())

@@ -45,14 +45,17 @@ use futures::future::join_all;
 use reqwest::Url;
 use tokio::runtime::Handle;
 
-pub use options::{McpBounds, McpOptions, McpServerOptions, McpServerSettings, ServerPlace};
+pub use options::{
+    ClientAuthentication, McpBounds, McpOptions, McpServerOptions, McpServerSettings, OauthClient, ServerPlace,
+};
 pub use stdio::ServerCommand;
 
 use super::reach::ToolReach;
 use crate::outbound::{HeaderTemplates, Outbound};
+use http::TokenSource;
 use opened::{Wanted, add};
 use place::{Address, Place};
-use server::McpServer;
+use server::{McpServer, Surroundings};
 use tasks::Tasks;
 use unavailable::Unavailable;
 
@@ -73,8 +76,7 @@ struct Inner {
     bounds: McpBounds,
     max_client_servers: usize,
     reach: ToolReach,
-    tasks: Tasks,
-    io: Handle,
+    surroundings: Surroundings,
 }
 
 struct Configured {
@@ -97,12 +99,19 @@ impl McpServers {
     /// # Errors
     /// The TLS of this machine cannot be used.
     pub fn new(options: McpOptions, reach: ToolReach, io: Handle) -> anyhow::Result<Self> {
-        let tasks = Tasks::default();
+        let surroundings = Surroundings {
+            tasks: Tasks::default(),
+            pool: reach.blocking_pool.clone(),
+            io,
+        };
         let outbound = Outbound::new(options.outbound)?;
         let configured = options.servers.into_iter().map(|server| {
+            let name = server.name;
             let place = match server.place {
                 ServerPlace::Process(command) => Place::Process(command),
-                ServerPlace::Address { url, headers } => Place::Address(Box::new(Address {
+                ServerPlace::Address { url, headers, oauth } => Place::Address(Box::new(Address {
+                    tokens: oauth
+                        .map(|client| TokenSource::new(name.clone(), *client, reach.secrets.clone(), outbound.clone())),
                     url,
                     headers,
                     outbound: outbound.clone(),
@@ -110,7 +119,6 @@ impl McpServers {
                     account: None,
                 })),
             };
-            let name = server.name;
             let (settings, bounds) = (server.settings, options.bounds);
             let shared = McpServer::new(
                 name.clone(),
@@ -118,8 +126,7 @@ impl McpServers {
                 place,
                 settings,
                 bounds,
-                tasks.clone(),
-                io.clone(),
+                surroundings.clone(),
             );
             let configured = Configured {
                 server: shared,
@@ -135,8 +142,7 @@ impl McpServers {
             bounds: options.bounds,
             max_client_servers: options.max_client_servers,
             reach,
-            tasks,
-            io,
+            surroundings,
         })))
     }
 
@@ -292,14 +298,14 @@ impl McpServers {
             // They were checked when the run was taken on.
             url: url.parse().map_err(|_| Unavailable::Unknown)?,
             headers: headers.map_err(|wrong| Unavailable::Headers(wrong.problem))?,
+            tokens: None,
             outbound: self.0.reach.outbound.clone(),
             secrets: self.0.reach.secrets.clone(),
             account: Some(account.clone()),
         }));
         let (settings, bounds) = (self.0.usual, self.0.bounds);
-        let (tasks, io) = (self.0.tasks.clone(), self.0.io.clone());
         let (name, label) = (wish.server.clone(), CLIENT_SERVER.to_owned());
-        let server = McpServer::new(name, label, place, settings, bounds, tasks, io);
+        let server = McpServer::new(name, label, place, settings, bounds, self.0.surroundings.clone());
         by_address.insert(key, server.clone());
         Ok(server)
     }
@@ -316,6 +322,6 @@ impl McpServers {
         for server in by_address {
             server.close();
         }
-        self.0.tasks.end(longest).await;
+        self.0.surroundings.tasks.end(longest).await;
     }
 }

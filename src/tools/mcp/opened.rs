@@ -80,6 +80,6 @@ fn run_tool(wish: &McpToolUse, server: &Arc<McpServer>, tool: &ServerTool, name:
         })),
         definition,
         requires_approval: wish.requires_approval,
-        arguments: tool.arguments.clone(),
+        arguments: tool.arguments.check_on(&server.surroundings.pool),
     }
 }

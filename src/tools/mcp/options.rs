@@ -6,6 +6,7 @@ use std::time::Duration;
 use callboard_actors::ids::AccountId;
 use callboard_actors::ports::RetryClass;
 use reqwest::Url;
+use serde::Deserialize;
 
 use super::stdio::ServerCommand;
 use crate::outbound::{HeaderTemplates, OutboundOptions};
@@ -51,7 +52,40 @@ pub enum ServerPlace {
         url: Url,
         /// What is sent along with each request.
         headers: HeaderTemplates,
+        /// How to get access tokens for it, if it wants them.
+        oauth: Option<Box<OauthClient>>,
     },
+}
+
+/// Callboard as a client of an authorization server, which gives it access tokens for an MCP server by the client credentials grant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OauthClient {
+    /// The token endpoint.
+    pub token_url: Url,
+    /// What the authorization server calls this client.
+    pub client_id: String,
+    /// The name of the secret that proves it. It has to be for `token_url`.
+    pub client_secret: String,
+    /// How the client says who it is.
+    pub authentication: ClientAuthentication,
+    /// What the token is to allow.
+    pub scopes: Vec<String>,
+    /// What the token is for (RFC 8707).
+    pub resource: String,
+    /// The same, for authorization servers that call it so.
+    pub audience: Option<String>,
+}
+
+/// How a client says who it is at a token endpoint. The names are those of OAuth's registry.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub enum ClientAuthentication {
+    /// In the `authorization` header.
+    #[default]
+    #[serde(rename = "client_secret_basic")]
+    Basic,
+    /// In the body of the request.
+    #[serde(rename = "client_secret_post")]
+    Post,
 }
 
 /// How a server is treated.

@@ -6,7 +6,7 @@ use callboard_actors::ids::AccountId;
 use reqwest::Url;
 
 use super::connection::Endpoint;
-use super::http::GuardedHttp;
+use super::http::{GuardedHttp, TokenSource};
 use super::stdio::ServerCommand;
 use super::unavailable::Unavailable;
 use crate::outbound::{HeaderTemplates, Outbound};
@@ -22,6 +22,7 @@ pub(super) enum Place {
 pub(super) struct Address {
     pub(super) url: Url,
     pub(super) headers: HeaderTemplates,
+    pub(super) tokens: Option<TokenSource>,
     pub(super) outbound: Outbound,
     pub(super) secrets: Arc<Secrets>,
     /// Whose secrets may go along; `None` is a server of the configuration.
@@ -38,7 +39,11 @@ impl Place {
             Self::Process(command) => Ok(Endpoint::Process(command)),
             Self::Address(address) => {
                 let Address {
-                    url, headers, outbound, ..
+                    url,
+                    headers,
+                    tokens,
+                    outbound,
+                    ..
                 } = &**address;
                 let secret = |name: &str| match &address.account {
                     Some(account) => address.secrets.reveal(name, account, url),
@@ -51,6 +56,7 @@ impl Place {
                     outbound.clone(),
                     url.clone(),
                     filled,
+                    tokens.clone(),
                     longest,
                 )))
             }

@@ -17,6 +17,7 @@ use super::place::Place;
 use super::restarts::Restarts;
 use super::tasks::Tasks;
 use super::unavailable::Unavailable;
+use crate::blocking::BlockingPool;
 
 /// How long a connection that is closed may take to end.
 const CLOSING_TIME: Duration = Duration::from_secs(4);
@@ -36,8 +37,18 @@ pub(super) struct McpServer {
     pub(super) places: Arc<Semaphore>,
     place: Place,
     state: Mutex<State>,
-    tasks: Tasks,
-    io: Handle,
+    pub(super) surroundings: Surroundings,
+}
+
+/// What servers do their work with. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Surroundings {
+    /// What keeps connections.
+    pub(super) tasks: Tasks,
+    /// Where schemas are compiled, and arguments checked against them.
+    pub(super) pool: BlockingPool,
+    /// The runtime of the tasks.
+    pub(super) io: Handle,
 }
 
 struct State {
@@ -72,8 +83,7 @@ impl McpServer {
         place: Place,
         settings: McpServerSettings,
         bounds: McpBounds,
-        tasks: Tasks,
-        io: Handle,
+        surroundings: Surroundings,
     ) -> Arc<Self> {
         Arc::new(Self {
             name,
@@ -88,8 +98,7 @@ impl McpServer {
                 was_up: false,
                 silent_calls: 0,
             }),
-            tasks,
-            io,
+            surroundings,
         })
     }
 
@@ -150,7 +159,7 @@ impl McpServer {
     fn begin_start(self: &Arc<Self>) -> Start {
         let (told, started) = oneshot::channel();
         let server = self.clone();
-        self.tasks.spawn_on(&self.io, async move {
+        self.surroundings.tasks.spawn_on(&self.surroundings.io, async move {
             let opened = server.open().await;
             // Nobody may wait any more.
             match server.settle(opened) {
@@ -170,7 +179,13 @@ impl McpServer {
     async fn open(&self) -> Result<(Connection, Line), Unavailable> {
         let longest = self.settings.setup_timeout;
         let endpoint = self.place.endpoint(self.bounds.max_message)?;
-        let opening = Connection::open(&self.name, endpoint, self.settings.max_concurrent, &self.bounds);
+        let opening = Connection::open(
+            &self.name,
+            endpoint,
+            self.settings.max_concurrent,
+            &self.bounds,
+            &self.surroundings.pool,
+        );
         tokio::time::timeout(longest, opening)
             .await
             .unwrap_or(Err(Unavailable::Silent(longest)))

@@ -11,6 +11,8 @@ use callboard_actors::tool_use::McpToolUse;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
+mod oauth;
+
 use super::*;
 use crate::blocking::BlockingPool;
 use crate::outbound::testing::{Received, Reply, WebServer, options, outbound_to, reply};
@@ -94,6 +96,17 @@ fn settings(retry: RetryClass) -> McpServerSettings {
 
 /// One server of the configuration, `shop`, and what clients may reach.
 fn servers(shop: &WebServer, retry: RetryClass, reachable: &[&WebServer]) -> McpServers {
+    let headers = [("Authorization".to_owned(), "Bearer {{secret:SHOP}}".to_owned())];
+    let place = ServerPlace::Address {
+        url: shop.url("/mcp").parse().expect("a URL"),
+        headers: HeaderTemplates::parse(&headers.into()).expect("headers"),
+        oauth: None,
+    };
+    servers_with(place, retry, reachable)
+}
+
+/// The same, with `shop` there.
+fn servers_with(place: ServerPlace, retry: RetryClass, reachable: &[&WebServer]) -> McpServers {
     let secret = |accounts: Option<&str>| Secret {
         value: TOKEN.into(),
         destinations: vec!["http://127.0.0.1:*".parse().expect("a destination")],
@@ -108,14 +121,10 @@ fn servers(shop: &WebServer, retry: RetryClass, reachable: &[&WebServer]) -> Mcp
         secrets: Arc::new(Secrets::new(secrets)),
         blocking_pool: BlockingPool::new(Handle::current(), 2),
     };
-    let headers = [("Authorization".to_owned(), "Bearer {{secret:SHOP}}".to_owned())];
     let options = McpOptions {
         servers: vec![McpServerOptions {
             name: "shop".to_owned(),
-            place: ServerPlace::Address {
-                url: shop.url("/mcp").parse().expect("a URL"),
-                headers: HeaderTemplates::parse(&headers.into()).expect("headers"),
-            },
+            place,
             settings: settings(retry),
             in_every_run: false,
             accounts: None,

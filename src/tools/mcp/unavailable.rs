@@ -6,6 +6,7 @@ use rmcp::service::{ClientInitializeError, ServiceError};
 use rmcp::transport::DynamicTransportError;
 use rmcp::transport::streamable_http_client::StreamableHttpError;
 
+use super::http::{Failure, HttpFailure, NoToken};
 use super::stdio::NotWritten;
 use crate::outbound::OutboundError;
 
@@ -22,6 +23,8 @@ pub(super) enum Unavailable {
     HttpStatus(u16),
     #[error("{0}")]
     NotReached(OutboundError),
+    #[error("{0}")]
+    NoToken(NoToken),
     #[error("{0}")]
     Headers(String),
     #[error("it failed before, and is not tried again for {} s", .0.as_secs().max(1))]
@@ -50,8 +53,11 @@ pub(super) fn delivery(error: &DynamicTransportError) -> Delivery {
     if error.error.is::<NotWritten>() {
         return Delivery::NotSent;
     }
-    match error.error.downcast_ref::<StreamableHttpError<OutboundError>>() {
-        Some(StreamableHttpError::Client(error)) if error.nothing_was_sent() => Delivery::NotSent,
+    match error.error.downcast_ref::<Failure>() {
+        Some(StreamableHttpError::Client(HttpFailure::NoToken(_))) => Delivery::NotSent,
+        Some(StreamableHttpError::Client(HttpFailure::Outbound(error))) if error.nothing_was_sent() => {
+            Delivery::NotSent
+        }
         Some(StreamableHttpError::SessionExpired) => Delivery::NotSent,
         Some(StreamableHttpError::HttpStatus(error)) if error.status < 500 => Delivery::TurnedDown(error.status),
         _ => Delivery::Unknown,
@@ -78,8 +84,9 @@ impl From<ServiceError> for Unavailable {
 
 impl Unavailable {
     fn of_line(error: &DynamicTransportError) -> Self {
-        match error.error.downcast_ref::<StreamableHttpError<OutboundError>>() {
-            Some(StreamableHttpError::Client(error)) => Self::NotReached(error.clone()),
+        match error.error.downcast_ref::<Failure>() {
+            Some(StreamableHttpError::Client(HttpFailure::Outbound(error))) => Self::NotReached(error.clone()),
+            Some(StreamableHttpError::Client(HttpFailure::NoToken(reason))) => Self::NoToken(reason.clone()),
             Some(StreamableHttpError::HttpStatus(error)) => Self::HttpStatus(error.status),
             _ => Self::Broken,
         }
@@ -93,6 +100,7 @@ impl Unavailable {
             Self::Broken => "broken",
             Self::HttpStatus(_) => "http_status",
             Self::NotReached(_) => "not_reached",
+            Self::NoToken(_) => "no_token",
             Self::Headers(_) => "headers",
             Self::Resting(_) => "resting",
             Self::Unknown => "unknown",

@@ -2,6 +2,7 @@
 
 mod answers;
 mod events;
+mod tokens;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Response, StatusCode, Url};
 use rmcp::model::{ClientJsonRpcMessage, RequestId};
 use rmcp::transport::StreamableHttpClientTransport;
@@ -21,6 +22,8 @@ use rmcp::transport::streamable_http_client::{
 use sse_stream::Sse;
 
 use crate::outbound::{FilledHeaders, Outbound, OutboundError, OutboundRequest, media_type};
+
+pub(super) use tokens::{NoToken, TokenSource};
 
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -39,16 +42,25 @@ struct Inner {
     outbound: Outbound,
     url: Url,
     headers: FilledHeaders,
+    /// Where its access tokens come from, if it wants them.
+    tokens: Option<TokenSource>,
     /// Bytes of a message.
     longest: usize,
 }
 
 impl GuardedHttp {
-    pub(super) fn new(outbound: Outbound, url: Url, headers: FilledHeaders, longest: usize) -> Self {
+    pub(super) fn new(
+        outbound: Outbound,
+        url: Url,
+        headers: FilledHeaders,
+        tokens: Option<TokenSource>,
+        longest: usize,
+    ) -> Self {
         Self(Arc::new(Inner {
             outbound,
             url,
             headers,
+            tokens,
             longest,
         }))
     }
@@ -87,15 +99,46 @@ impl GuardedHttp {
         Ok(request)
     }
 
-    async fn send(&self, request: OutboundRequest) -> Result<Response, Failure> {
-        self.0.outbound.send(request).await.map_err(Failure::Client)
+    async fn send(&self, mut request: OutboundRequest) -> Result<Response, Failure> {
+        let Some(tokens) = &self.0.tokens else {
+            return self.send_once(request).await;
+        };
+        let first = tokens.bearer().await.map_err(token_failure)?;
+        request.private_headers.insert(AUTHORIZATION, first.clone());
+        let response = self.send_once(request.clone()).await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
+        }
+        // It may have been taken back before its time. What is refused so was not done, so it can be said again whatever it is.
+        tokens.forget(&first).await;
+        let second = tokens.bearer().await.map_err(token_failure)?;
+        request.private_headers.insert(AUTHORIZATION, second);
+        self.send_once(request).await
+    }
+
+    async fn send_once(&self, request: OutboundRequest) -> Result<Response, Failure> {
+        let sent = self.0.outbound.send(request).await;
+        sent.map_err(|error| Failure::Client(HttpFailure::Outbound(error)))
     }
 }
 
-type Failure = StreamableHttpError<OutboundError>;
+/// What goes wrong on the way to a server.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum HttpFailure {
+    #[error("{0}")]
+    Outbound(OutboundError),
+    #[error("{0}")]
+    NoToken(NoToken),
+}
+
+pub(super) type Failure = StreamableHttpError<HttpFailure>;
+
+fn token_failure(reason: NoToken) -> Failure {
+    Failure::Client(HttpFailure::NoToken(reason))
+}
 
 impl StreamableHttpClient for GuardedHttp {
-    type Error = OutboundError;
+    type Error = HttpFailure;
 
     async fn post_message(
         &self,
