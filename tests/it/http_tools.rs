@@ -162,7 +162,12 @@ async fn what_is_wrong_with_a_declared_endpoint_is_told_by_field() {
         let reply = client
             .try_start(&calling(json!([http_tool(url, more.clone())]), json!([])))
             .await;
-        let error = reply.expect_error(400, "invalid_value");
+        let code = if more["surprise"].is_null() {
+            "invalid_value"
+        } else {
+            "unknown_field"
+        };
+        let error = reply.expect_error(400, code);
         assert_eq!(error["param"], param, "{url} {more}: {error}");
     }
     assert_eq!(endpoint.received().len(), 0);

@@ -247,7 +247,7 @@ async fn what_is_wrong_with_a_declared_tool_or_an_answer_is_told_by_field() {
         (client_tool(json!({"name": "a b"})), "invalid_value", "tools[0].name"),
         (
             client_tool(json!({"colour": "red"})),
-            "invalid_value",
+            "unknown_field",
             "tools[0].colour",
         ),
         (

@@ -1,5 +1,6 @@
 //! Turns requests into values, or into errors that name what is wrong.
 
+pub(super) mod declared;
 pub(super) mod fields;
 pub(super) mod json_body;
 pub(super) mod query;

@@ -30,6 +30,9 @@ impl QueryParameters {
                 };
                 return Err(ApiError::new(ErrorCode::UnknownParameter, message).with_param(name));
             }
+            if value.contains('\0') {
+                return Err(invalid(&name, "it has a NUL character in it"));
+            }
             if parameters.insert(name.clone(), value).is_some() {
                 return Err(invalid(&name, "it comes twice"));
             }

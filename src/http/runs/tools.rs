@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use callboard_actors::ids::AccountId;
 use callboard_actors::ports::toolbox::InvalidTool;
 use callboard_actors::tool_use::{ClientTool, HttpTool, McpToolUse, ServerToolUse, ToolUse};
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::http::error::{ApiError, ErrorCode};
+use crate::http::extract::declared::read_declared;
 use crate::http::extract::fields::{Fields, invalid_value, text, wrong_type};
 use crate::http::options::RunRequestLimits;
 use crate::http::state::Catalog;
@@ -63,10 +63,10 @@ fn read_tool(value: &Value, path: &str) -> Result<ToolUse, ApiError> {
     let mut map = map.clone();
     map.remove("type");
     let tool = match text(kind, &type_path)? {
-        "server" => ToolUse::Server(declared::<ServerToolUse>(map, path)?),
-        "client" => ToolUse::Client(declared::<ClientTool>(map, path)?),
-        "http" => ToolUse::Http(Box::new(declared::<HttpTool>(map, path)?)),
-        "mcp" => ToolUse::Mcp(declared::<McpToolUse>(map, path)?),
+        "server" => ToolUse::Server(read_declared::<ServerToolUse>(map, path)?),
+        "client" => ToolUse::Client(read_declared::<ClientTool>(map, path)?),
+        "http" => ToolUse::Http(Box::new(read_declared::<HttpTool>(map, path)?)),
+        "mcp" => ToolUse::Mcp(read_declared::<McpToolUse>(map, path)?),
         _ => {
             let message = format!("`{type_path}` must be \"server\", \"client\", \"http\" or \"mcp\"");
             return Err(invalid_value(&type_path, &message));
@@ -74,20 +74,6 @@ fn read_tool(value: &Value, path: &str) -> Result<ToolUse, ApiError> {
     };
     check_name(&tool, path)?;
     Ok(tool)
-}
-
-/// Reads a declaration; errors name the field.
-fn declared<T: DeserializeOwned>(map: Map<String, Value>, path: &str) -> Result<T, ApiError> {
-    serde_path_to_error::deserialize(Value::Object(map)).map_err(|error| {
-        let field = error.path().to_string();
-        let param = if field == "." {
-            path.to_owned()
-        } else {
-            format!("{path}.{field}")
-        };
-        // The validator's own words: they name fields and types, and nothing of ours.
-        invalid_value(&param, &format!("`{param}`: {}", error.inner()))
-    })
 }
 
 fn check_name(tool: &ToolUse, path: &str) -> Result<(), ApiError> {
