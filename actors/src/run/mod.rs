@@ -11,6 +11,7 @@ pub(crate) mod history;
 mod leaving;
 mod opening;
 mod steps;
+mod summarizing;
 mod thread_history;
 pub(crate) mod ticket;
 pub(crate) mod tools;
@@ -31,6 +32,7 @@ use crate::run::answer::Answer;
 use crate::run::leaving::Leave;
 pub(crate) use crate::run::opening::Origin;
 use crate::run::opening::Starting;
+use crate::run::summarizing::Summarizing;
 use crate::run::ticket::{Outcome, RunTicket};
 use crate::run::tools::WantedCall;
 use crate::run::toolset::Toolset;
@@ -67,6 +69,8 @@ enum Phase {
     ModelNext,
     /// An answer.
     ModelCalled,
+    /// A summary of the thread's oldest turns.
+    Summarizing,
     /// Call these tools.
     ToolsNext(Vec<WantedCall>),
     /// So many results.
@@ -92,6 +96,8 @@ pub(crate) struct RunActor {
     conversation: Vec<Arc<Item>>,
     toolset: Toolset,
     options: Arc<Map<String, Value>>,
+    /// The summary that the next model call has to wait for.
+    summarizing: Option<Summarizing>,
     answer: Answer,
     /// The call whose answer that is, once it has begun.
     model_call: Option<Arc<CallInProgress>>,
@@ -138,6 +144,7 @@ impl RunActor {
             conversation: Vec::new(),
             toolset: Toolset::default(),
             options: Arc::default(),
+            summarizing: None,
             answer: Answer::default(),
             model_call: None,
             charges: Vec::new(),
