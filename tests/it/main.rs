@@ -59,6 +59,7 @@ mod startup;
 mod steps;
 mod store_migration;
 mod threads;
+mod threads_summary;
 mod threads_waiting;
 #[path = "../../examples/tool_crashes/trial/mod.rs"]
 mod tool_crash_trial;

@@ -4,6 +4,9 @@
 //! as they read back, and read no further than it reaches. When turns and summary together do not fit any more, the newest turns that take half
 //! of the room are kept and the rest goes into a new summary, with the old one: half, so that not every run has to make one.
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -370,3 +373,4 @@ impl SummaryWork {
         max_output_tokens / 3
     }
 }
+
