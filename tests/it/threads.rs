@@ -358,7 +358,11 @@ async fn a_request_that_makes_no_sense_names_its_field() {
             "history.max_tokens",
         ),
         (
-            with(ok(), "history", json!({"policy": "summarize_oldest_turns", "max_tokens": 511})),
+            with(
+                ok(),
+                "history",
+                json!({"policy": "summarize_oldest_turns", "max_tokens": 511}),
+            ),
             "invalid_value",
             "history.max_tokens",
         ),

@@ -373,4 +373,3 @@ impl SummaryWork {
         max_output_tokens / 3
     }
 }
-

@@ -102,7 +102,10 @@ fn the_newest_summary_stands_for_all_before_it() {
     assert_eq!(reading.turns.len(), 4);
     let earlier = reading.whole();
     assert_eq!(earlier.items.len(), 5, "the turns, and one summary before them");
-    assert!(matches!(&earlier.items[0].content, ItemContent::Summary { before_position: 6, .. }));
+    assert!(matches!(
+        &earlier.items[0].content,
+        ItemContent::Summary { before_position: 6, .. }
+    ));
     assert!(
         earlier.items[1..]
             .iter()
@@ -129,7 +132,10 @@ fn a_new_summary_takes_the_old_one_in() {
     assert_eq!(plan, planned(1, 3, 6).expect("a plan"));
     let earlier = reading.summarizing(plan, ThreadExtent::default(), EarlierTurns::default());
     let work = earlier.to_summarize.expect("work");
-    assert!(work.lines.starts_with("{\"type\":\"summary\",\"text\":\"summary before 6\"}\n"));
+    assert!(
+        work.lines
+            .starts_with("{\"type\":\"summary\",\"text\":\"summary before 6\"}\n")
+    );
     assert_eq!((work.lines.lines().count(), work.turns, work.before), (4, 9, 9));
     // Without a new one, the old one is shown with as much as fits.
     let shown = reading.that_fit();
@@ -140,7 +146,12 @@ fn a_new_summary_takes_the_old_one_in() {
 fn a_summary_that_is_cut_off_stands_for_nothing() {
     let mut cut_off = with_summary(turn(8, 100), 6, 6);
     cut_off.items[1].status = ItemStatus::Incomplete;
-    let reading = read(1000, 5000, None, vec![turn(9, 100), cut_off, turn(7, 100), turn(5, 100)]);
+    let reading = read(
+        1000,
+        5000,
+        None,
+        vec![turn(9, 100), cut_off, turn(7, 100), turn(5, 100)],
+    );
     assert!(reading.fits());
     assert_eq!((reading.turns.len(), reading.summary.is_none()), (4, true));
 }
@@ -171,7 +182,12 @@ fn without_room_there_is_no_summary() {
 
 #[test]
 fn a_summary_is_cut_to_its_room() {
-    let reading = read(800, 5000, None, (0..10).rev().map(|position| turn(position, 100)).collect());
+    let reading = read(
+        800,
+        5000,
+        None,
+        (0..10).rev().map(|position| turn(position, 100)).collect(),
+    );
     let plan = reading.plan().expect("a plan");
     let earlier = reading.summarizing(plan, ThreadExtent::default(), EarlierTurns::default());
     let work = earlier.to_summarize.expect("work");
