@@ -116,9 +116,10 @@ async fn read_summarizing(
     let own = past.items.iter().find_map(Standing::of);
     // One summary for a run, or one that could not be made.
     let may_summarize = own.is_none() && !past.summary_failure_is_told;
+    // What is not summed up need not be read.
     let input = Bounds {
         tokens: max_summarized_tokens(services, spec, bounds),
-        bytes: bounds.bytes,
+        bytes: if may_summarize { bounds.bytes } else { 0 },
     };
     let mut reading = Reading::new(thread.position, bounds, input, own);
     let mut before = thread.position;
