@@ -101,6 +101,29 @@ pub enum EventBody {
         /// Tokens that these take, estimated.
         kept_tokens: u64,
     },
+    /// The thread is longer than the model may see: it sees a summary in place of the oldest turns. Told in each run that goes on with one;
+    /// the run that made it has it as an item.
+    #[serde(rename = "history.summarized")]
+    HistorySummarized {
+        /// The summary: an item of this run or of an earlier one of the thread.
+        item_id: ItemId,
+        /// Turns that it stands for.
+        turns: u64,
+        /// Tokens that they would have taken, estimated.
+        tokens: u64,
+        /// Turns that the model sees whole.
+        kept_turns: u64,
+        /// Tokens that these take, estimated.
+        kept_tokens: u64,
+        /// Tokens that the summary takes, estimated.
+        summary_tokens: u64,
+    },
+    /// No summary could be made: the run goes on without the turns that it was to stand for, which `history.trimmed` tells of.
+    #[serde(rename = "history.summary_failed")]
+    HistorySummaryFailed {
+        /// Why.
+        error: RunError,
+    },
     /// A tool call that is under way says how far it is: at most once a second, and the latest it said. Its result tells the rest.
     #[serde(rename = "tool.progress")]
     ToolProgress {
@@ -149,7 +172,7 @@ pub enum EventBody {
     /// A model call has ended.
     #[serde(rename = "model.completed")]
     ModelCompleted {
-        /// Which step of the run it was, from 1.
+        /// Which step of the run it was, from 1; 0 if it wrote the summary of the history, which is no step.
         step: u32,
         /// The provider that answered, as `config.toml` names it.
         #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -265,6 +288,8 @@ pub enum ItemSeed {
         /// The call it answers.
         call_id: String,
     },
+    /// No deltas; the summary comes whole.
+    Summary,
 }
 
 /// Why a run is in the queue.
@@ -414,6 +439,8 @@ impl EventBody {
             Self::RunWaiting { .. } => "run.waiting",
             Self::ToolDecided { .. } => "tool.decided",
             Self::HistoryTrimmed { .. } => "history.trimmed",
+            Self::HistorySummarized { .. } => "history.summarized",
+            Self::HistorySummaryFailed { .. } => "history.summary_failed",
             Self::ToolProgress { .. } => "tool.progress",
             Self::ModelRetrying { .. } => "model.retrying",
             Self::ModelWaiting { .. } => "model.waiting",

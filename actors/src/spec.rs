@@ -39,14 +39,34 @@ pub struct RunSpec {
     pub limits: RunLimits,
 }
 
+impl RunSpec {
+    /// The names of the models that may answer, in the order in which they are asked.
+    pub fn models(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.model).chain(&self.fallback_models)
+    }
+
+    /// The same of those that may write the summary of its history.
+    pub fn summary_models(&self) -> impl Iterator<Item = &String> {
+        let chosen = self.history.summary_model.as_ref();
+        let usual = chosen.is_none().then(|| self.models());
+        chosen.into_iter().chain(usual.into_iter().flatten())
+    }
+}
+
+/// A history that may take less than so many tokens has no room for a summary.
+pub const LEAST_SUMMARIZED_TOKENS: u64 = 512;
+
 /// How much of its thread a run goes on with.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistorySettings {
     /// What is done about a thread that is too long.
     pub policy: HistoryPolicy,
     /// Tokens that the history may take, by estimate; `None`: what the model's context window leaves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u64>,
+    /// Who writes summaries; `None`: the run's own models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary_model: Option<String>,
 }
 
 impl HistorySettings {
@@ -62,18 +82,21 @@ pub enum HistoryPolicy {
     /// The oldest turns are left out, whole.
     #[default]
     DropOldestTurns,
+    /// A model writes a summary of the oldest turns, which is shown in their place.
+    SummarizeOldestTurns,
     /// Nothing: the model gets all of it, or the run fails.
     None,
 }
 
 impl HistoryPolicy {
     /// Every policy.
-    pub const ALL: [Self; 2] = [Self::DropOldestTurns, Self::None];
+    pub const ALL: [Self; 3] = [Self::DropOldestTurns, Self::SummarizeOldestTurns, Self::None];
 
     /// The name in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::DropOldestTurns => "drop_oldest_turns",
+            Self::SummarizeOldestTurns => "summarize_oldest_turns",
             Self::None => "none",
         }
     }

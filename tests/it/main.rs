@@ -59,7 +59,9 @@ mod startup;
 mod steps;
 mod store_migration;
 mod threads;
+mod threads_summary;
 mod threads_waiting;
+mod threads_without_summary;
 #[path = "../../examples/tool_crashes/trial/mod.rs"]
 mod tool_crash_trial;
 mod tool_crashes;

@@ -5,31 +5,31 @@ use serde_json::{Value, json};
 
 use crate::harness::{Client, Reply, Server, Site};
 
-async fn new_thread(client: &Client, body: Value) -> String {
+pub(crate) async fn new_thread(client: &Client, body: Value) -> String {
     let thread = client.post("/api/v1/threads", &body).await.expect_status(201);
     thread["id"].as_str().unwrap().to_owned()
 }
 
-async fn post_run(client: &Client, thread: &str, body: &Value) -> Reply {
+pub(crate) async fn post_run(client: &Client, thread: &str, body: &Value) -> Reply {
     client.post(&format!("/api/v1/threads/{thread}/runs"), body).await
 }
 
 /// A run whose answer is this text.
-fn saying(input: &str, text: &str) -> Value {
+pub(crate) fn saying(input: &str, text: &str) -> Value {
     json!({"input": input, "model_options": {"simulate": {"text": text}}})
 }
 
 /// A run that says two words and then nothing.
-fn endless(input: &str) -> Value {
+pub(crate) fn endless(input: &str) -> Value {
     json!({"input": input, "model_options": {"simulate": {"text": "never ending story", "fail": {"kind": "stall", "after_tokens": 2}}}})
 }
 
-fn with(mut body: Value, field: &str, value: impl Into<Value>) -> Value {
+pub(crate) fn with(mut body: Value, field: &str, value: impl Into<Value>) -> Value {
     body[field] = value.into();
     body
 }
 
-async fn started(client: &Client, thread: &str, body: &Value) -> String {
+pub(crate) async fn started(client: &Client, thread: &str, body: &Value) -> String {
     let run = post_run(client, thread, body).await.expect_status(201);
     assert_eq!(run["thread_id"], thread, "{run}");
     run["id"].as_str().unwrap().to_owned()
@@ -356,6 +356,29 @@ async fn a_request_that_makes_no_sense_names_its_field() {
             with(ok(), "history", json!({"policy": "none", "max_tokens": 5})),
             "invalid_value",
             "history.max_tokens",
+        ),
+        (
+            with(
+                ok(),
+                "history",
+                json!({"policy": "summarize_oldest_turns", "max_tokens": 511}),
+            ),
+            "invalid_value",
+            "history.max_tokens",
+        ),
+        (
+            with(
+                ok(),
+                "history",
+                json!({"policy": "summarize_oldest_turns", "summary_model": "nobody"}),
+            ),
+            "unknown_model",
+            "history.summary_model",
+        ),
+        (
+            with(ok(), "history", json!({"summary_model": "simulated"})),
+            "invalid_value",
+            "history.summary_model",
         ),
         (
             with(ok(), "history", json!({"tokens": 5})),

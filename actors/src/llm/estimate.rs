@@ -4,7 +4,7 @@
 //! after which the provider's own count takes its place. Two estimates: [`likely_input_tokens`] is what limits are shared by, and
 //! [`most_input_tokens`] what budgets are held by.
 
-use crate::item::{ContentPart, ImageDetail, Item, ItemContent};
+use crate::item::{ContentPart, ImageDetail, Item, ItemContent, shown_summary};
 use crate::ports::{ModelRequest, ToolDefinition};
 
 /// Parts that a token is counted in.
@@ -119,6 +119,7 @@ impl Size {
             ItemContent::ToolResult { call_id, output, .. } => {
                 [call_id, output].iter().for_each(|text| self.add_text(text));
             }
+            ItemContent::Summary { text, .. } => self.add_text(&shown_summary(text)),
         }
     }
 
@@ -141,6 +142,41 @@ pub struct ConversationSize {
     pub bytes: u64,
     /// As [`likely_input_tokens`] counts them.
     pub tokens: u64,
+}
+
+impl std::ops::Add for ConversationSize {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes + other.bytes,
+            tokens: self.tokens + other.tokens,
+        }
+    }
+}
+
+/// The size of a text that is a part of a message.
+pub fn size_of_text(text: &str) -> ConversationSize {
+    let mut size = Size::default();
+    size.add_text(text);
+    ConversationSize {
+        bytes: size.text_bytes,
+        tokens: size.likely_tokens(),
+    }
+}
+
+/// The beginning of a text that takes no more than so many tokens and bytes: all of it, if that is so.
+pub fn prefix_of_tokens(text: &str, tokens: u64, bytes: u64) -> &str {
+    let most = tokens.saturating_mul(PARTS);
+    let mut parts = 0;
+    for (index, letter) in text.char_indices() {
+        let end = index + letter.len_utf8();
+        parts += parts_of(&text[index..end]);
+        if parts > most || end as u64 > bytes {
+            return &text[..index];
+        }
+    }
+    text
 }
 
 /// The size of these items.

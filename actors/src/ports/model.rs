@@ -93,7 +93,7 @@ pub struct InvalidOption {
 pub struct ModelRequest {
     /// Whose call; for tracing and for what the provider is told to tell calls apart.
     pub run_id: RunId,
-    /// Which model call of the run, from 1.
+    /// Which model call of the run, from 1; 0 is the one that writes the summary of its history.
     pub step: u32,
     /// Which try of this call, from 1.
     pub attempt: u32,

@@ -75,6 +75,13 @@ impl GrowingItem {
                 is_error: false,
                 truncated: false,
             },
+            // It comes whole; of one that does not, nothing is known.
+            ItemSeed::Summary => ItemContent::Summary {
+                text: self.text,
+                turns: 0,
+                tokens: 0,
+                before_position: 0,
+            },
         };
         Item {
             id: self.id,

@@ -8,7 +8,7 @@ use actix::prelude::*;
 use crate::error::{RunError, RunErrorCode};
 use crate::event::{EventBody, FinishReason};
 use crate::item::{ItemStatus, Usage};
-use crate::llm::{CallFailure, ModelProgress, ModelReport};
+use crate::llm::{CallFailure, CallInProgress, ModelProgress, ModelReport};
 use crate::ports::budgets::Charge;
 use crate::ports::{ModelDelta, ModelError};
 use crate::run::answer::Finish;
@@ -59,14 +59,8 @@ impl RunActor {
             return;
         };
         let limits = record.spec.limits;
-        // What a provider does not say is estimated, so that limits and budgets hold all the same.
-        let charge = call.charge(&finish.usage, self.answer.text_bytes());
-        let usage = charge.as_ref().map_or(Usage::default(), |charge| charge.usage);
-        self.charge(charge);
+        let usage = self.pay(&call, &finish.usage, self.answer.text_bytes());
         self.progress.steps += 1;
-        self.progress.usage += usage;
-        metrics::counter!("callboard_tokens_total", "direction" => "input").increment(usage.input_tokens);
-        metrics::counter!("callboard_tokens_total", "direction" => "output").increment(usage.output_tokens);
         let cut_off = matches!(finish.reason, FinishReason::Length | FinishReason::ContentFilter);
         let status = if cut_off {
             ItemStatus::Incomplete
@@ -155,10 +149,26 @@ impl RunActor {
         );
     }
 
+    /// Pays for a whole answer. What a provider does not say is estimated, so that limits and budgets hold all the same.
+    pub(super) fn pay(&mut self, call: &CallInProgress, said: &Usage, answer_bytes: usize) -> Usage {
+        let charge = call.charge(said, answer_bytes);
+        let usage = charge.as_ref().map_or(Usage::default(), |charge| charge.usage);
+        self.charge(charge);
+        self.progress.usage += usage;
+        metrics::counter!("callboard_tokens_total", "direction" => "input").increment(usage.input_tokens);
+        metrics::counter!("callboard_tokens_total", "direction" => "output").increment(usage.output_tokens);
+        usage
+    }
+
     /// Pays for a call that has begun to answer and will not end well.
     pub(super) fn charge_broken_call(&mut self) {
+        let summary = self
+            .summarizing
+            .as_mut()
+            .map(|summarizing| std::mem::take(&mut summarizing.text));
+        let summary_bytes = summary.map_or(0, |text| text.len());
         if let Some(call) = self.model_call.take() {
-            let charge = call.charge_broken(self.answer.text_bytes());
+            let charge = call.charge_broken(self.answer.text_bytes() + summary_bytes);
             if let Some(charge) = &charge {
                 self.progress.usage += charge.usage;
             }
@@ -190,10 +200,16 @@ impl Handler<ModelReport> for RunActor {
     type Result = ();
 
     fn handle(&mut self, report: ModelReport, ctx: &mut Self::Context) {
-        if report.generation != self.generation || !matches!(self.phase, Phase::ModelCalled) {
+        if report.generation != self.generation {
             return;
         }
-        match report.progress {
+        let progress = match self.phase {
+            Phase::ModelCalled => Some(report.progress),
+            Phase::Summarizing => self.hear_of_summary(report.progress, ctx),
+            _ => None,
+        };
+        let Some(progress) = progress else { return };
+        match progress {
             ModelProgress::Deltas { call, pieces } => {
                 self.model_call = Some(call);
                 self.take_in(pieces, ctx);

@@ -26,6 +26,10 @@ pub(crate) struct History {
     pub(crate) next_index: u32,
     /// Its log says already that the history was trimmed.
     pub(crate) trimming_is_told: bool,
+    /// Its log says already that there is a summary.
+    pub(crate) summary_is_told: bool,
+    /// Its log says that no summary could be made.
+    pub(crate) summary_failure_is_told: bool,
     /// What was said in its thread before.
     pub(crate) earlier: EarlierTurns,
 }
@@ -59,7 +63,7 @@ async fn read_with_thread(
 ) -> Result<History, StoreError> {
     let mut history = read(services, record.id).await?;
     if let Some(thread) = record.thread {
-        history.earlier = thread_history::read(services, thread, &record.spec, &history.items, tools).await?;
+        history.earlier = thread_history::read(services, thread, &record.spec, &history, tools).await?;
     }
     Ok(history)
 }
@@ -93,7 +97,12 @@ impl History {
     fn fold(&mut self, batch: &EncodedEvents) -> Result<(), StoreError> {
         let damaged = |_| StoreError::Damaged("an event does not decode".into());
         for frame in batch.frames() {
-            self.trimming_is_told |= frame.kind == "history.trimmed";
+            match frame.kind {
+                "history.trimmed" => self.trimming_is_told = true,
+                "history.summarized" => self.summary_is_told = true,
+                "history.summary_failed" => self.summary_failure_is_told = true,
+                _ => {}
+            }
             let about_items = frame.kind.starts_with("item.") || frame.kind.ends_with(".delta");
             if !about_items {
                 continue;

@@ -141,9 +141,9 @@ impl RunActor {
     }
 
     /// Aborts the model call and the tools under way; reports that are on their way already will be ignored.
-    fn abort_step(&mut self) {
+    pub(super) fn abort_step(&mut self) {
         self.generation += 1;
-        if let (Phase::ModelCalled, Some(llm)) = (&self.phase, &self.llm) {
+        if let (Phase::ModelCalled | Phase::Summarizing, Some(llm)) = (&self.phase, &self.llm) {
             // If its mailbox is gone, so is the call.
             let _ = llm.try_send(AbortCall);
         }

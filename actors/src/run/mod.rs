@@ -11,6 +11,7 @@ pub(crate) mod history;
 mod leaving;
 mod opening;
 mod steps;
+mod summarizing;
 mod thread_history;
 pub(crate) mod ticket;
 pub(crate) mod tools;
@@ -32,6 +33,7 @@ use crate::run::calling::CheckedCall;
 use crate::run::leaving::Leave;
 pub(crate) use crate::run::opening::Origin;
 use crate::run::opening::Starting;
+use crate::run::summarizing::Summarizing;
 use crate::run::ticket::{Outcome, RunTicket};
 use crate::run::tools::WantedCall;
 use crate::run::toolset::Toolset;
@@ -68,6 +70,8 @@ enum Phase {
     ModelNext,
     /// An answer.
     ModelCalled,
+    /// A summary of the thread's oldest turns.
+    Summarizing,
     /// Check the arguments of these calls.
     ToolsNext(Vec<WantedCall>),
     /// What the check finds.
@@ -97,6 +101,8 @@ pub(crate) struct RunActor {
     conversation: Vec<Arc<Item>>,
     toolset: Toolset,
     options: Arc<Map<String, Value>>,
+    /// The summary that the next model call has to wait for.
+    summarizing: Option<Summarizing>,
     answer: Answer,
     /// The call whose answer that is, once it has begun.
     model_call: Option<Arc<CallInProgress>>,
@@ -143,6 +149,7 @@ impl RunActor {
             conversation: Vec::new(),
             toolset: Toolset::default(),
             options: Arc::default(),
+            summarizing: None,
             answer: Answer::default(),
             model_call: None,
             charges: Vec::new(),

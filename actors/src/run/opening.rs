@@ -7,13 +7,14 @@ use actix::prelude::*;
 
 use crate::encoding::EncodedEvents;
 use crate::event::EventBody;
-use crate::item::{Item, ItemStatus};
+use crate::item::{Item, ItemContent, ItemStatus};
 use crate::llm::LlmActor;
 use crate::ports::store::{ClaimRun, Idempotency, NewRun, RunRecord};
 use crate::ports::threads::EnterThread;
 use crate::run::answer::end_item;
 use crate::run::history::{self, HistoryLoaded};
 use crate::run::leaving::Leave;
+use crate::run::summarizing::Summarizing;
 use crate::run::ticket::Outcome;
 use crate::run::tools;
 use crate::run::{Phase, RunActor};
@@ -281,7 +282,9 @@ impl Handler<HistoryLoaded> for RunActor {
             .items
             .into_iter()
             .filter(|item| item.status == ItemStatus::Completed);
-        let own: Vec<Arc<Item>> = whole.map(Arc::new).collect();
+        // A summary that the run has made is with what was said earlier.
+        let said = whole.filter(|item| !matches!(item.content, ItemContent::Summary { .. }));
+        let own: Vec<Arc<Item>> = said.map(Arc::new).collect();
         let wanted = tools::calls_without_result(own.iter().map(AsRef::as_ref));
         self.conversation = history.earlier.items;
         self.conversation.extend(own);
@@ -297,7 +300,9 @@ impl Handler<HistoryLoaded> for RunActor {
             .into_iter()
             .map(|item| end_item(item, ItemStatus::Incomplete, &mut events))
             .collect();
+        events.extend(history.earlier.summarized.filter(|_| !history.summary_is_told));
         events.extend(history.earlier.trimmed.filter(|_| !history.trimming_is_told));
+        self.summarizing = history.earlier.to_summarize.map(Summarizing::new);
         if !events.is_empty() {
             self.record(
                 Record {

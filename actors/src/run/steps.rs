@@ -47,8 +47,11 @@ impl RunActor {
         }
         let total_left = limits.max_total_tokens.map(|limit| limit - self.progress.usage.total());
         let left = left.into_iter().chain(total_left).min();
+        if self.summarizing.is_some() {
+            return self.call_for_summary(left, ctx);
+        }
         // Models that are not configured any more are passed over.
-        let names = std::iter::once(&record.spec.model).chain(&record.spec.fallback_models);
+        let names = record.spec.models();
         let routes: Vec<_> = names
             .filter_map(|name| self.services.models.get(name).cloned())
             .collect();

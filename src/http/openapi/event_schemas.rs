@@ -67,6 +67,20 @@ pub(super) enum EventBody {
         kept_turns: u64,
         kept_tokens: u64,
     },
+    /// The thread is longer than the model may see: it sees a summary in place of the oldest turns. Tokens are estimates.
+    #[serde(rename = "history.summarized")]
+    HistorySummarized {
+        /// The summary: an item of this run or of an earlier one of the thread.
+        item_id: String,
+        turns: u64,
+        tokens: u64,
+        kept_turns: u64,
+        kept_tokens: u64,
+        summary_tokens: u64,
+    },
+    /// No summary could be made; the run goes on without the turns that it was to stand for.
+    #[serde(rename = "history.summary_failed")]
+    HistorySummaryFailed { error: RunError },
     /// A tool call that is under way says how far it is.
     #[serde(rename = "tool.progress")]
     ToolProgress {
@@ -96,6 +110,7 @@ pub(super) enum EventBody {
     /// A model call has ended.
     #[serde(rename = "model.completed")]
     ModelCompleted {
+        /// From 1; 0 if it wrote the summary of the history, which is no step.
         step: u32,
         /// Who answered, as the server's configuration names it.
         #[serde(default)]
@@ -225,6 +240,8 @@ pub(super) enum ItemSeed {
     ToolCall { call_id: String, name: String },
     /// The result comes whole.
     ToolResult { call_id: String },
+    /// The summary comes whole.
+    Summary,
 }
 
 /// A part of a run's log.

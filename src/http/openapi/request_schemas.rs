@@ -73,6 +73,8 @@ pub(super) struct History {
     /// Tokens that the history may take, by estimate; what the model's context window leaves if not given.
     #[schema(minimum = 1)]
     max_tokens: Option<u64>,
+    /// With `summarize_oldest_turns`: the model that writes summaries; the run's own if not given.
+    summary_model: Option<String>,
 }
 
 /// What is done about a thread that is too long for the model.
@@ -81,6 +83,8 @@ pub(super) struct History {
 pub(super) enum HistoryPolicy {
     /// The oldest turns are left out, whole.
     DropOldestTurns,
+    /// A model writes a summary of the oldest turns, which the model sees in their place.
+    SummarizeOldestTurns,
     /// Nothing is left out.
     None,
 }

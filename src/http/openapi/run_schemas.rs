@@ -215,6 +215,16 @@ pub(super) enum ItemContent {
         #[serde(default)]
         truncated: bool,
     },
+    /// A model's summary of what was said in the thread before: models are shown it in place of the turns that it stands for.
+    Summary {
+        text: String,
+        /// Turns of the thread that it stands for.
+        turns: u64,
+        /// Tokens that these would take, estimated.
+        tokens: u64,
+        /// It stands for everything in the thread before this place; 1 is that of the thread's first run.
+        before_position: u64,
+    },
 }
 
 /// Who speaks.

@@ -63,7 +63,7 @@ pub(crate) fn read_items(values: &[Value], field: &str, max_items: usize) -> Res
                 }
                 closed_calls.insert(call_id.clone());
             }
-            ItemContent::Message { .. } | ItemContent::Reasoning { .. } => {}
+            ItemContent::Message { .. } | ItemContent::Reasoning { .. } | ItemContent::Summary { .. } => {}
         }
         items.push(item);
     }

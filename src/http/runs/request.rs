@@ -7,7 +7,7 @@ use callboard_actors::ids::{AccountId, ThreadId};
 use callboard_actors::item::{ContentPart, ItemContent};
 use callboard_actors::ports::agents::AgentRecord;
 use callboard_actors::ports::threads::{EnterThread, OnBusy};
-use callboard_actors::spec::{RunSettings, RunSpec};
+use callboard_actors::spec::{HistorySettings, RunSettings, RunSpec};
 use callboard_actors::supervisor::messages::OnLimit;
 use callboard_actors::tool_use::ToolUse;
 use serde::Serialize;
@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::agent::{RequestedAgent, read_agent, read_variables};
 use super::input_items::read_input;
-use super::settings::{SETTINGS_FIELDS, at_most, check_settings, limits_of, model_of, read_settings};
+use super::settings::{SETTINGS_FIELDS, at_most, check_model, check_settings, limits_of, model_of, read_settings};
 use super::thread::{RequestedThread, THREAD_FIELDS, read_thread};
 use crate::http::error::ApiError;
 use crate::http::extract::fields::{Fields, invalid_value};
@@ -70,7 +70,7 @@ impl RunRequest {
         }
         let refuse_at_limit = read_on_limit(&fields)? == OnLimit::Refuse;
         let thread = thread.map(|thread| read_thread(&fields, thread)).transpose()?;
-        if refuse_at_limit && thread.is_some_and(|thread| thread.on_busy != OnBusy::Refuse) {
+        if refuse_at_limit && thread.as_ref().is_some_and(|thread| thread.on_busy != OnBusy::Refuse) {
             let message =
                 "`on_limit` cannot be \"refuse\" with this `on_busy`, by which the run may have to wait for its thread";
             return Err(invalid_value("on_limit", message));
@@ -105,7 +105,12 @@ impl RunRequest {
 
     /// The thread that it goes on with, and how.
     pub(super) fn enter_thread(&self) -> Option<EnterThread> {
-        self.thread.map(|thread| thread.enter())
+        self.thread.as_ref().map(RequestedThread::enter)
+    }
+
+    fn history(&self) -> HistorySettings {
+        let thread = self.thread.as_ref();
+        thread.map(|thread| thread.history.clone()).unwrap_or_default()
     }
 
     /// The stored agent that the run is to be made of.
@@ -126,6 +131,13 @@ impl RunRequest {
             Some(agent) => self.settings_over(agent, bounds)?,
         };
         check_settings(&settings, account, catalog, bounds).map_err(|error| self.blame(error))?;
+        let summary_model = self
+            .thread
+            .as_ref()
+            .and_then(|thread| thread.history.summary_model.as_deref());
+        if let Some(model) = summary_model {
+            check_model(catalog, model, None, "history.summary_model")?;
+        }
         Ok(RunSpec {
             agent: agent.map(|agent| AgentPin {
                 id: agent.id,
@@ -138,7 +150,7 @@ impl RunRequest {
             tools: settings.tools.unwrap_or_default(),
             model_options: settings.model_options.unwrap_or_default(),
             metadata: self.metadata.clone(),
-            history: self.thread.map(|thread| thread.history).unwrap_or_default(),
+            history: self.history(),
         })
     }
 
@@ -197,6 +209,7 @@ pub(crate) fn text_bytes(content: &ItemContent) -> usize {
             arguments,
         } => call_id.len() + name.len() + arguments.len(),
         ItemContent::ToolResult { call_id, output, .. } => call_id.len() + output.len(),
+        ItemContent::Summary { text, .. } => text.len(),
     }
 }
 

@@ -81,7 +81,7 @@ pub(super) fn limits_of(settings: &RunSettings, bounds: &RunRequestLimits) -> Ru
 }
 
 /// Whether there is such a model, and whether it takes these options.
-fn check_model(
+pub(super) fn check_model(
     catalog: &Catalog,
     name: &str,
     options: Option<&Map<String, Value>>,

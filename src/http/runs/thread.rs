@@ -3,7 +3,7 @@
 use callboard_actors::event::MAX_SEQ;
 use callboard_actors::ids::ThreadId;
 use callboard_actors::ports::threads::{EnterThread, OnBusy};
-use callboard_actors::spec::{HistoryPolicy, HistorySettings};
+use callboard_actors::spec::{HistoryPolicy, HistorySettings, LEAST_SUMMARIZED_TOKENS};
 use serde::Serialize;
 
 use crate::http::error::ApiError;
@@ -13,7 +13,7 @@ use crate::http::extract::fields::{Fields, invalid_value};
 pub(super) const THREAD_FIELDS: &[&str] = &["on_busy", "history"];
 
 /// The thread that a run is to go on with, and how.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct RequestedThread {
     thread: ThreadId,
     pub(super) on_busy: OnBusy,
@@ -46,7 +46,7 @@ fn read_history(fields: &Fields<'_>) -> Result<HistorySettings, ApiError> {
     let Some(value) = fields.optional("history") else {
         return Ok(HistorySettings::default());
     };
-    let history = Fields::of(value, "history", &["policy", "max_tokens"])?;
+    let history = Fields::of(value, "history", &["policy", "max_tokens", "summary_model"])?;
     let policies = HistoryPolicy::ALL.map(|policy| (policy.as_str(), policy));
     let settings = HistorySettings {
         policy: match history.optional_text("policy")? {
@@ -54,7 +54,24 @@ fn read_history(fields: &Fields<'_>) -> Result<HistorySettings, ApiError> {
             Some(name) => named("history.policy", name, &policies)?,
         },
         max_tokens: history.optional_count("max_tokens", 1, MAX_SEQ)?,
+        summary_model: history.optional_text("summary_model")?.map(str::to_owned),
     };
+    let summarizes = settings.policy == HistoryPolicy::SummarizeOldestTurns;
+    if settings.summary_model.is_some() && !summarizes {
+        let message = "`history.summary_model` has no meaning without the policy \"summarize_oldest_turns\"";
+        return Err(invalid_value("history.summary_model", message));
+    }
+    if summarizes
+        && settings
+            .max_tokens
+            .is_some_and(|tokens| tokens < LEAST_SUMMARIZED_TOKENS)
+    {
+        let message = format!(
+            "`history.max_tokens` must be at least {LEAST_SUMMARIZED_TOKENS} with the policy \"summarize_oldest_turns\": less has no room \
+             for a summary"
+        );
+        return Err(invalid_value("history.max_tokens", &message));
+    }
     if settings.policy == HistoryPolicy::None && settings.max_tokens.is_some() {
         let message = "`history.max_tokens` has no meaning with the policy \"none\", which leaves nothing out";
         return Err(invalid_value("history.max_tokens", message));

@@ -167,7 +167,7 @@ async fn read_output(state: &HttpState, run: RunId) -> Result<String, ApiError> 
                     } => output.push_str(&item.assistant_text().unwrap_or_default()),
                     // An input may hold earlier turns; what was said before the user spoke is no answer to the user.
                     ItemContent::Message { .. } => output.clear(),
-                    ItemContent::ToolCall { .. } | ItemContent::Reasoning { .. } => {}
+                    ItemContent::ToolCall { .. } | ItemContent::Reasoning { .. } | ItemContent::Summary { .. } => {}
                 }
             }
             if was_last {

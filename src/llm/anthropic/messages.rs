@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use callboard_actors::item::{CacheControl, ContentPart, Item, ItemContent, ReasoningSeal, Role};
+use callboard_actors::item::{CacheControl, ContentPart, Item, ItemContent, ReasoningSeal, Role, shown_summary};
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -38,7 +38,7 @@ pub(super) struct Block<'a> {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum BlockContent<'a> {
     Text {
-        text: &'a str,
+        text: Cow<'a, str>,
     },
     Image {
         source: ImageSource<'a>,
@@ -71,9 +71,9 @@ pub(super) enum ImageSource<'a> {
 }
 
 impl<'a> Block<'a> {
-    pub(super) fn text(text: &'a str, cache_control: Option<CacheControl>) -> Self {
+    pub(super) fn text(text: impl Into<Cow<'a, str>>, cache_control: Option<CacheControl>) -> Self {
         Self {
-            content: BlockContent::Text { text },
+            content: BlockContent::Text { text: text.into() },
             cache_control,
         }
     }
@@ -159,6 +159,9 @@ pub(super) fn turns_of(conversation: &[Arc<Item>]) -> Vec<Turn<'_>> {
                 };
                 add(&mut turns, Side::User, Block::unmarked(block));
             }
+            ItemContent::Summary { text, .. } => {
+                add(&mut turns, Side::User, Block::text(shown_summary(text), None));
+            }
         }
     }
     turns
@@ -178,7 +181,7 @@ fn add<'a>(turns: &mut Vec<Turn<'a>>, role: Side, block: Block<'a>) {
 fn part_block(part: &ContentPart) -> Option<Block<'_>> {
     match part {
         ContentPart::Text { text, cache_control } => {
-            (!is_blank(text)).then(|| Block::text(text, cache_control.clone()))
+            (!is_blank(text)).then(|| Block::text(text.as_str(), cache_control.clone()))
         }
         ContentPart::Image { url, cache_control, .. } => Some(Block {
             content: BlockContent::Image {

@@ -1,6 +1,8 @@
 //! What the adapter asks for.
 
-use callboard_actors::item::{CacheControl, ContentPart, Item, ItemContent, ItemStatus, ReasoningSeal, Role};
+use callboard_actors::item::{
+    CacheControl, ContentPart, Item, ItemContent, ItemStatus, ReasoningSeal, Role, shown_summary,
+};
 use serde_json::{Value, json};
 
 use super::options::OptionsInUse;
@@ -133,6 +135,23 @@ fn pictures_come_by_url_or_as_data_and_keep_their_marks() {
             "cache_control": {"type": "ephemeral", "ttl": "1h"}},
     ]);
     assert_eq!(body["messages"][0]["content"], expected);
+}
+
+#[test]
+fn a_summary_is_never_among_the_words_of_the_system() {
+    let summary = item(ItemContent::Summary {
+        text: "Ada asked for tea.".into(),
+        turns: 2,
+        tokens: 90,
+        before_position: 3,
+    });
+    let body = sent(vec![summary, Item::message(Role::User, "More.")], json!({}));
+    let content = json!([
+        {"type": "text", "text": shown_summary("Ada asked for tea.")},
+        {"type": "text", "text": "More."},
+    ]);
+    assert_eq!(body["messages"], json!([{"role": "user", "content": content}]));
+    assert_eq!(body.get("system"), None);
 }
 
 #[test]

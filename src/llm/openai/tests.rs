@@ -1,7 +1,7 @@
 //! What the adapter asks for, and what it makes of providers that behave oddly.
 
 use callboard_actors::event::FinishReason;
-use callboard_actors::item::{ContentPart, ImageDetail, Item, ItemContent, ItemStatus, Role, Usage};
+use callboard_actors::item::{ContentPart, ImageDetail, Item, ItemContent, ItemStatus, Role, Usage, shown_summary};
 use callboard_actors::ports::{ModelDelta, ModelErrorKind};
 use serde_json::json;
 
@@ -256,6 +256,25 @@ fn pictures_are_parts_and_text_alone_is_a_string() {
     ]);
     assert_eq!(body["messages"][1]["content"], parts);
     assert_eq!(body["response_format"], json!({"type": "json_object"}));
+}
+
+#[test]
+fn a_summary_is_never_among_the_words_of_the_system() {
+    let summary = Item::new(
+        ItemStatus::Completed,
+        ItemContent::Summary {
+            text: "Ada asked for tea.".into(),
+            turns: 2,
+            tokens: 90,
+            before_position: 3,
+        },
+    );
+    let body = sent(vec![summary, Item::message(Role::User, "More.")], json!({}));
+    let messages = json!([
+        {"role": "user", "content": shown_summary("Ada asked for tea.")},
+        {"role": "user", "content": "More."},
+    ]);
+    assert_eq!(body["messages"], messages);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use callboard_actors::item::{ContentPart, ImageDetail, Item, ItemContent, Role, text_of};
+use callboard_actors::item::{ContentPart, ImageDetail, Item, ItemContent, Role, shown_summary, text_of};
 use callboard_actors::ports::{ModelRequest, ToolDefinition};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -162,6 +162,9 @@ fn add_item<'a>(messages: &mut Vec<Message<'a>>, item: &'a Item) {
                 content: output,
             });
         }
+        ItemContent::Summary { text, .. } => messages.push(Message::User {
+            content: UserContent::Text(shown_summary(text).into()),
+        }),
     }
 }
 

@@ -1,8 +1,9 @@
 //! The conversation as `/responses` wants it: a list of items much like ours. None has an id: the provider keeps nothing that they could name.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use callboard_actors::item::{ContentPart, ImageDetail, Item, ItemContent, ReasoningSeal, Role};
+use callboard_actors::item::{ContentPart, ImageDetail, Item, ItemContent, ReasoningSeal, Role, shown_summary};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -34,7 +35,7 @@ pub(super) enum InputItem<'a> {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Content<'a> {
     InputText {
-        text: &'a str,
+        text: Cow<'a, str>,
     },
     OutputText {
         text: &'a str,
@@ -72,13 +73,19 @@ fn input_item(item: &Item) -> Option<InputItem<'_>> {
             arguments,
         },
         ItemContent::ToolResult { call_id, output, .. } => InputItem::FunctionCallOutput { call_id, output },
+        ItemContent::Summary { text, .. } => InputItem::Message {
+            role: Role::User,
+            content: vec![Content::InputText {
+                text: shown_summary(text).into(),
+            }],
+        },
     })
 }
 
 fn content_of(role: Role, part: &ContentPart) -> Content<'_> {
     match part {
         ContentPart::Text { text, .. } if role == Role::Assistant => Content::OutputText { text },
-        ContentPart::Text { text, .. } => Content::InputText { text },
+        ContentPart::Text { text, .. } => Content::InputText { text: text.into() },
         ContentPart::Image { url, detail, .. } => Content::InputImage {
             image_url: url,
             detail: *detail,

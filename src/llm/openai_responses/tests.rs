@@ -1,7 +1,7 @@
 //! What the adapter asks for, and what it makes of the events that come.
 
 use callboard_actors::event::FinishReason;
-use callboard_actors::item::{ContentPart, Item, ItemContent, ItemStatus, ReasoningSeal, Role, Usage};
+use callboard_actors::item::{ContentPart, Item, ItemContent, ItemStatus, ReasoningSeal, Role, Usage, shown_summary};
 use callboard_actors::ports::{ModelDelta, ModelErrorKind};
 use serde_json::json;
 
@@ -255,6 +255,12 @@ fn the_conversation_is_a_list_of_items() {
     };
     let conversation = vec![
         Item::message(Role::System, "Be kind."),
+        item(ItemContent::Summary {
+            text: "Ada asked for tea.".into(),
+            turns: 2,
+            tokens: 90,
+            before_position: 3,
+        }),
         item(ItemContent::Message {
             role: Role::User,
             content: vec![ContentPart::text("See"), picture],
@@ -274,6 +280,8 @@ fn the_conversation_is_a_list_of_items() {
     ];
     let expected = json!([
         {"type": "message", "role": "system", "content": [{"type": "input_text", "text": "Be kind."}]},
+        {"type": "message", "role": "user", "content": [
+            {"type": "input_text", "text": shown_summary("Ada asked for tea.")}]},
         {"type": "message", "role": "user", "content": [
             {"type": "input_text", "text": "See"}, {"type": "input_image", "image_url": "https://example.com/a.png"}]},
         {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Wait."}]},

@@ -10,7 +10,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use callboard_actors::item::{Item, ItemContent, Role, text_of};
+use callboard_actors::item::{Item, ItemContent, Role, shown_summary, text_of};
 use callboard_actors::ports::model::InvalidOption;
 use callboard_actors::ports::{Model, ModelAnswer, ModelError, ModelErrorKind, ModelRequest, ModelStream};
 use futures::StreamExt;
@@ -143,5 +143,6 @@ fn said_in(item: &Item) -> String {
         ItemContent::Reasoning { .. } => String::new(),
         ItemContent::ToolCall { name, arguments, .. } => format!("{name}{arguments}"),
         ItemContent::ToolResult { output, .. } => output.clone(),
+        ItemContent::Summary { text, .. } => shown_summary(text),
     }
 }
