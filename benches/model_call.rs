@@ -132,6 +132,7 @@ fn services(store: Arc<dyn Store>) -> RunServices {
         store,
         models: HashMap::new(),
         account_budgets: None,
+        pictures: None,
         shared_answers: None,
         tools: BTreeMap::new(),
         io: tokio::runtime::Handle::current(),

@@ -9,6 +9,7 @@ mod budget_watch;
 pub mod cli;
 mod cluster_view;
 pub mod config;
+pub mod files;
 mod housekeeping;
 pub mod http;
 mod json_durations;

@@ -58,6 +58,8 @@ pub enum RunErrorCode {
     ModelCapacity,
     /// A budget of the run or of its account is used up.
     BudgetExceeded,
+    /// The storage of files did not answer, on every try, and the input has a picture there.
+    FilesUnavailable,
 }
 
 impl RunErrorCode {
@@ -76,6 +78,7 @@ impl RunErrorCode {
             Self::ContentFilter => "content_filter",
             Self::ModelCapacity => "model_capacity",
             Self::BudgetExceeded => "budget_exceeded",
+            Self::FilesUnavailable => "files_unavailable",
         }
     }
 }

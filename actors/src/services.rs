@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::llm::{AccountBudgets, AnswerSharing, ModelRoute};
+use crate::llm::{AccountBudgets, AnswerSharing, ModelRoute, Pictures};
 use crate::ports::{EventLog, Store, Tool};
 
 /// The ports, the I/O runtime and the settings, shared by all runs.
@@ -20,6 +20,8 @@ pub struct RunServices {
     pub account_budgets: Option<AccountBudgets>,
     /// Answers that are given again; `None` if no route has any.
     pub shared_answers: Option<AnswerSharing>,
+    /// Pictures in uploaded files; `None` if nothing can be uploaded.
+    pub pictures: Option<Pictures>,
     /// Tools by name.
     pub tools: BTreeMap<String, Arc<dyn Tool>>,
     /// The multi-thread runtime on which all I/O of the runs happens.

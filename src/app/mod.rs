@@ -1,5 +1,6 @@
 //! The composition root: the one place that names concrete adapters and puts a server together from its configuration.
 
+mod files;
 mod joining;
 mod models;
 mod parts;
@@ -40,6 +41,7 @@ use crate::model_directory::KeyProbe;
 use crate::shutdown;
 use crate::store::migrate::StoreMigration;
 use crate::telemetry;
+use crate::tools::parse_file::worker;
 
 /// How long writes and open connections may take to end after the runs have.
 const CLOSING_TIME: Duration = Duration::from_secs(5);
@@ -50,7 +52,13 @@ pub fn serve(config: &Config, machine: MachineSize) -> anyhow::Result<()> {
 }
 
 /// Runs a server that has these tools beside the built-in ones, until it is told to stop. An error if two tools have one name.
+///
+/// A server reads documents in processes of its own program with the one argument `parse-document`: one of those does that here instead, and
+/// returns. So a program of yours should come here before it does much else.
 pub fn serve_with_tools(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool>>) -> anyhow::Result<()> {
+    if worker::is_wanted() {
+        return Ok(worker::run()?);
+    }
     let format = match config.log.format {
         LogFormat::Text => telemetry::LogFormat::Text,
         LogFormat::Json => telemetry::LogFormat::Json,
@@ -153,7 +161,17 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     let live_instances = Arc::new(AtomicU32::new(1));
     let rate_limits = parts::open_rate_limits(config, live_instances.clone(), &io)?;
     let models = OpenModels::open(config, &rate_limits)?;
-    let services = run_services(config, &models, &opened, extra, events.log.clone(), io.clone())?;
+    let files = files::open_files(config, opened.files(), &io)?;
+    let services = run_services(
+        config,
+        machine,
+        &models,
+        &opened,
+        &files,
+        extra,
+        events.log.clone(),
+        io.clone(),
+    )?;
     let catalog = catalog(&services);
     let asks_nobody = models.routes[&config.runs.default_model].is_simulated();
     let fleet = opened.fleet();
@@ -174,7 +192,7 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     let account_budgets = services.account_budgets.clone();
     let supervisor = SupervisorHandle::start_supervisor(services, settings, beginning);
     let budget_watch = BudgetWatch::start(&store, account_budgets.as_ref(), &supervisor, &io);
-    let housekeeping = Housekeeping::start(&store, opened.budgets(), housekeeping_times(config), &io);
+    let housekeeping = Housekeeping::start(&store, opened.budgets(), &files, housekeeping_times(config), &io);
     let authenticator = Authenticator::new(store.clone(), io.clone(), LOCAL_TIER);
     if let Some(fleet) = &fleet {
         io.spawn(forget_changed_keys(fleet.clone(), authenticator.clone()));
@@ -186,6 +204,7 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
         runs: Arc::new(supervisor.clone()),
         store: store.clone(),
         budgets: opened.budgets(),
+        files: files.clone(),
         event_log: events.log.clone(),
         fleet,
         instance: InstanceIdentity {

@@ -106,6 +106,7 @@ pub(super) fn http_options(config: &Config, cpus: usize) -> HttpOptions {
         default_page_size: server.page_default,
         max_page_size: server.page_maximum,
         max_event_page_bytes: server.max_event_page,
+        max_image_bytes_per_call: config.files.max_images_per_call,
         runs: RunRequestLimits {
             default_model: runs.default_model.clone(),
             max_input_items: runs.max_input_items,

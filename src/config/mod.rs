@@ -36,8 +36,8 @@ pub use providers::{
     Dialect, KeyPlace, KeySource, LimitsPer, OutputLimitName, ProviderConfig, ProviderLimitsConfig, ProviderService,
 };
 pub use sections::{
-    AnswerCacheConfig, CapacityConfig, EventDurability, EventsConfig, FleetConfig, LogConfig, LogFormat, QueueConfig,
-    RunsConfig, ServerConfig, StoreConfig, Synchronous, TierConfig, ToolsConfig,
+    AnswerCacheConfig, CapacityConfig, DocumentsConfig, EventDurability, EventsConfig, FilesConfig, FleetConfig,
+    LogConfig, LogFormat, QueueConfig, RunsConfig, ServerConfig, StoreConfig, Synchronous, TierConfig, ToolsConfig,
 };
 pub(crate) use values::{parse_duration, parse_size};
 
@@ -70,6 +70,10 @@ pub struct Config {
     pub answer_cache: AnswerCacheConfig,
     /// Models by the name that clients use.
     pub models: BTreeMap<String, ModelConfig>,
+    /// Uploaded files.
+    pub files: FilesConfig,
+    /// Text of documents.
+    pub documents: DocumentsConfig,
     /// Tool calls.
     pub tools: ToolsConfig,
     /// Tiers by name; [`LOCAL_TIER`] is among them.

@@ -11,8 +11,8 @@ use super::models::{ModelCallConfig, ModelTable};
 use super::providers::{ProviderLimitsConfig, ProviderTable};
 use super::resolve_models::resolve_models;
 use super::sections::{
-    AnswerCacheConfig, CapacityConfig, EventsConfig, FleetConfig, LogConfig, QueueConfig, RunsConfig, ServerConfig,
-    StoreConfig, TierConfig, ToolsConfig,
+    AnswerCacheConfig, CapacityConfig, DocumentsConfig, EventsConfig, FilesConfig, FleetConfig, LogConfig, QueueConfig,
+    RunsConfig, ServerConfig, StoreConfig, TierConfig, ToolsConfig,
 };
 use super::variable_names::is_variable_name;
 use super::{Config, values};
@@ -34,6 +34,8 @@ pub(super) struct WrittenConfig {
     pub(super) model_defaults: ModelCallConfig,
     pub(super) models: BTreeMap<String, ModelTable>,
     answer_cache: AnswerCacheConfig,
+    files: FilesConfig,
+    documents: DocumentsConfig,
     tools: ToolsConfig,
     tiers: BTreeMap<String, TierTable>,
     log: LogConfig,
@@ -92,6 +94,8 @@ pub(super) fn resolve(written: WrittenConfig) -> Result<Config, Contradictions> 
         providers,
         answer_cache: written.answer_cache,
         models,
+        files: written.files,
+        documents: written.documents,
         tools: written.tools,
         tiers,
         log: written.log,
@@ -173,6 +177,11 @@ fn check_texts(written: &WrittenConfig, wrong: &mut Contradictions) {
     let variables = [
         ("store.postgres_url_env", &written.store.postgres_url_env),
         ("events.redis_url_env", &written.events.redis_url_env),
+        ("files.s3_access_key_id_env", &written.files.s3_access_key_id_env),
+        (
+            "files.s3_secret_access_key_env",
+            &written.files.s3_secret_access_key_env,
+        ),
     ];
     for (key, variable) in variables {
         // What is written instead may be a URL with a password in it.
@@ -190,6 +199,18 @@ fn check_texts(written: &WrittenConfig, wrong: &mut Contradictions) {
             wrong,
             &keys,
             "Redis connects instances that share a PostgreSQL; set store.postgres_url_env as well",
+        );
+    }
+    let files = &written.files;
+    if files.s3_access_key_id_env.is_some() != files.s3_secret_access_key_env.is_some() {
+        let keys = ["files.s3_access_key_id_env", "files.s3_secret_access_key_env"];
+        refuse(wrong, &keys, "name both variables, or neither");
+    }
+    if files.s3_bucket.is_none() && files.path.as_os_str().is_empty() {
+        refuse(
+            wrong,
+            &["files.path"],
+            "is empty; name a folder, or a bucket in files.s3_bucket",
         );
     }
     if let Err(problem) = check_log_level(&written.log.level) {

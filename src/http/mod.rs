@@ -11,6 +11,7 @@ mod error;
 mod error_code;
 mod events;
 mod extract;
+mod files;
 mod metrics;
 mod models;
 mod openapi;

@@ -11,7 +11,9 @@ use tokio::net::TcpSocket;
 
 use super::error::{ApiError, ErrorCode};
 use super::state::HttpState;
-use super::{authenticate, budget, capacity, cluster, metrics, models, openapi, readiness, request_id, runs, usage};
+use super::{
+    authenticate, budget, capacity, cluster, files, metrics, models, openapi, readiness, request_id, runs, usage,
+};
 
 /// Listens. Connections wait until a server is made of it. Must be called on a thread of a runtime.
 pub fn listen(address: SocketAddr, backlog: u32) -> std::io::Result<TcpListener> {
@@ -82,6 +84,7 @@ fn configure(config: &mut ServiceConfig) {
                 .service(resource("/usage", "GET").route(web::get().to(usage::get_usage)))
                 .configure(models::configure)
                 .configure(runs::configure)
+                .configure(files::configure)
                 .default_service(web::to(not_found)),
         );
 }

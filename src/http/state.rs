@@ -21,6 +21,7 @@ use super::readiness::Readiness;
 use crate::auth::{Authenticator, RateLimiters};
 use crate::blocking::BlockingPool;
 use crate::cluster_view::InstanceIdentity;
+use crate::files::FileService;
 use crate::model_directory::ModelDirectory;
 use crate::telemetry::MetricsHandle;
 
@@ -103,6 +104,8 @@ pub struct HttpParts {
     pub store: Arc<dyn Store>,
     /// What accounts have used.
     pub budgets: Arc<dyn Budgets>,
+    /// Uploaded files.
+    pub files: FileService,
     /// Where events are read from.
     pub event_log: Arc<dyn EventLog>,
     /// The other instances; `None` on one that is alone.

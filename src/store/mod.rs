@@ -6,6 +6,7 @@ mod activity;
 mod archive;
 mod budget_statements;
 mod budgets;
+mod files;
 pub mod migrate;
 pub mod postgres;
 mod repeated;

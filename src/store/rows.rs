@@ -2,7 +2,7 @@
 
 use callboard_actors::encoding::EncodedEvents;
 use callboard_actors::event::QueuedReason;
-use callboard_actors::ids::{AccountId, InstanceId, KeyId, ModelCallId, RunId};
+use callboard_actors::ids::{AccountId, FileId, FileObjectId, InstanceId, KeyId, ModelCallId, RunId};
 use callboard_actors::item::{Item, Usage};
 use callboard_actors::money::Money;
 use callboard_actors::ports::StoreError;
@@ -224,4 +224,4 @@ macro_rules! id_bytes {
         })*
     };
 }
-id_bytes!(RunId, InstanceId, KeyId, ModelCallId);
+id_bytes!(RunId, InstanceId, KeyId, ModelCallId, FileId, FileObjectId);

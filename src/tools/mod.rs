@@ -1,7 +1,8 @@
-//! Built-in tools: harmless ones, enough to see a run call tools.
+//! Built-in tools.
 
 mod echo;
 mod now;
+pub mod parse_file;
 mod wait;
 
 use std::sync::Arc;
@@ -11,11 +12,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// The names of all built-in tools.
-pub fn builtin_names() -> [&'static str; 3] {
-    ["now", "echo", "wait"]
+pub fn builtin_names() -> [&'static str; 4] {
+    ["now", "echo", "wait", "parse_file"]
 }
 
-/// The built-in tool with this name.
+/// The built-in tool with this name, of those that need nothing of the server.
 pub fn builtin(name: &str) -> Option<Arc<dyn Tool>> {
     match name {
         "now" => Some(Arc::new(now::Now)),

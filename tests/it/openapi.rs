@@ -149,7 +149,12 @@ async fn every_path_of_the_document_answers() {
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
-            let request = client.request(method.clone(), &path.replace("{id}", &run));
+            let id = if path.contains("/files/") {
+                client.upload("a.txt", b"a").await
+            } else {
+                run.clone()
+            };
+            let request = client.request(method.clone(), &path.replace("{id}", &id));
             let reply = Client::send(request).await.unwrap();
             let status = reply.status.as_u16();
             assert!(!matches!(status, 404 | 405), "{method} {path}: {}", reply.text);
@@ -224,6 +229,13 @@ async fn real_answers_fit_the_document() {
     ] {
         checker.check(schema, &client.get(path).await.expect_status(status));
     }
+    let file = client.try_upload("a.txt", b"a").await.expect_status(201);
+    checker.check("File", &file);
+    checker.check("FilePage", &client.get("/api/v1/files").await.expect_status(200));
+    let deleted = client
+        .delete(&format!("/api/v1/files/{}", file["id"].as_str().unwrap()))
+        .await;
+    checker.check("DeletedFile", &deleted.expect_status(200));
     let unknown_model = client.try_start(&json!({"input": "a", "model": "x"})).await;
     checker.check("ErrorAnswer", &unknown_model.expect_status(400));
     server.finish().await;

@@ -12,6 +12,7 @@ use super::estimate::likely_input_tokens;
 use super::flight;
 use super::grant::GrantHold;
 use super::line::{NoRoom, RoomNow};
+use super::pictures;
 use super::place::{Place, first_room};
 use super::progress::{CallFailure, CallInProgress, CallListener, CallWish, ModelProgress};
 use super::route::Target;
@@ -118,6 +119,7 @@ impl ModelCall {
 
     /// Asks the providers, again and again as far as that may help.
     pub(super) async fn ask(&mut self) -> Result<Answered, CallFailure> {
+        pictures::load(self).await?;
         let targets = self.targets();
         let mut attempts = Attempts::new(self.wish.routes[0].calls.retry);
         self.wish.request.attempt = 0;

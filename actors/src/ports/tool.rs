@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use crate::ids::{ItemId, RunId};
+use crate::ids::{AccountId, ItemId, RunId};
 
 /// Something the model may ask for.
 #[async_trait]
@@ -46,6 +46,8 @@ pub struct ToolDefinition {
 pub struct ToolCall {
     /// Whose call.
     pub run_id: RunId,
+    /// The run's account: a tool shows it nothing of another one.
+    pub account: AccountId,
     /// The call's item: stays the same when the call is made again, so it can serve as an idempotency key.
     pub item_id: ItemId,
     /// Parsed JSON, of any shape: models make mistakes.

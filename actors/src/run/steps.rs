@@ -112,7 +112,8 @@ impl RunActor {
                 None
             };
             let (run, turn, owner) = (self.ticket.run, turn.clone(), ctx.address());
-            let making = make_call(run, self.generation, call, tool, turn, settings, owner);
+            let account = record.account.clone();
+            let making = make_call(run, account, self.generation, call, tool, turn, settings, owner);
             self.tool_calls.spawn_on(making, &self.services.io);
         }
         for call in refused {

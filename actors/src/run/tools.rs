@@ -9,7 +9,7 @@ use futures::FutureExt;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use crate::ids::{ItemId, RunId};
+use crate::ids::{AccountId, ItemId, RunId};
 use crate::item::{Item, ItemContent, ItemStatus};
 use crate::ports::{RetryClass, Tool, ToolCall};
 use crate::run::RunActor;
@@ -95,8 +95,10 @@ impl ToolOutcome {
 }
 
 /// Makes one call and tells the run.
+#[expect(clippy::too_many_arguments, reason = "what a task of its own has to own")]
 pub(crate) async fn make_call(
     run: RunId,
+    account: AccountId,
     generation: u64,
     call: WantedCall,
     tool: Option<Arc<dyn Tool>>,
@@ -106,7 +108,7 @@ pub(crate) async fn make_call(
 ) {
     // The semaphore is never closed.
     let _turn = turn.acquire_owned().await;
-    let outcome = outcome_of(run, &call, tool, &settings).await;
+    let outcome = outcome_of(run, account, &call, tool, &settings).await;
     metrics::counter!("callboard_tool_calls_total", "outcome" => outcome.as_str()).increment(1);
     // A run that is gone needs no result.
     let _ = owner
@@ -118,7 +120,13 @@ pub(crate) async fn make_call(
         .await;
 }
 
-async fn outcome_of(run: RunId, call: &WantedCall, tool: Option<Arc<dyn Tool>>, settings: &RunSettings) -> ToolOutcome {
+async fn outcome_of(
+    run: RunId,
+    account: AccountId,
+    call: &WantedCall,
+    tool: Option<Arc<dyn Tool>>,
+    settings: &RunSettings,
+) -> ToolOutcome {
     let Some(tool) = tool else {
         return failure(format!(
             "there is no tool named {:?} in this run",
@@ -140,6 +148,7 @@ async fn outcome_of(run: RunId, call: &WantedCall, tool: Option<Arc<dyn Tool>>, 
     let work = async {
         tool.call(ToolCall {
             run_id: run,
+            account,
             item_id: call.item_id,
             arguments,
         })

@@ -2,6 +2,7 @@
 
 pub mod budget_conformance;
 pub mod event_log_conformance;
+pub mod files_conformance;
 pub mod fleet_conformance;
 pub mod memory_store;
 pub mod rate_limits_conformance;

@@ -5,6 +5,9 @@
 
 #[expect(dead_code, reason = "these types exist for their schemas only")]
 mod event_schemas;
+mod file_paths;
+#[expect(dead_code, reason = "these types exist for their schemas only")]
+mod file_schemas;
 #[expect(dead_code, reason = "these types exist for their schemas only")]
 mod model_schemas;
 mod operation;
@@ -70,6 +73,10 @@ async fn get_document() -> Result<HttpResponse, ApiError> {
     run_schemas::ErrorAnswer,
     run_schemas::ErrorCodeName,
     event_schemas::EventPage,
+    file_schemas::File,
+    file_schemas::FilePage,
+    file_schemas::FileForm,
+    file_schemas::DeletedFile,
     model_schemas::Models,
     model_schemas::ModelKeys,
     model_schemas::Budget,

@@ -101,7 +101,12 @@ pub(super) fn header_of(description: &str, kind: Type) -> Header {
 
 /// `{id}` of a path.
 pub(super) fn run_id() -> Parameter {
-    parameter("id", ParameterIn::Path, plain(Type::String), "The run's id, `run_…`")
+    id_of("The run's id, `run_…`")
+}
+
+/// `{id}` of a path, of whatever has one.
+pub(super) fn id_of(description: &str) -> Parameter {
+    parameter("id", ParameterIn::Path, plain(Type::String), description)
         .required(Required::True)
         .build()
 }

@@ -8,6 +8,7 @@ use utoipa::openapi::tag::{Tag, TagBuilder};
 use utoipa::openapi::{Required, ResponseBuilder};
 
 use super::event_schemas::EventPage;
+use super::file_paths;
 use super::model_schemas::{Budget, ModelKeys, Models};
 use super::operation::{
     api_operation, count, error_response, header_of, json_of, json_response, open_operation, query_of, query_text,
@@ -32,6 +33,7 @@ pub(super) fn tags() -> Vec<Tag> {
     let tag = |name: &str, description: &str| TagBuilder::new().name(name).description(Some(description)).build();
     vec![
         tag(RUNS, "Start runs, watch them, read them, end them"),
+        tag(file_paths::FILES, "Upload files, for runs to read and show to models"),
         tag(MODELS, "Which models there are, and how their providers are"),
         tag(USAGE, "What accounts have used and may use"),
         tag(SERVER, "How the server is"),
@@ -43,7 +45,7 @@ pub(super) fn paths() -> Paths {
     let get = |operation: OperationBuilder| PathItem::new(HttpMethod::Get, operation.build());
     let mut runs = get(list_runs());
     runs.merge_operations(PathItem::new(HttpMethod::Post, create_run().build()));
-    PathsBuilder::new()
+    file_paths::add(PathsBuilder::new(), LIMIT, CURSOR)
         .path("/api/v1/runs", runs)
         .path("/api/v1/runs/{id}", get(get_run()))
         .path("/api/v1/runs/{id}/events", get(get_events()))
@@ -80,6 +82,9 @@ fn create_run() -> OperationBuilder {
         ErrorCode::UnknownTool,
         ErrorCode::InvalidModelOption,
         ErrorCode::AgentsNotAvailable,
+        ErrorCode::UnknownFile,
+        ErrorCode::InvalidImage,
+        ErrorCode::FilesUnavailable,
         ErrorCode::InvalidIdempotencyKey,
         ErrorCode::TierNotConfigured,
         ErrorCode::RequestTimeout,

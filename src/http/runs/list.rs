@@ -19,10 +19,10 @@ use crate::http::state::HttpState;
 
 /// A part of a list.
 #[derive(Debug, Serialize)]
-struct Page<Entry> {
-    data: Vec<Entry>,
-    has_more: bool,
-    next_cursor: Option<String>,
+pub(in crate::http) struct Page<Entry> {
+    pub(in crate::http) data: Vec<Entry>,
+    pub(in crate::http) has_more: bool,
+    pub(in crate::http) next_cursor: Option<String>,
 }
 
 /// Lists the caller's runs, newest first.
@@ -93,13 +93,13 @@ pub(super) async fn list_items(
     }))
 }
 
-fn answer<Entry: Serialize>(page: &Page<Entry>) -> HttpResponse {
+pub(in crate::http) fn answer<Entry: Serialize>(page: &Page<Entry>) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .json(page)
 }
 
-fn page_size(parameters: &QueryParameters, state: &HttpState) -> Result<u32, ApiError> {
+pub(in crate::http) fn page_size(parameters: &QueryParameters, state: &HttpState) -> Result<u32, ApiError> {
     let most = state.options.max_page_size;
     let asked = parameters.count("limit", 1, most.into())?;
     Ok(asked

@@ -5,7 +5,7 @@ mod create;
 pub(super) mod cursor;
 mod idempotency;
 mod input_items;
-mod list;
+pub(super) mod list;
 mod read;
 mod request;
 mod view;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use callboard_actors::event::MAX_SEQ;
-use callboard_actors::item::{ContentPart, ItemContent};
+use callboard_actors::item::{ContentPart, ImageSource, ItemContent};
 use callboard_actors::money::Money;
 use callboard_actors::spec::{RunLimits, RunSpec};
 use callboard_actors::supervisor::messages::OnLimit;
@@ -191,7 +191,11 @@ fn text_bytes(content: &ItemContent) -> usize {
 fn part_bytes(part: &ContentPart) -> usize {
     match part {
         ContentPart::Text { text, .. } => text.len(),
-        ContentPart::Image { url, .. } => url.len(),
+        ContentPart::Image {
+            source: ImageSource::Url { url },
+            ..
+        } => url.len(),
+        ContentPart::Image { .. } => 0,
     }
 }
 

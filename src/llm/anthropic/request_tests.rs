@@ -1,6 +1,8 @@
 //! What the adapter asks for.
 
-use callboard_actors::item::{CacheControl, ContentPart, Item, ItemContent, ItemStatus, ReasoningSeal, Role};
+use callboard_actors::item::{
+    CacheControl, ContentPart, ImageSource, Item, ItemContent, ItemStatus, ReasoningSeal, Role,
+};
 use serde_json::{Value, json};
 
 use super::options::OptionsInUse;
@@ -112,7 +114,7 @@ fn pictures_come_by_url_or_as_data_and_keep_their_marks() {
         ttl: Some("1h".into()),
     };
     let picture = |url: &str, cache_control| ContentPart::Image {
-        url: url.into(),
+        source: ImageSource::url(url),
         detail: None,
         cache_control,
     };

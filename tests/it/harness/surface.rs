@@ -43,6 +43,7 @@ impl Surface {
             runs,
             store: behind.store.clone(),
             budgets: behind.budgets.clone(),
+            files: behind.files.clone(),
             event_log: behind.log.clone(),
             fleet,
             instance: InstanceIdentity {

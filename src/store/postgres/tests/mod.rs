@@ -3,6 +3,7 @@
 mod archive;
 mod budget_conformance;
 mod conformance;
+mod files_conformance;
 mod fleet_conformance;
 mod holds;
 mod instances;
