@@ -32,8 +32,11 @@ fn open_storage(config: &Config) -> anyhow::Result<FileStorage> {
         if config.store.postgres_url_env.is_some() {
             tracing::info!(path = %section.path.display(), "files are kept in a folder: all instances of a fleet must see the same one");
         }
-        let opened = FileStorage::in_folder(&section.path);
-        return opened.with_context(|| format!("files.path: {} cannot be used", section.path.display()));
+        let storage = FileStorage::in_folder(&section.path);
+        if let Err(error) = storage.open() {
+            tracing::warn!(path = %section.path.display(), %error, "the folder of files cannot be used; uploads are refused until it can");
+        }
+        return Ok(storage);
     };
     let id = section.s3_access_key_id_env.as_deref();
     let secret = section.s3_secret_access_key_env.as_deref();

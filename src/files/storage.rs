@@ -2,7 +2,7 @@
 //! written twice.
 
 use std::path::Path as FolderPath;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,7 +32,8 @@ pub type Contents = BoxStream<'static, Result<Bytes, StorageError>>;
 /// Where objects are. Cheap to clone.
 #[derive(Clone)]
 pub struct FileStorage {
-    objects: Arc<dyn ObjectStore>,
+    /// A folder is opened when it is there.
+    objects: Arc<OnceLock<Arc<dyn ObjectStore>>>,
     prefix: Path,
     part_bytes: usize,
     folder: Option<Arc<FolderPath>>,
@@ -74,21 +75,14 @@ impl From<object_store::Error> for StorageError {
 }
 
 impl FileStorage {
-    /// This folder, which is made if it is missing. Others of this machine cannot read it.
-    pub fn in_folder(folder: &FolderPath) -> std::io::Result<Self> {
-        let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(folder)?;
-        let local = LocalFileSystem::new_with_prefix(folder).map_err(std::io::Error::other)?;
-        Ok(Self {
-            // What is answered survives a power cut, as the row does.
-            objects: Arc::new(local.with_fsync(true)),
+    /// This folder, which is made when it is needed first. Others of this machine cannot read it.
+    pub fn in_folder(folder: &FolderPath) -> Self {
+        Self {
+            objects: Arc::default(),
             prefix: Path::default(),
             part_bytes: PART_BYTES_OF_FOLDER,
             folder: Some(folder.into()),
-        })
+        }
     }
 
     /// This bucket. Asks nobody yet.
@@ -122,12 +116,27 @@ impl FileStorage {
             .with_client_options(client)
             .with_retry(retries)
             .build()?;
+        let bucket: Arc<dyn ObjectStore> = Arc::new(bucket);
         Ok(Self {
-            objects: Arc::new(bucket),
+            objects: Arc::new(OnceLock::from(bucket)),
             prefix: Path::from(options.prefix),
             part_bytes: PART_BYTES_OF_S3,
             folder: None,
         })
+    }
+
+    /// Makes the folder if it is missing. `Err` if it cannot be used, which may pass.
+    pub fn open(&self) -> Result<(), StorageError> {
+        self.objects().map(drop)
+    }
+
+    fn objects(&self) -> Result<Arc<dyn ObjectStore>, StorageError> {
+        if let Some(objects) = self.objects.get() {
+            return Ok(objects.clone());
+        }
+        let folder = self.folder.as_deref().ok_or(StorageError::NotFound)?;
+        let opened = open_folder(folder).map_err(|error| StorageError::Failed(error.to_string()))?;
+        Ok(self.objects.get_or_init(|| Arc::new(opened)).clone())
     }
 
     /// `<last two digits>/<uuid>`: folders of this machine stay small.
@@ -138,14 +147,14 @@ impl FileStorage {
     }
 
     /// Begins to write an object. It is there, as a whole, when [`ObjectWriter::finish`] has answered.
-    pub(super) fn write(&self, object: FileObjectId) -> ObjectWriter {
-        let writer = BufWriter::with_capacity(self.objects.clone(), self.path(object), self.part_bytes);
-        ObjectWriter(writer.with_max_concurrency(1))
+    pub(super) fn write(&self, object: FileObjectId) -> Result<ObjectWriter, StorageError> {
+        let writer = BufWriter::with_capacity(self.objects()?, self.path(object), self.part_bytes);
+        Ok(ObjectWriter(writer.with_max_concurrency(1)))
     }
 
     /// What is in an object.
     pub(super) async fn read(&self, object: FileObjectId) -> Result<Contents, StorageError> {
-        let found = self.objects.get(&self.path(object)).await?;
+        let found = self.objects()?.get(&self.path(object)).await?;
         Ok(found
             .into_stream()
             .map(|piece| piece.map_err(StorageError::from))
@@ -163,16 +172,23 @@ impl FileStorage {
                 return Err(StorageError::Failed(error.to_string()));
             }
         }
-        match self
-            .objects
-            .delete(&self.path(object))
-            .await
-            .map_err(StorageError::from)
-        {
+        let objects = self.objects()?;
+        match objects.delete(&self.path(object)).await.map_err(StorageError::from) {
             Err(StorageError::NotFound) => Ok(()),
             done => done,
         }
     }
+}
+
+fn open_folder(folder: &FolderPath) -> std::io::Result<LocalFileSystem> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)?;
+    let local = LocalFileSystem::new_with_prefix(folder).map_err(std::io::Error::other)?;
+    // What is answered survives a power cut, as the row does.
+    Ok(local.with_fsync(true))
 }
 
 /// An object that is being written. At most two parts of it are in memory.

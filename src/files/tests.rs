@@ -39,7 +39,8 @@ impl Place {
         let options = SqliteOptions::new(directory.path().join("callboard.db"));
         let store = SqliteStore::open(options, &Handle::current()).await.unwrap();
         let store: Arc<dyn Files> = Arc::new(store);
-        let storage = FileStorage::in_folder(&directory.path().join("files")).unwrap();
+        let storage = FileStorage::in_folder(&directory.path().join("files"));
+        storage.open().unwrap();
         let files = FileService::new(store.clone(), storage, LIMITS, Handle::current());
         Self {
             directory,

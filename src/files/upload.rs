@@ -121,7 +121,7 @@ impl FileService {
         account: AccountId,
         inbox: &mut mpsc::Receiver<Step>,
     ) -> Result<NewFile, UploadError> {
-        let mut writer = self.0.storage.write(object);
+        let mut writer = self.0.storage.write(object)?;
         let mut hasher = Sha256::new();
         let mut first_bytes = Vec::with_capacity(FIRST_BYTES);
         let mut bytes = 0u64;

@@ -117,7 +117,7 @@ impl InProcess {
         let opened = io.spawn(async move { SqliteStore::open(options, &handle).await });
         let inner = opened.await.expect("no panic").expect("it opens");
         let budgets = Arc::new(inner.clone());
-        let storage = FileStorage::in_folder(&directory.path().join("files")).expect("a folder");
+        let storage = FileStorage::in_folder(&directory.path().join("files"));
         let files = FileService::new(Arc::new(inner.clone()), storage, file_limits(), io.handle().clone());
         let store: Arc<dyn Store> = Arc::new(ScriptedStore {
             inner,
