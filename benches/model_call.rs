@@ -3,7 +3,7 @@
 //!
 //! `cargo bench --bench model_call` prints both and the difference of their medians.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,7 @@ use callboard_actors::ports::rate_limits::{KeyLimits, LimitedKey};
 use callboard_actors::ports::{Model, ModelRequest, Store};
 use callboard_actors::retry::RetryPolicy;
 use callboard_actors::services::RunServices;
+use callboard_actors::testing::fixed_tools::FixedTools;
 use futures::StreamExt;
 
 const CALLS: usize = 4_000;
@@ -134,7 +135,7 @@ fn services(store: Arc<dyn Store>) -> RunServices {
         account_budgets: None,
         pictures: None,
         shared_answers: None,
-        tools: BTreeMap::new(),
+        toolbox: Arc::new(FixedTools::new([])),
         io: tokio::runtime::Handle::current(),
         settings: callboard::config::Config::default().run_settings(),
     }

@@ -82,6 +82,7 @@ impl Queue {
             items: Vec::new(),
             progress: None,
             charges: Vec::new(),
+            calls: None,
             change: Some(StateChange {
                 to: RunState::Completed,
                 error: None,

@@ -29,7 +29,7 @@ const LEAST_CALL: Amount = Amount {
     cost: callboard_actors::money::Money::ZERO,
     tokens: 1,
     calls: 1,
-    call_time: Duration::ZERO,
+    call_time: Duration::from_secs(1),
 };
 
 /// Gives a waiting run its place in the queue: a seam for tests.
@@ -74,7 +74,7 @@ impl BudgetWatch {
                 ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
                 loop {
                     ticks.tick().await;
-                    if let Err(error) = watcher.look().await {
+                    if let Err(error) = watcher.look(Timestamp::now()).await {
                         tracing::warn!(%error, "runs that wait for a budget could not be looked at; trying again");
                     }
                 }
@@ -123,7 +123,7 @@ impl Standing {
 
 impl Watcher {
     /// Looks at all waiting runs once, those that have waited longest first.
-    async fn look(&mut self) -> Result<(), StoreError> {
+    async fn look(&mut self, at: Timestamp) -> Result<(), StoreError> {
         let mut waiting: HashMap<AccountId, Vec<RunId>> = HashMap::new();
         let mut after = None;
         loop {
@@ -139,17 +139,16 @@ impl Watcher {
         }
         self.known.retain(|account, _| waiting.contains_key(account));
         for (account, runs) in waiting {
-            self.look_at(&account, &runs).await?;
+            self.look_at(&account, &runs, at).await?;
         }
         Ok(())
     }
 
     /// An account's runs go on together: what is enough for one call of each is found out by trying.
-    async fn look_at(&mut self, account: &AccountId, runs: &[RunId]) -> Result<(), StoreError> {
+    async fn look_at(&mut self, account: &AccountId, runs: &[RunId], at: Timestamp) -> Result<(), StoreError> {
         let Some(first) = self.store.run(runs[0]).await? else {
             return Ok(());
         };
-        let at = Timestamp::now();
         // An account whose tier has no budget any more has nothing to wait for.
         if let Some(budget) = self.budgets.by_tier.get(&first.tier) {
             let balance = self.budgets.budgets.balance(account, budget.limits.period, at).await?;
@@ -173,3 +172,6 @@ impl Watcher {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,13 @@
 //! Callboard, the connecting half: HTTP, adapters, configuration, command line and the composition root.
 
+pub mod agent_directory;
 pub mod app;
 pub mod auth;
 mod banner;
 pub mod blocking;
 mod budget_view;
 mod budget_watch;
+mod call_watch;
 pub mod cli;
 mod cluster_view;
 pub mod config;
@@ -16,7 +18,10 @@ mod json_durations;
 pub mod limits;
 pub mod llm;
 pub mod model_directory;
+pub mod outbound;
+pub mod placeholders;
 pub mod redis_client;
+pub mod secrets;
 mod shutdown;
 pub mod store;
 pub mod stream;

@@ -17,11 +17,18 @@ pub enum LogFormat {
     Json,
 }
 
+/// The library that speaks MCP: it logs all that tools are told and answer. What matters of it is logged here in other words.
+const TALKATIVE: &str = "rmcp";
+
 /// Sends log lines to standard error. `filter` is in the syntax of `tracing`: `info,callboard=debug`.
 ///
 /// Fails if the filter makes no sense or logging was set up before.
 pub fn install_logging(filter: &str, format: LogFormat) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter)?;
+    let is_named = filter.contains(TALKATIVE);
+    let mut filter = EnvFilter::try_new(filter)?;
+    if !is_named {
+        filter = filter.add_directive(format!("{TALKATIVE}=off").parse()?);
+    }
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
@@ -92,7 +99,11 @@ fn describe() {
     );
     describe_counter!("callboard_tokens_total", "tokens of model calls, by direction");
     describe_models();
-    describe_counter!("callboard_tool_calls_total", "tool calls, by outcome");
+    describe_counter!("callboard_tool_calls_total", "tool calls, by tool and outcome");
+    describe_histogram!(
+        "callboard_tool_call_seconds",
+        "how long a tool call takes, the wait for a place included, by tool"
+    );
     describe_counter!("callboard_db_statements_total", "statements sent to the store");
     describe_counter!("callboard_db_commits_total", "commits of the store");
     describe_counter!(
@@ -168,6 +179,10 @@ fn describe_models() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
     describe_counter!("callboard_model_calls_total", "calls to providers, by outcome");
     describe_counter!("callboard_model_answers_shared_total", "answers that were given again");
+    describe_counter!(
+        "callboard_budget_exhausted_total",
+        "runs that ended or wait because their account's budget is used up, by tier"
+    );
     describe_histogram!("callboard_model_call_seconds", "how long a call to a provider took");
     describe_histogram!(
         "callboard_model_wait_seconds",

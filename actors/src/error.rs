@@ -21,6 +21,14 @@ impl RunError {
         }
     }
 
+    /// The run took longer than it may, whether it was running or waiting.
+    pub fn deadline_exceeded() -> Self {
+        Self::new(
+            RunErrorCode::DeadlineExceeded,
+            "the run did not end before its deadline",
+        )
+    }
+
     /// Something of ours broke. The details are in the server's log under the run's id.
     pub fn internal() -> Self {
         Self::new(
@@ -56,8 +64,14 @@ pub enum RunErrorCode {
     ContentFilter,
     /// The limits of the model's keys left no room for the call: its line was full, or it waited for as long as it may.
     ModelCapacity,
+    /// The call is larger than any key of the model allows in a minute, or than its provider takes.
+    ModelRequestTooLarge,
     /// A budget of the run or of its account is used up.
     BudgetExceeded,
+    /// A tool call was not answered before its deadline, and its tool wants the run to end then.
+    ToolDeadline,
+    /// A person decided that the run cannot go on without knowing what became of a tool call.
+    ReviewFailed,
     /// The storage of files did not answer, on every try, and the input has a picture there.
     FilesUnavailable,
 }
@@ -77,7 +91,10 @@ impl RunErrorCode {
             Self::ModelProtocol => "model_protocol",
             Self::ContentFilter => "content_filter",
             Self::ModelCapacity => "model_capacity",
+            Self::ModelRequestTooLarge => "model_request_too_large",
             Self::BudgetExceeded => "budget_exceeded",
+            Self::ToolDeadline => "tool_deadline",
+            Self::ReviewFailed => "review_failed",
             Self::FilesUnavailable => "files_unavailable",
         }
     }

@@ -11,6 +11,7 @@ use crate::error::RunError;
 use crate::ids::{ItemId, RunId};
 use crate::item::{Item, Role, Usage};
 use crate::money::Money;
+use crate::ports::tool::ToolProgress;
 use crate::run_state::RunState;
 use crate::spec::RunSpec;
 use crate::time::Timestamp;
@@ -73,6 +74,31 @@ pub enum EventBody {
     RunWaiting {
         /// What it needs.
         reason: WaitingReason,
+        /// The tool calls that somebody has to answer or decide.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        calls: Vec<WaitingCall>,
+    },
+    /// Somebody has decided about a tool call.
+    #[serde(rename = "tool.decided")]
+    ToolDecided {
+        /// The item of the call.
+        item_id: ItemId,
+        /// The model's name for the call.
+        call_id: String,
+        /// What was decided.
+        #[serde(flatten)]
+        decision: ToolDecision,
+    },
+    /// A tool call that is under way says how far it is: at most once a second, and the latest it said. Its result tells the rest.
+    #[serde(rename = "tool.progress")]
+    ToolProgress {
+        /// The item of the call.
+        item_id: ItemId,
+        /// The model's name for the call.
+        call_id: String,
+        /// How far, in the tool's own measure.
+        #[serde(flatten)]
+        progress: ToolProgress,
     },
     /// The provider failed in a way that may pass; the call is made again.
     #[serde(rename = "model.retrying")]
@@ -99,6 +125,14 @@ pub enum EventBody {
         provider: String,
         /// What went wrong with the one before.
         error: RunError,
+    },
+    /// Tools that the run was to have are not there, this time: the run goes on without them.
+    #[serde(rename = "tools.unavailable")]
+    ToolsUnavailable {
+        /// The tool, or the server whose tools they are.
+        source: String,
+        /// Why.
+        reason: String,
     },
     /// A model call has ended.
     #[serde(rename = "model.completed")]
@@ -243,6 +277,60 @@ pub enum WaitingReason {
     NeedsReview,
     /// The account's budget is used up: it goes on after a top-up, or when the next period begins.
     Budget,
+    /// The client has to answer tool calls.
+    ToolOutputs,
+    /// A person has to say whether tool calls may be made.
+    Approval,
+}
+
+/// A tool call that somebody has to answer or to decide about.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WaitingCall {
+    /// The item of the call.
+    pub item_id: ItemId,
+    /// The model's name for the call.
+    pub call_id: String,
+    /// Which tool.
+    pub name: String,
+    /// JSON text.
+    pub arguments: String,
+    /// What it waits for.
+    pub needs: WaitingNeed,
+    /// When it is given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Timestamp>,
+}
+
+/// What a tool call waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitingNeed {
+    /// `POST /runs/{id}/tool_outputs`.
+    Output,
+    /// `POST /runs/{id}/approvals`.
+    Approval,
+    /// `POST /runs/{id}/review`.
+    Review,
+}
+
+/// What was decided about a tool call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "decision", rename_all = "snake_case")]
+pub enum ToolDecision {
+    /// It may be made.
+    Approved {
+        /// With these arguments instead of the model's: JSON text.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        arguments: Option<String>,
+    },
+    /// It may not be made.
+    Refused,
+    /// It is made again, although nobody knows what became of it.
+    Retry,
+    /// Whoever decided said what it brought.
+    ResultTaken,
+    /// The run ends because of it.
+    RunFailed,
 }
 
 /// Why a model call waits.
@@ -259,6 +347,8 @@ pub enum ModelWaitingReason {
     CoolingDown,
     /// Calls of other runs are first in line.
     Line,
+    /// What is left of the account's budget is held by other calls, which may use less.
+    Budget,
 }
 
 impl ModelWaitingReason {
@@ -270,6 +360,7 @@ impl ModelWaitingReason {
             Self::ConcurrentCalls => "concurrent_calls",
             Self::CoolingDown => "cooling_down",
             Self::Line => "line",
+            Self::Budget => "budget",
         }
     }
 }
@@ -307,9 +398,12 @@ impl EventBody {
             Self::RunStarted { .. } => "run.started",
             Self::RunRecovered { .. } => "run.recovered",
             Self::RunWaiting { .. } => "run.waiting",
+            Self::ToolDecided { .. } => "tool.decided",
+            Self::ToolProgress { .. } => "tool.progress",
             Self::ModelRetrying { .. } => "model.retrying",
             Self::ModelWaiting { .. } => "model.waiting",
             Self::ModelRerouted { .. } => "model.rerouted",
+            Self::ToolsUnavailable { .. } => "tools.unavailable",
             Self::ModelCompleted { .. } => "model.completed",
             Self::ItemAdded { .. } => "item.added",
             Self::TextDelta { .. } => "text.delta",

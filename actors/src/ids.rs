@@ -115,6 +115,10 @@ typed_id!(
     FileObjectId, "object_"
 );
 typed_id!(
+    /// One stored agent.
+    AgentId, "agent_"
+);
+typed_id!(
     /// One API key (its name, not its secret).
     KeyId, "key_"
 );

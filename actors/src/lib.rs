@@ -6,6 +6,8 @@
 //!
 //! Start reading at [`run_state`] (the states), [`event`] (what subscribers see) and [`ports`] (the contracts).
 
+pub mod agent;
+pub mod call_ledger;
 pub mod capacity;
 pub mod encoding;
 pub mod error;
@@ -26,7 +28,9 @@ pub mod services;
 pub mod spec;
 mod store_actor;
 pub mod supervisor;
+pub mod template;
 pub mod time;
+pub mod tool_use;
 
 #[cfg(feature = "testing")]
 pub mod testing;

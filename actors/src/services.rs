@@ -1,11 +1,11 @@
 //! What every run of this instance works with: the ports, the shared I/O runtime and the settings.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::llm::{AccountBudgets, AnswerSharing, ModelRoute, Pictures};
-use crate::ports::{EventLog, Store, Tool};
+use crate::ports::{EventLog, Store, Toolbox};
 
 /// The ports, the I/O runtime and the settings, shared by all runs.
 #[derive(Clone)]
@@ -22,8 +22,8 @@ pub struct RunServices {
     pub shared_answers: Option<AnswerSharing>,
     /// Pictures in uploaded files; `None` if nothing can be uploaded.
     pub pictures: Option<Pictures>,
-    /// Tools by name.
-    pub tools: BTreeMap<String, Arc<dyn Tool>>,
+    /// Finds the tools that runs may call.
+    pub toolbox: Arc<dyn Toolbox>,
     /// The multi-thread runtime on which all I/O of the runs happens.
     pub io: tokio::runtime::Handle,
     /// Bounds.
@@ -37,6 +37,8 @@ pub struct RunSettings {
     pub durability: Durability,
     /// How long a tool call may take, unless the tool says less.
     pub tool_timeout: Duration,
+    /// How long a person may take to approve a call before the model is told that nobody did; `None` is as long as the run may take.
+    pub approval_deadline: Option<Duration>,
     /// Bytes of a tool's output that are kept.
     pub tool_max_output: usize,
     /// Tool calls of one run that run at once.

@@ -2,9 +2,12 @@
 
 mod files;
 mod joining;
+mod key_places;
+mod mcp;
 mod models;
 mod parts;
 mod provider_keys;
+mod secrets;
 mod services;
 mod settings;
 
@@ -24,8 +27,11 @@ use futures::StreamExt;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use crate::agent_directory::AgentDirectory;
 use crate::app::models::OpenModels;
 use crate::app::parts::{OpenEventLog, OpenStore};
+pub use crate::app::provider_keys::ProviderKeyErrors;
+pub use crate::app::secrets::SecretErrors;
 use crate::app::services::{catalog, run_services};
 use crate::app::settings::{
     capacity_report, housekeeping_times, http_options, or_cpus, request_rates, supervisor_settings, tier_budgets,
@@ -34,10 +40,12 @@ use crate::auth::{Authenticator, RateLimiters};
 use crate::banner::Banner;
 use crate::blocking::BlockingPool;
 use crate::budget_watch::BudgetWatch;
+use crate::call_watch::CallWatch;
 use crate::config::{Config, LOCAL_TIER, LogFormat};
 use crate::housekeeping::Housekeeping;
 use crate::http::{self, HttpParts, HttpState, InstanceIdentity};
 use crate::model_directory::KeyProbe;
+use crate::outbound;
 use crate::shutdown;
 use crate::store::migrate::StoreMigration;
 use crate::telemetry;
@@ -71,7 +79,9 @@ pub fn serve_with_tools(config: &Config, machine: MachineSize, extra: Vec<Arc<dy
     let cpus = machine.cpus as usize;
     let io = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(or_cpus(config.capacity.io_threads, cpus))
-        .max_blocking_threads(config.capacity_parameters().blocking_threads(machine) as usize)
+        .max_blocking_threads(
+            config.capacity_parameters().blocking_threads(machine) as usize + outbound::LOOKUP_THREADS,
+        )
         .thread_name("callboard-io")
         .enable_all()
         .build()?;
@@ -95,6 +105,30 @@ where
     let done = work(opened.store(), opened.budgets()).await;
     opened.close().await;
     done
+}
+
+/// Reads the keys of all providers, and throws them away: whether a server could start with them.
+///
+/// # Errors
+/// What is wrong with any of them.
+pub fn check_provider_keys(config: &Config) -> Result<(), ProviderKeyErrors> {
+    provider_keys::read_provider_keys(config).map(drop)
+}
+
+/// Reads all secrets of tools, and throws them away: whether a server could start with them.
+///
+/// # Errors
+/// What is wrong with any of them.
+pub fn check_secrets(config: &Config) -> Result<(), SecretErrors> {
+    secrets::read_secrets(config).map(drop)
+}
+
+/// Reads what the processes of MCP servers are to know, and throws it away: whether a server could start with it.
+///
+/// # Errors
+/// What is missing.
+pub fn check_mcp_servers(config: &Config) -> Result<(), SecretErrors> {
+    mcp::mcp_options(config).map(drop)
 }
 
 /// A try of each key of the configured models, or of this one.
@@ -162,7 +196,9 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     let rate_limits = parts::open_rate_limits(config, live_instances.clone(), &io)?;
     let models = OpenModels::open(config, &rate_limits)?;
     let files = files::open_files(config, opened.files(), &io)?;
-    let services = run_services(
+    let blocking_threads = config.capacity_parameters().blocking_threads(machine) as usize;
+    let blocking_pool = BlockingPool::new(io.clone(), blocking_threads);
+    let (services, mcp) = run_services(
         config,
         machine,
         &models,
@@ -170,6 +206,7 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
         &files,
         extra,
         events.log.clone(),
+        blocking_pool.clone(),
         io.clone(),
     )?;
     let catalog = catalog(&services);
@@ -192,17 +229,23 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     let account_budgets = services.account_budgets.clone();
     let supervisor = SupervisorHandle::start_supervisor(services, settings, beginning);
     let budget_watch = BudgetWatch::start(&store, account_budgets.as_ref(), &supervisor, &io);
+    let call_watch = CallWatch::start(&store, &supervisor, &io);
     let housekeeping = Housekeeping::start(&store, opened.budgets(), &files, housekeeping_times(config), &io);
+    let agents = AgentDirectory::new(opened.agents());
     let authenticator = Authenticator::new(store.clone(), io.clone(), LOCAL_TIER);
     if let Some(fleet) = &fleet {
-        io.spawn(forget_changed_keys(fleet.clone(), authenticator.clone()));
+        io.spawn(forget_what_changed(
+            fleet.clone(),
+            authenticator.clone(),
+            agents.clone(),
+        ));
     }
 
     let (close_streams, streams_closed) = watch::channel(false);
-    let blocking_threads = config.capacity_parameters().blocking_threads(machine) as usize;
     let parts = HttpParts {
         runs: Arc::new(supervisor.clone()),
         store: store.clone(),
+        agents,
         budgets: opened.budgets(),
         files: files.clone(),
         event_log: events.log.clone(),
@@ -219,7 +262,7 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
         rate_limiters: RateLimiters::new(request_rates(config)),
         capacity: capacity_report(config, machine, &limit),
         metrics: Some(metrics),
-        blocking_pool: BlockingPool::new(io.clone(), blocking_threads),
+        blocking_pool,
         close_streams: streams_closed,
         io: io.clone(),
     };
@@ -237,11 +280,16 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
         Ok(())
     })
     .await?;
+    on(&io, async move {
+        mcp.close(CLOSING_TIME).await;
+        Ok(())
+    })
+    .await?;
     // The last events are out; whoever follows a run that goes on elsewhere comes again.
     let _ = close_streams.send(true);
     server_handle.stop(true).await;
     serving.await??;
-    drop((housekeeping, budget_watch));
+    drop((housekeeping, budget_watch, call_watch));
     on(&io, async move {
         opened.close().await;
         Ok(())
@@ -251,12 +299,18 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     Ok(())
 }
 
-/// Keys and tiers that another instance or a command has changed count here at once.
-async fn forget_changed_keys(fleet: Arc<dyn Fleet>, authenticator: Authenticator) {
+/// Keys, tiers and agents that another instance or a command has changed count here at once.
+async fn forget_what_changed(fleet: Arc<dyn Fleet>, authenticator: Authenticator, agents: AgentDirectory) {
     let mut notices = fleet.notices();
     while let Some(notice) = notices.next().await {
-        if matches!(notice, Notice::KeysChanged | Notice::Missed) {
-            authenticator.forget_answers();
+        match notice {
+            Notice::KeysChanged => authenticator.forget_answers(),
+            Notice::AgentChanged(agent) => agents.forget(agent),
+            Notice::Missed => {
+                authenticator.forget_answers();
+                agents.forget_all();
+            }
+            Notice::Claimable | Notice::CancelAsked { .. } => {}
         }
     }
 }

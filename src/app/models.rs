@@ -192,7 +192,7 @@ impl<'a> Opening<'a> {
                 listed.push(ListedKey::default());
             }
             let key = |place: usize| LimitedKey {
-                name: key_name(name, place, model.as_deref()).into(),
+                name: key_name(name, self.keys[name].get(place), model.as_deref()).into(),
                 provider: name.into(),
                 limits: key_limits,
             };
@@ -269,11 +269,13 @@ fn listed_key(key: &ProviderKey) -> ListedKey {
     }
 }
 
-fn key_name(provider: &str, place: usize, model: Option<&str>) -> String {
-    let number = place + 1;
+/// By the secret and not by its place: a new key in the place of another starts anew, and the order of keys is no matter.
+fn key_name(provider: &str, key: Option<&ProviderKey>, model: Option<&str>) -> String {
+    // Without a key there is one set of limits: the first and only one.
+    let key = key.map_or("1", |key| &key.fingerprint);
     match model {
-        Some(model) => format!("{provider}/{number}/{model}"),
-        None => format!("{provider}/{number}"),
+        Some(model) => format!("{provider}/{key}/{model}"),
+        None => format!("{provider}/{key}"),
     }
 }
 

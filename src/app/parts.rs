@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use callboard_actors::capacity::MachineSize;
 use callboard_actors::local_limits::LocalRateLimits;
-use callboard_actors::ports::{Budgets, EventLog, Files, Fleet, RateLimits, Store};
+use callboard_actors::ports::{Agents, Budgets, EventLog, Files, Fleet, RateLimits, Store};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Handle;
 
@@ -56,6 +56,14 @@ impl OpenStore {
     }
 
     pub(super) fn store(&self) -> Arc<dyn Store> {
+        match self {
+            Self::Sqlite(store) => Arc::new(store.clone()),
+            Self::Postgres(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// Stored agents.
+    pub(super) fn agents(&self) -> Arc<dyn Agents> {
         match self {
             Self::Sqlite(store) => Arc::new(store.clone()),
             Self::Postgres(store) => Arc::new(store.clone()),

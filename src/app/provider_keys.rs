@@ -1,13 +1,13 @@
 //! The keys of providers, read once at the start from where the configuration says. They are never logged, printed or written.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::fmt;
 
-use anyhow::bail;
 use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
 
-use super::parts::secret_from_env;
-use crate::config::{Config, KeyPlace, ProviderService};
+use super::key_places::{described, read_key, write_problems};
+use crate::config::{Config, ProviderService};
 
 /// Of a shorter key not even the end is shown.
 const LEAST_LENGTH_TO_SHOW: usize = 16;
@@ -17,24 +17,48 @@ pub(super) struct ProviderKey {
     pub(super) secret: SecretString,
     /// Its last four characters, for people to tell keys apart.
     pub(super) last_four: Option<String>,
+    /// What its use is counted under, shared by a fleet: the same for the same secret of a provider, wherever it stands in the configuration,
+    /// and another for another. 32 bits tell the keys of a provider apart, and nothing of a secret.
+    pub(super) fingerprint: String,
 }
 
 impl ProviderKey {
-    fn new(secret: SecretString) -> Self {
+    /// The text is ASCII.
+    fn new(provider: &str, secret: SecretString) -> Self {
         let text = secret.expose_secret();
-        let is_long = text.len() >= LEAST_LENGTH_TO_SHOW && text.is_ascii();
+        let mut digest = Sha256::new();
+        for part in ["callboard key of a provider", provider, text] {
+            digest.update((part.len() as u64).to_be_bytes());
+            digest.update(part);
+        }
+        let is_long = text.len() >= LEAST_LENGTH_TO_SHOW;
         Self {
             last_four: is_long.then(|| text[text.len() - 4..].to_owned()),
+            fingerprint: digest.finalize()[..4]
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
             secret,
         }
+    }
+}
+
+/// All keys that are not where they should be, cannot be keys, or are there twice; never empty. `Display` lists them, one a line, and says
+/// nothing of what is in them.
+#[derive(Debug, thiserror::Error)]
+pub struct ProviderKeyErrors(Vec<String>);
+
+impl fmt::Display for ProviderKeyErrors {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_problems(formatter, "keys of providers", &self.0)
     }
 }
 
 /// Keys by provider, in the order of the configuration. A provider that asks for none has none.
 ///
 /// # Errors
-/// All keys that are not where they should be, and those that are there twice.
-pub(super) fn read_provider_keys(config: &Config) -> anyhow::Result<BTreeMap<String, Vec<ProviderKey>>> {
+/// What is wrong with any of them.
+pub(super) fn read_provider_keys(config: &Config) -> Result<BTreeMap<String, Vec<ProviderKey>>, ProviderKeyErrors> {
     let mut keys = BTreeMap::new();
     let mut problems = Vec::new();
     for (name, provider) in &config.providers {
@@ -42,44 +66,50 @@ pub(super) fn read_provider_keys(config: &Config) -> anyhow::Result<BTreeMap<Str
             ProviderService::Simulated => &[],
             ProviderService::Remote { keys, .. } => keys.as_slice(),
         };
-        let mut own: Vec<ProviderKey> = Vec::new();
+        let mut own: Vec<(String, ProviderKey)> = Vec::new();
         for source in sources {
-            let key = source.named_by.as_str();
-            let read = match &source.place {
-                KeyPlace::Environment(variable) => secret_from_env(key, variable),
-                KeyPlace::File(path) => secret_from_file(key, path),
-            };
-            match read {
-                Ok(secret) if own.iter().any(|other| is_same(&other.secret, &secret)) => {
-                    problems.push(format!(
-                        "{key} names a key of {name} for the second time; its limits count once"
-                    ));
+            let named_by = source.named_by.as_str();
+            let place = described(&source.place);
+            let secret = match read_key(named_by, &source.place) {
+                Ok(secret) => secret,
+                Err(problem) => {
+                    problems.push(problem);
+                    continue;
                 }
-                Ok(secret) => own.push(ProviderKey::new(secret)),
-                Err(problem) => problems.push(problem.to_string()),
+            };
+            let is_same = |key: &ProviderKey| key.secret.expose_secret() == secret.expose_secret();
+            match own.iter().find(|(_, key)| is_same(key)) {
+                Some((first, _)) => problems.push(format!(
+                    "{named_by} names a key of {name} for the second time: the {place} has the same as the {first}; its limits count once"
+                )),
+                None => own.push((place, ProviderKey::new(name, secret))),
             }
         }
-        keys.insert(name.clone(), own);
+        keys.insert(name.clone(), own.into_iter().map(|(_, key)| key).collect());
     }
-    match problems.len() {
-        0 => Ok(keys),
-        1 => bail!("{}", problems[0]),
-        count => bail!(
-            "{count} keys of providers are missing or wrong:\n  {}",
-            problems.join("\n  ")
-        ),
+    if problems.is_empty() {
+        Ok(keys)
+    } else {
+        Err(ProviderKeyErrors(problems))
     }
 }
 
-fn is_same(one: &SecretString, other: &SecretString) -> bool {
-    one.expose_secret() == other.expose_secret()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn secret_from_file(key: &str, path: &Path) -> anyhow::Result<SecretString> {
-    match std::fs::read_to_string(path) {
-        Ok(text) if !text.trim().is_empty() => Ok(text.trim().to_owned().into()),
-        Ok(_) => bail!("{key} names the file {}, which is empty", path.display()),
-        // The error has the system's words and nothing of the file.
-        Err(error) => bail!("{key} names the file {}, which cannot be read: {error}", path.display()),
+    #[test]
+    fn a_fingerprint_is_of_the_secret_and_shows_none_of_it() {
+        let of = |provider: &str, secret: &str| ProviderKey::new(provider, secret.into()).fingerprint;
+        let one = of("east", "sk-simulated-0001");
+        assert_eq!(one, of("east", "sk-simulated-0001"));
+        assert_eq!(one.len(), 8);
+        for other in [
+            of("west", "sk-simulated-0001"),
+            of("east", "sk-simulated-0002"),
+            of("east", ""),
+        ] {
+            assert_ne!(one, other);
+        }
     }
 }

@@ -1,23 +1,26 @@
 //! What the runs of this server work with, as the configuration names it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
 use callboard_actors::capacity::MachineSize;
 use callboard_actors::llm::{AccountBudgets, AnswerSharing, Flights, Pictures};
 use callboard_actors::ports::{EventLog, Tool};
 use callboard_actors::services::RunServices;
 use tokio::runtime::Handle;
 
+use super::mcp::mcp_options;
 use super::models::OpenModels;
-use super::parts::OpenStore;
-use super::settings::tier_budgets;
-use crate::config::{Config, ProviderService};
+use super::parts::{OpenStore, secret_from_env};
+use super::secrets::read_secrets;
+use super::settings::{configured_endpoint_options, document_limits, outbound_options, tier_budgets, toolbox_options};
+use crate::blocking::BlockingPool;
+use crate::config::{Config, DatabasePlaceConfig, ProviderService};
 use crate::files::FileService;
 use crate::http::Catalog;
 use crate::llm::answer_cache::MemoryAnswerCache;
-use crate::tools::parse_file::{DocumentLimits, DocumentReader, ParseFile};
+use crate::outbound::Outbound;
+use crate::tools::mcp::McpServers;
+use crate::tools::{BuiltinParts, DatabaseOptions, DatabasePlace, ServerToolbox, ToolReach};
 
 pub(super) fn run_services(
     config: &Config,
@@ -27,28 +30,26 @@ pub(super) fn run_services(
     files: &FileService,
     extra: Vec<Arc<dyn Tool>>,
     log: Arc<dyn EventLog>,
+    blocking_pool: BlockingPool,
     io: Handle,
-) -> anyhow::Result<RunServices> {
-    let mut tools: BTreeMap<String, Arc<dyn Tool>> = BTreeMap::new();
-    for name in &config.tools.enabled {
-        let tool = match name.as_str() {
-            "parse_file" => Some(parse_file(config, machine, files)?),
-            name => crate::tools::builtin(name),
-        };
-        let tool = tool.with_context(|| format!("tools.enabled: there is no tool {name:?}"))?;
-        tools.insert(name.clone(), tool);
-    }
-    for tool in extra {
-        let name = tool.definition().name;
-        if tools.insert(name.clone(), tool).is_some() {
-            bail!("there are two tools named {name:?}");
-        }
-    }
+) -> anyhow::Result<(RunServices, McpServers)> {
+    let reach = ToolReach {
+        outbound: Outbound::new(outbound_options(config))?,
+        secrets: Arc::new(read_secrets(config)?),
+        blocking_pool,
+    };
+    let parts = builtin_parts(config, machine, files, &reach)?;
+    let builtin = |name: &String| crate::tools::builtin(name, &parts);
+    let builtin = config.tools.enabled.iter().map(builtin);
+    let mut tools: Vec<Arc<dyn Tool>> = builtin.collect::<anyhow::Result<_>>()?;
+    tools.extend(extra);
+    let mcp = McpServers::new(mcp_options(config)?, reach.clone(), io.clone())?;
+    let toolbox = ServerToolbox::new(tools, reach, mcp.clone(), toolbox_options(config))?;
     let shared_answers = config.shares_answers().then(|| AnswerSharing {
         answers: Arc::new(MemoryAnswerCache::new(config.answer_cache.max_size)),
         flights: Flights::default(),
     });
-    Ok(RunServices {
+    let services = RunServices {
         store: opened.store(),
         log,
         models: models.routes.clone(),
@@ -58,31 +59,50 @@ pub(super) fn run_services(
             files: Arc::new(files.clone()),
             max_bytes_per_call: config.files.max_images_per_call,
         }),
-        tools,
+        toolbox: Arc::new(toolbox),
         io,
         settings: config.run_settings(),
-    })
+    };
+    Ok((services, mcp))
 }
 
-fn parse_file(config: &Config, machine: MachineSize, files: &FileService) -> anyhow::Result<Arc<dyn Tool>> {
-    let program =
-        std::env::current_exe().context("documents are read by this program, and it is not known where that is")?;
-    let section = &config.documents;
-    let limits = DocumentLimits {
-        max_bytes: section.max_size,
-        max_memory: section.max_memory,
-        timeout: section.timeout,
-        max_parallel: match section.max_parallel {
-            0 => config.capacity_parameters().blocking_threads(machine) as usize,
-            count => count,
-        },
-    };
-    let documents = DocumentReader::new(program, limits);
-    Ok(Arc::new(ParseFile::new(
-        files.clone(),
-        documents,
-        config.tools.max_output,
-    )))
+fn builtin_parts(
+    config: &Config,
+    machine: MachineSize,
+    files: &FileService,
+    reach: &ToolReach,
+) -> anyhow::Result<BuiltinParts> {
+    let search = config.search.clone().map(|options| {
+        let reach = ToolReach {
+            outbound: Outbound::new(configured_endpoint_options(config))?,
+            ..reach.clone()
+        };
+        anyhow::Ok((options, reach))
+    });
+    let databases = config.databases.iter().map(|(name, database)| {
+        let place = match &database.place {
+            DatabasePlaceConfig::Sqlite(path) => DatabasePlace::Sqlite(path.clone()),
+            DatabasePlaceConfig::PostgresUrlIn(variable) => {
+                let key = format!("tools.databases.{name}.postgres_url_env");
+                DatabasePlace::Postgres(secret_from_env(&key, variable)?)
+            }
+        };
+        let options = DatabaseOptions {
+            place,
+            max_rows: database.max_rows,
+            timeout: database.timeout,
+            max_concurrent: database.max_concurrent,
+        };
+        anyhow::Ok((name.clone(), options))
+    });
+    Ok(BuiltinParts {
+        reach: reach.clone(),
+        files: files.clone(),
+        documents: document_limits(config, machine),
+        search: search.transpose()?,
+        databases: databases.collect::<anyhow::Result<_>>()?,
+        max_output: config.tools.max_output,
+    })
 }
 
 /// `None` if no tier has a budget: then nobody asks the store before a call.
@@ -117,5 +137,5 @@ fn warn_of_missing_prices(config: &Config) {
 
 pub(super) fn catalog(services: &RunServices) -> Catalog {
     let models = services.models.clone().into_iter().collect();
-    Catalog::new(models, services.tools.keys().cloned().collect())
+    Catalog::new(models, services.toolbox.clone())
 }

@@ -12,6 +12,8 @@ use crate::auth::RequestRate;
 use crate::config::Config;
 use crate::housekeeping::HousekeepingTimes;
 use crate::http::{CapacityReport, HttpOptions, RunRequestLimits};
+use crate::outbound::{AllowedNetwork, OutboundOptions, PortRange};
+use crate::tools::{DocumentLimits, ToolLimits, ToolboxOptions};
 
 pub(super) fn or_cpus(count: usize, cpus: usize) -> usize {
     if count == 0 { cpus.max(1) } else { count }
@@ -113,6 +115,7 @@ pub(super) fn http_options(config: &Config, cpus: usize) -> HttpOptions {
             max_input_bytes: runs.max_input,
             max_instructions_bytes: runs.max_instructions,
             max_tools: runs.max_tools,
+            max_tool_output: config.tools.max_output,
             max_metadata_entries: runs.max_metadata_entries,
             max_metadata_key_bytes: runs.max_metadata_key,
             max_metadata_value_bytes: runs.max_metadata_value,
@@ -123,6 +126,56 @@ pub(super) fn http_options(config: &Config, cpus: usize) -> HttpOptions {
             default_deadline: runs.deadline_default,
             deadline_ceiling: runs.deadline_maximum,
         },
+    }
+}
+
+/// What may be asked of addresses that others choose.
+pub(super) fn outbound_options(config: &Config) -> OutboundOptions {
+    let outbound = &config.outbound;
+    OutboundOptions {
+        allowed: outbound.allow.clone(),
+        ports: outbound.ports.clone(),
+        user_agent: outbound.user_agent.clone(),
+        max_response: outbound.max_response,
+        connect_timeout: outbound.connect_timeout,
+        timeout: outbound.timeout,
+        max_redirects: outbound.max_redirects,
+    }
+}
+
+/// The same for endpoints that the configuration itself names: wherever they are, and nowhere else.
+pub(super) fn configured_endpoint_options(config: &Config) -> OutboundOptions {
+    OutboundOptions {
+        allowed: vec![AllowedNetwork::ALL_OF_IPV4, AllowedNetwork::ALL_OF_IPV6],
+        ports: vec![PortRange::ALL],
+        max_redirects: 0,
+        ..outbound_options(config)
+    }
+}
+
+pub(super) fn toolbox_options(config: &Config) -> ToolboxOptions {
+    let limits = config.tools.limits.iter().map(|(name, limits)| {
+        let limits = ToolLimits {
+            timeout: limits.timeout,
+            max_concurrent: limits.max_concurrent.map(|most| most as usize),
+        };
+        (name.clone(), limits)
+    });
+    ToolboxOptions {
+        longest_call: config.tools.timeout,
+        max_kept: config.tools.declared_cache,
+        limits: limits.collect(),
+    }
+}
+
+/// What reading a document may use; as many at once as there are threads for blocking work.
+pub(super) fn document_limits(config: &Config, machine: MachineSize) -> DocumentLimits {
+    let section = &config.tools.documents;
+    DocumentLimits {
+        max_bytes: section.max_size,
+        max_memory: section.max_memory,
+        timeout: section.timeout,
+        max_parallel: config.capacity_parameters().blocking_threads(machine) as usize,
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Caller {
     pub tier: String,
     /// Whether a key proved it; `false` only on a server without keys.
     pub has_key: bool,
+    /// Whether they may see the whole installation: with an operator's key, and on a server without keys.
+    pub is_admin: bool,
 }
 
 /// Why nobody is let in.
@@ -104,6 +106,7 @@ impl Authenticator {
             account: record.account.clone(),
             tier: record.tier.clone(),
             has_key: true,
+            is_admin: record.is_admin,
         })
     }
 
@@ -136,6 +139,7 @@ impl Authenticator {
             account: AccountId::local(),
             tier: self.local_tier.to_string(),
             has_key: false,
+            is_admin: true,
         })
     }
 

@@ -5,13 +5,21 @@ use std::io::{self, Write};
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::text::table;
+use super::CliError;
+use crate::app::{check_mcp_servers, check_provider_keys, check_secrets};
 use crate::config::{EffectiveValue, LoadedConfig, Origin};
+
+/// Room for a value before it is told where it came from: with the keys, no more than 80 columns. Longer ones take what they need.
+const VALUE_WIDTH: usize = 24;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
     /// Say "ok", or list all mistakes and exit with 2
-    Check,
+    Check {
+        /// Do not look whether the keys of the providers and the secrets of tools are there
+        #[arg(long)]
+        no_keys: bool,
+    },
     /// Show every value in force and where it came from
     Print(PrintArguments),
 }
@@ -29,18 +37,56 @@ pub(super) struct PrintArguments {
     changed: bool,
 }
 
-pub(super) fn run(command: &ConfigCommand, loaded: &LoadedConfig, output: &mut impl Write) -> io::Result<()> {
-    let ConfigCommand::Print(arguments) = command else {
-        return writeln!(output, "ok");
-    };
+pub(super) fn run(command: &ConfigCommand, loaded: &LoadedConfig, output: &mut impl Write) -> Result<(), CliError> {
+    match command {
+        ConfigCommand::Check { no_keys } => {
+            if !no_keys {
+                check_provider_keys(&loaded.config)?;
+                check_secrets(&loaded.config)?;
+                check_mcp_servers(&loaded.config)?;
+            }
+            writeln!(output, "ok")?;
+        }
+        ConfigCommand::Print(arguments) => print(arguments, loaded, output)?,
+    }
+    Ok(())
+}
+
+fn print(arguments: &PrintArguments, loaded: &LoadedConfig, output: &mut impl Write) -> io::Result<()> {
     let is_wanted = |value: &&EffectiveValue| !arguments.changed || value.origin != Origin::Default;
     let values: Vec<&EffectiveValue> = loaded.values.iter().filter(is_wanted).collect();
     if arguments.json {
         return writeln!(output, "{:#}", as_json(&values));
     }
-    let row = |value: &&EffectiveValue| [value.key.clone(), value.value.to_string(), value.origin.to_string()];
-    let rows = values.iter().map(row).collect();
-    writeln!(output, "{}", table(["key", "value", "from"], rows, &[]))
+    let key_width = values.iter().map(|value| value.key.chars().count()).max().unwrap_or(0);
+    for value in values {
+        let mut lines = lines_of(&value.value);
+        let last = lines.pop().unwrap_or_default();
+        let mut key = value.key.as_str();
+        for line in lines {
+            writeln!(output, "{key:key_width$}  {line}")?;
+            key = "";
+        }
+        writeln!(output, "{key:key_width$}  {last:VALUE_WIDTH$}  {}", value.origin)?;
+    }
+    Ok(())
+}
+
+/// A value as TOML, on one line; a list of tables has a line for each of them.
+fn lines_of(value: &toml::Value) -> Vec<String> {
+    let tables = value.as_array().filter(|list| list.iter().any(toml::Value::is_table));
+    let Some(tables) = tables else {
+        return vec![value.to_string()];
+    };
+    let mut lines: Vec<String> = tables.iter().map(|table| format!(" {table},")).collect();
+    if let Some(first) = lines.first_mut() {
+        first.replace_range(..1, "[");
+    }
+    if let Some(last) = lines.last_mut() {
+        last.pop();
+        last.push(']');
+    }
+    lines
 }
 
 /// `{"server.bind": {"value": …, "from": "file", "file": …, "line": …}, …}`
@@ -93,7 +139,22 @@ mod tests {
         };
         assert!(line("server.workers").contains("env CALLBOARD__SERVER__WORKERS"));
         assert!(line("server.bind").contains("\"127.0.0.1:8700\"") && line("server.bind").contains("default"));
-        assert_eq!(printed(false, true).lines().count(), 5);
+        assert_eq!(printed(false, true).lines().count(), 1);
+    }
+
+    #[test]
+    fn lines_are_short_and_each_target_has_its_own() {
+        // But for the list that is longer than its column.
+        let is_list = |line: &str| line.starts_with("tools.enabled");
+        let wide = |line: &&str| line.ends_with("default") && line.chars().count() > 92 && !is_list(line);
+        assert_eq!(printed(false, false).lines().find(wide), None);
+        let targets: toml::Table = "targets = [{ provider = \"a\" }, { provider = \"b\", weight = 2 }]"
+            .parse()
+            .expect("TOML");
+        assert_eq!(
+            lines_of(&targets["targets"]),
+            ["[{ provider = \"a\" },", " { provider = \"b\", weight = 2 }]"]
+        );
     }
 
     #[test]
@@ -103,13 +164,16 @@ mod tests {
             json["server.workers"],
             json!({"value": 3, "from": "environment", "variable": "CALLBOARD__SERVER__WORKERS"})
         );
-        assert_eq!(json["tools.enabled"]["value"], json!(["now", "echo", "wait"]));
+        assert_eq!(
+            json["tools.enabled"]["value"],
+            json!(["now", "echo", "wait", "calculator", "fetch_url"])
+        );
     }
 
     #[test]
     fn a_right_configuration_is_ok() {
         let mut output = Vec::new();
-        run(&ConfigCommand::Check, &loaded(), &mut output).expect("a vector takes it");
+        run(&ConfigCommand::Check { no_keys: false }, &loaded(), &mut output).expect("a vector takes it");
         assert_eq!(output, b"ok\n");
     }
 }

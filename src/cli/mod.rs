@@ -21,6 +21,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::app::{ProviderKeyErrors, SecretErrors};
 use crate::config::{Config, ConfigErrors, LoadedConfig, Sources, load};
 use crate::llm::simulate_server::SimulateServerOptions;
 use crate::llm::simulate_server::settings::SettingsError;
@@ -108,6 +109,12 @@ pub enum CliError {
     /// The configuration has mistakes.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
+    /// Keys of providers are missing or wrong.
+    #[error(transparent)]
+    ProviderKeys(#[from] ProviderKeyErrors),
+    /// Secrets of tools are missing or wrong.
+    #[error(transparent)]
+    Secrets(#[from] SecretErrors),
     /// The settings of the simulated provider have mistakes.
     #[error(transparent)]
     SimulateLlm(#[from] SettingsError),
@@ -142,11 +149,14 @@ pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     let is_wrong_input = matches!(
         error.downcast_ref(),
-        Some(CliError::Config(_) | CliError::SimulateLlm(_))
-    ) || matches!(
-        error.downcast_ref(),
-        Some(KeysError::UnknownTier { .. } | KeysError::UnknownKey(_))
-    ) || matches!(error.downcast_ref(), Some(ClusterError::Alone))
+        Some(CliError::Config(_) | CliError::ProviderKeys(_) | CliError::Secrets(_) | CliError::SimulateLlm(_))
+    ) || error.is::<ProviderKeyErrors>()
+        || error.is::<SecretErrors>()
+        || matches!(
+            error.downcast_ref(),
+            Some(KeysError::UnknownTier { .. } | KeysError::UnknownKey(_))
+        )
+        || matches!(error.downcast_ref(), Some(ClusterError::Alone))
         || matches!(error.downcast_ref(), Some(ModelsError::UnknownModel { .. }))
         || matches!(
             error.downcast_ref(),

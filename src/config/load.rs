@@ -1,6 +1,6 @@
 //! Lays the layers over one another: every value is judged alone, on top of the defaults, so that all mistakes are found at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -64,7 +64,12 @@ pub fn load(sources: Sources) -> Result<LoadedConfig, ConfigErrors> {
         let overrides = layers::of_file(path, &mut layering.problems);
         layering.lay(overrides);
     }
+    let before = layering.problems.len();
     let overrides = layers::of_environment(sources.environment, &layering.tree, &mut layering.problems);
+    let unreadable = layering.problems[before..].iter();
+    layering
+        .refused
+        .extend(unreadable.filter_map(|problem| problem.key.clone()));
     layering.lay(overrides);
     layering.finish()
 }
@@ -77,6 +82,8 @@ struct Layering {
     order: Vec<Vec<String>>,
     origins: BTreeMap<Vec<String>, Origin>,
     problems: Vec<Problem>,
+    /// Dotted keys of values that are not in the tree because they are wrong; of a part of a list with its number, as in `targets.2.weight`.
+    refused: BTreeSet<String>,
 }
 
 impl Layering {
@@ -89,6 +96,7 @@ impl Layering {
             order: Vec::new(),
             origins: BTreeMap::new(),
             problems,
+            refused: BTreeSet::new(),
         };
         for default in overrides {
             if let Written::Typed(value) = default.value
@@ -110,18 +118,23 @@ impl Layering {
 
     fn lay(&mut self, overrides: Vec<Override>) {
         for single in overrides {
-            match self.judge(&single) {
-                Ok(value) => {
-                    // It was set on the defaults, so it can be set on what is laid over them.
-                    if set(&mut self.tree, &single.path, value).is_ok() {
-                        self.remember(single.path, single.origin);
-                    }
-                }
-                Err(message) => self.problems.push(Problem {
-                    key: Some(dotted(&single.path)),
-                    origin: single.origin,
-                    message,
-                }),
+            let (value, wrong) = match self.judge(&single) {
+                Ok(value) => (Some(value), Vec::new()),
+                Err(message) => self.judge_parts(&single).unwrap_or_else(|| (None, vec![message])),
+            };
+            if value.is_none() {
+                self.refused.insert(dotted(&single.path));
+            }
+            self.problems.extend(wrong.into_iter().map(|message| Problem {
+                key: Some(dotted(&single.path)),
+                origin: single.origin.clone(),
+                message,
+            }));
+            // It was set on the defaults, so it can be set on what is laid over them.
+            if let Some(value) = value
+                && set(&mut self.tree, &single.path, value).is_ok()
+            {
+                self.remember(single.path, single.origin);
             }
         }
     }
@@ -136,6 +149,32 @@ impl Layering {
             }
         }
         Err(first_problem.unwrap_or_else(|| "cannot be read".to_owned()))
+    }
+
+    /// Of a wrong list of tables (a model's targets): what is right of it, and what is wrong with each of its tables. `None` if the value is
+    /// something else, or no single part of it is wrong.
+    fn judge_parts(&mut self, single: &Override) -> Option<(Option<Value>, Vec<String>)> {
+        let found = self.readings(single).into_iter().next()?;
+        let mut tables: Vec<Table> = found.try_into().ok()?;
+        let mut wrong = Vec::new();
+        for (index, table) in tables.iter_mut().enumerate() {
+            for (key, value) in std::mem::take(table) {
+                let alone = Value::Array(vec![Value::Table(Table::from_iter([(key.clone(), value.clone())]))]);
+                match self.has_its_keys_type(&single.path, &alone) {
+                    Ok(()) => {
+                        table.insert(key, value);
+                    }
+                    Err(problem) => {
+                        let number = index + 1;
+                        wrong.push(format!("target {number}: {key}: {problem}"));
+                        self.refused.insert(format!("{}.{number}.{key}", dotted(&single.path)));
+                    }
+                }
+            }
+        }
+        let right = Value::Array(tables.into_iter().map(Value::Table).collect());
+        let is_right = !wrong.is_empty() && self.has_its_keys_type(&single.path, &right).is_ok();
+        is_right.then_some((Some(right), wrong))
     }
 
     /// What the value may be meant as, the likeliest first.
@@ -183,17 +222,22 @@ impl Layering {
             }),
             Ok(_) => Err(ConfigErrors(self.problems)),
             Err(contradictions) => {
-                let refused: Vec<Option<String>> = self.problems.iter().map(|problem| problem.key.clone()).collect();
                 for contradiction in contradictions {
-                    let problem = self.locate(contradiction);
                     // What is missing because it was refused has been said.
-                    if !refused.contains(&problem.key) {
+                    let has_been_said = self.is_refused(&contradiction);
+                    let problem = self.locate(contradiction);
+                    if !has_been_said {
                         self.problems.push(problem);
                     }
                 }
                 Err(ConfigErrors(self.problems))
             }
         }
+    }
+
+    /// Whether it is about a value that was refused.
+    fn is_refused(&self, contradiction: &Contradiction) -> bool {
+        contradiction.keys.iter().any(|key| self.refused.contains(key))
     }
 
     /// Blames the first of the keys that was not left at its default.

@@ -1,28 +1,35 @@
 //! Configuration: `config.toml` as compiled in, then a file, then the environment.
 //!
 //! All mistakes are found at once, each with its key and where it was written; every effective value knows where it came from.
-//! Secrets are never part of it: it has only the names of the environment variables that hold them.
+//! Secrets are never part of it: it has only the names of the environment variables and files that hold them.
 
 use std::collections::BTreeMap;
 
 use callboard_actors::capacity::CapacityParameters;
 use callboard_actors::services::{Durability, RunSettings};
 
+use crate::tools::SearchOptions;
+
 mod bounds;
 mod budgets;
 mod layers;
 mod load;
 mod machine;
+mod mcp;
 mod models;
+mod outbound;
 mod problem;
 mod providers;
 mod resolve;
 mod resolve_models;
 mod resolve_providers;
 mod sections;
+mod tools;
 mod values;
 mod variable_names;
 
+#[cfg(test)]
+mod mcp_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
@@ -30,15 +37,19 @@ mod tests;
 
 pub use load::{EffectiveValue, LoadedConfig, Sources, load};
 pub use machine::this_machine;
+pub use mcp::{McpConfig, McpPlace, McpServerConfig, McpSettingsConfig};
 pub use models::{ModelCallConfig, ModelConfig, TargetConfig};
+pub use outbound::{OutboundConfig, SecretConfig};
 pub use problem::{ConfigErrors, Origin, Problem};
 pub use providers::{
     Dialect, KeyPlace, KeySource, LimitsPer, OutputLimitName, ProviderConfig, ProviderLimitsConfig, ProviderService,
 };
 pub use sections::{
     AnswerCacheConfig, CapacityConfig, DocumentsConfig, EventDurability, EventsConfig, FilesConfig, FleetConfig,
-    LogConfig, LogFormat, QueueConfig, RunsConfig, ServerConfig, StoreConfig, Synchronous, TierConfig, ToolsConfig,
+    LogConfig, LogFormat, QueueConfig, RunsConfig, ServerConfig, StoreConfig, Synchronous, TierConfig,
+    ToolLimitsConfig, ToolsConfig,
 };
+pub use tools::{DatabaseConfig, DatabasePlaceConfig, DatabaseTable, SearchTable};
 pub(crate) use values::{parse_duration, parse_size};
 
 /// `config.toml` as it was when this was compiled: the default of every value.
@@ -72,10 +83,18 @@ pub struct Config {
     pub models: BTreeMap<String, ModelConfig>,
     /// Uploaded files.
     pub files: FilesConfig,
-    /// Text of documents.
-    pub documents: DocumentsConfig,
     /// Tool calls.
     pub tools: ToolsConfig,
+    /// MCP servers, and how they are treated.
+    pub mcp: McpConfig,
+    /// The search endpoint.
+    pub search: Option<SearchOptions>,
+    /// Databases that runs may read, by name.
+    pub databases: BTreeMap<String, DatabaseConfig>,
+    /// Requests to addresses that others choose.
+    pub outbound: OutboundConfig,
+    /// Secrets that go out with such requests, by name.
+    pub secrets: BTreeMap<String, SecretConfig>,
     /// Tiers by name; [`LOCAL_TIER`] is among them.
     pub tiers: BTreeMap<String, TierConfig>,
     /// What is logged, and how.
@@ -123,6 +142,7 @@ impl Config {
                 },
             },
             tool_timeout: self.tools.timeout,
+            approval_deadline: self.tools.approval_deadline,
             tool_max_output: self.tools.max_output,
             max_parallel_tools: self.tools.max_parallel,
             max_tool_calls_per_answer: self.tools.max_calls_per_answer,

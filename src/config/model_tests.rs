@@ -76,6 +76,12 @@ input_price = 0
 provider = "anthropic"
 base_url = "https://api.anthropic.com"
 api_key_env = "ANTHROPIC_API_KEY"
+input_price = 4
+[models.hour]
+provider = "anthropic"
+base_url = "https://api.anthropic.com"
+input_price = 4
+cache_write_price = 8
 "#;
     let config = load_texts(&format!("{TWO_PROVIDERS}{models}"), &[])
         .unwrap_or_else(|errors| panic!("{errors}"))
@@ -99,6 +105,7 @@ api_key_env = "ANTHROPIC_API_KEY"
     assert_eq!(price.input, Money::from_nanos(250_000_000));
     assert_eq!(price.cached_input, price.input);
     assert_eq!(price.output, Money::from_nanos(2_000_000_000));
+    assert_eq!(price.cache_write, price.input);
     assert_eq!(smart.targets[1].price, None);
 
     let fast = &config.models["fast"];
@@ -114,6 +121,10 @@ api_key_env = "ANTHROPIC_API_KEY"
     assert!(fast.targets[0].price.is_some(), "0 is a price");
 
     assert_eq!(config.models["other"].targets[0].provider, "other");
+    for (name, cache_write) in [("other", 5_000_000_000), ("hour", 8_000_000_000)] {
+        let price = config.models[name].targets[0].price.expect("it has a price");
+        assert_eq!(price.cache_write, Money::from_nanos(cache_write), "{name}");
+    }
     assert_eq!(config.providers["other"].limits.tokens_per_minute, Some(1000));
 }
 
@@ -178,7 +189,7 @@ base_url = "http://127.0.0.1/v1"
         "providers.d.key @ 15: there is no such key; did you mean \"key_envs\"?",
         "providers.d.tokens_per_minute @ 16: must be a whole number of at least 0",
         "models.price.output_price @ 34: an amount of dollars is a number from 0 to 9007199.25474099",
-        "models.word.targets @ 36: there is no such key; did you mean \"model\"?",
+        "models.word.targets @ 36: target 1: modle: there is no such key; did you mean \"model\"?",
         "providers.b.key_envs @ 6: must be the name of an environment variable",
         "providers.b.key_envs @ 6: names B_KEY more than once",
         "providers.b.base_url @ 5: is missing",
@@ -204,6 +215,50 @@ base_url = "http://127.0.0.1/v1"
     for (line, start) in found.iter().zip(starts) {
         assert!(line.starts_with(start), "{line}\nshould begin with\n{start}");
     }
+}
+
+#[test]
+fn each_mistake_of_each_target_is_told_with_its_number_and_nothing_that_follows_from_it() {
+    let file = r#"
+[models.m]
+targets = [{ provider = "x" }, { provider = "x", model = "b", weight = -1 }, { provider = "x", model = 3, weight = "y" }, { provider = 4 }, { provider = "nobody" }]
+[providers.x]
+dialect = "simulated"
+[model_defaults]
+backoff_initial = "40s"
+backoff_maximum = "soon"
+"#;
+    assert_eq!(
+        mistakes(file, &[]),
+        [
+            "models.m.targets @ 3: target 2: weight: must be a whole number of at least 0 and not beyond reason, not -1",
+            "models.m.targets @ 3: target 3: model: must be text, not 3",
+            "models.m.targets @ 3: target 3: weight: must be a whole number, not the text \"y\"",
+            "models.m.targets @ 3: target 4: provider: must be text, not 4",
+            "model_defaults.backoff_maximum @ 8: \"soon\" is not a duration; write a number and a unit, such as \"200ms\", \"30s\" or \"10m\"",
+            "models.m.targets @ 3: target 5: there is no such provider under [providers]; there are x, simulated",
+        ]
+    );
+    let not_tables = "[models.m]\ntargets = [1, { provider = \"x\" }]\n";
+    assert_eq!(mistakes(not_tables, &[]).len(), 1, "{:?}", mistakes(not_tables, &[]));
+}
+
+/// The model of this name, which is always there, must never ask anybody.
+#[test]
+fn the_simulated_provider_is_simulated() {
+    for dialect in ["openai", "openai-responses", "anthropic"] {
+        let file = format!("[providers.simulated]\ndialect = \"{dialect}\"\nbase_url = \"http://127.0.0.1/v1\"\n");
+        let found = mistakes(&file, &[]);
+        assert_eq!(
+            found,
+            [
+                "providers.simulated.dialect @ 2: must be \"simulated\" for the provider of this name; call yours something else"
+            ]
+        );
+    }
+    let file = "[providers.simulated]\ndialect = \"simulated\"\nconcurrent_calls = 3\n";
+    let config = load_texts(file, &[]).unwrap_or_else(|errors| panic!("{errors}")).config;
+    assert_eq!(config.providers["simulated"].limits.concurrent_calls, Some(3));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use callboard_actors::money::Money;
 use callboard_actors::retry::RetryPolicy;
 use serde::Deserialize;
 
+use super::providers::Dialect;
 use super::values;
 
 /// A model that runs may name, with `[model_defaults]` filled in.
@@ -40,16 +41,16 @@ pub struct ModelCallConfig {
     /// To a connection.
     #[serde(deserialize_with = "values::duration")]
     pub connect_timeout: Duration,
-    /// From the request to the first piece of the answer.
+    /// From the request to the first sign of an answer.
     #[serde(deserialize_with = "values::duration")]
     pub first_byte_timeout: Duration,
-    /// Between two pieces of the answer.
+    /// Between two signs of life.
     #[serde(deserialize_with = "values::duration")]
     pub idle_timeout: Duration,
     /// The whole call.
     #[serde(deserialize_with = "values::duration")]
     pub call_timeout: Duration,
-    /// Tries of a call, the first included.
+    /// Rounds over the targets, the first included.
     pub max_attempts: u32,
     /// The wait after the first failure.
     #[serde(deserialize_with = "values::duration")]
@@ -117,6 +118,7 @@ pub(super) struct ModelTable {
     pub(super) upstream_model: Option<String>,
     input_price: Option<Money>,
     cached_input_price: Option<Money>,
+    cache_write_price: Option<Money>,
     output_price: Option<Money>,
     #[serde(deserialize_with = "values::optional_duration")]
     connect_timeout: Option<Duration>,
@@ -151,6 +153,7 @@ pub(super) struct TargetTable {
     pub(super) weight: Option<u32>,
     input_price: Option<Money>,
     cached_input_price: Option<Money>,
+    cache_write_price: Option<Money>,
     output_price: Option<Money>,
 }
 
@@ -163,15 +166,31 @@ pub(super) enum ChoiceName {
 }
 
 impl TargetTable {
-    /// US dollars for a million tokens; `None` if no price is written.
-    pub(super) fn price(&self) -> Option<Price> {
-        if self.input_price.is_none() && self.cached_input_price.is_none() && self.output_price.is_none() {
+    pub(super) fn has_price(&self) -> bool {
+        let prices = [
+            self.input_price,
+            self.cached_input_price,
+            self.cache_write_price,
+            self.output_price,
+        ];
+        prices.iter().any(Option::is_some)
+    }
+
+    /// US dollars for a million tokens, from a provider of this dialect, or the simulated one; `None` if no price is written.
+    pub(super) fn price(&self, dialect: Option<Dialect>) -> Option<Price> {
+        if !self.has_price() {
             return None;
         }
         let input = self.input_price.unwrap_or_default();
+        let usual_cache_write = match dialect {
+            // Its price of writes that are kept for five minutes.
+            Some(Dialect::Anthropic) => input.plus(Money::from_nanos(input.nanos() / 4)),
+            Some(Dialect::OpenAi | Dialect::OpenAiResponses) | None => input,
+        };
         Some(Price {
             input,
             cached_input: self.cached_input_price.unwrap_or(input),
+            cache_write: self.cache_write_price.unwrap_or(usual_cache_write),
             output: self.output_price.unwrap_or_default(),
         })
     }
@@ -186,6 +205,7 @@ impl ModelTable {
             weight: None,
             input_price: self.input_price,
             cached_input_price: self.cached_input_price,
+            cache_write_price: self.cache_write_price,
             output_price: self.output_price,
         }
     }

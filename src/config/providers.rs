@@ -46,6 +46,16 @@ pub enum ProviderService {
     },
 }
 
+impl ProviderConfig {
+    /// What it understands; `None` of the simulated one.
+    pub(super) const fn dialect(&self) -> Option<Dialect> {
+        match &self.service {
+            ProviderService::Remote { dialect, .. } => Some(*dialect),
+            ProviderService::Simulated => None,
+        }
+    }
+}
+
 /// What a service over HTTP understands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {

@@ -7,13 +7,16 @@ use serde::Deserialize;
 
 use super::budgets::BudgetTable;
 use super::layers::dotted;
+use super::mcp::{McpTable, resolve_mcp};
 use super::models::{ModelCallConfig, ModelTable};
+use super::outbound::{OutboundTable, SecretTable, resolve_outbound, resolve_secrets};
 use super::providers::{ProviderLimitsConfig, ProviderTable};
 use super::resolve_models::resolve_models;
 use super::sections::{
-    AnswerCacheConfig, CapacityConfig, DocumentsConfig, EventsConfig, FilesConfig, FleetConfig, LogConfig, QueueConfig,
-    RunsConfig, ServerConfig, StoreConfig, TierConfig, ToolsConfig,
+    AnswerCacheConfig, CapacityConfig, EventsConfig, FilesConfig, FleetConfig, LogConfig, QueueConfig, RunsConfig,
+    ServerConfig, StoreConfig, TierConfig, ToolsConfig,
 };
+use super::tools::{resolve_databases, resolve_search};
 use super::variable_names::is_variable_name;
 use super::{Config, values};
 
@@ -35,8 +38,11 @@ pub(super) struct WrittenConfig {
     pub(super) models: BTreeMap<String, ModelTable>,
     answer_cache: AnswerCacheConfig,
     files: FilesConfig,
-    documents: DocumentsConfig,
     tools: ToolsConfig,
+    mcp: McpTable,
+    outbound: OutboundTable,
+    #[serde(default)]
+    pub(super) secrets: BTreeMap<String, SecretTable>,
     tiers: BTreeMap<String, TierTable>,
     log: LogConfig,
 }
@@ -67,6 +73,11 @@ pub(super) fn resolve(written: WrittenConfig) -> Result<Config, Contradictions> 
     check_pairs(&written, &mut wrong);
     check_texts(&written, &mut wrong);
     let (providers, models) = resolve_models(&written, &mut wrong);
+    let search = resolve_search(&written.tools, &mut wrong);
+    let databases = resolve_databases(&written.tools, &mut wrong);
+    let outbound = resolve_outbound(&written.outbound, &mut wrong);
+    let secrets = resolve_secrets(&written, &mut wrong);
+    let mcp = resolve_mcp(&written.mcp, &secrets, &mut wrong);
     let tiers = resolve_tiers(&written.tiers, &mut wrong);
     if !written.models.contains_key(&written.runs.default_model) {
         let names: Vec<&str> = written.models.keys().map(String::as_str).collect();
@@ -95,8 +106,12 @@ pub(super) fn resolve(written: WrittenConfig) -> Result<Config, Contradictions> 
         answer_cache: written.answer_cache,
         models,
         files: written.files,
-        documents: written.documents,
         tools: written.tools,
+        mcp,
+        search,
+        databases,
+        outbound,
+        secrets: secrets.into_iter().collect(),
         tiers,
         log: written.log,
     })

@@ -9,11 +9,8 @@ use super::models::{ChoiceName, ModelConfig, ModelTable, TargetConfig, TargetTab
 use super::problem::closest;
 use super::providers::{Dialect, KeyPlace, KeySource, ProviderConfig, ProviderService};
 use super::resolve::{Contradictions, WrittenConfig, refuse};
-use super::resolve_providers::{NOT_A_VARIABLE, Providers, check_base_url, resolve_providers};
+use super::resolve_providers::{NOT_A_VARIABLE, Providers, SIMULATED, check_base_url, resolve_providers};
 use super::variable_names::is_variable_name;
-
-/// The provider that is always there.
-const SIMULATED: &str = "simulated";
 
 /// Providers and models by name. A model that says itself whom to ask brings a provider of its own name.
 pub(super) fn resolve_models(
@@ -91,7 +88,7 @@ impl ResolvingModel<'_> {
             ("base_url", self.table.base_url.is_some()),
             ("api_key_env", self.table.api_key_env.is_some()),
             ("upstream_model", own.model.is_some()),
-            ("input_price", own.price().is_some()),
+            ("input_price", own.has_price()),
         ];
         for (name, _) in beside.into_iter().filter(|(_, is_set)| *is_set) {
             let message = "has no meaning beside targets: each target has its own";
@@ -103,18 +100,26 @@ impl ResolvingModel<'_> {
             return None;
         }
         let mut targets = Vec::new();
-        for (index, table) in tables.iter().enumerate() {
-            match self.target(table) {
-                Ok(target) => targets.push(target),
-                Err(problem) => refuse(self.wrong, &[&targets_key], format!("target {}: {problem}", index + 1)),
-            }
-        }
         let mut seen = BTreeSet::new();
-        for target in &targets {
-            if !seen.insert((&target.provider, &target.upstream_model)) {
-                let message = format!("names {:?} of {} twice", target.upstream_model, target.provider);
+        for (index, table) in tables.iter().enumerate() {
+            // What is missing because it was refused has been said, under these keys.
+            let own_key = |name: &str| format!("{targets_key}.{}.{name}", index + 1);
+            let Some(provider) = &table.provider else {
+                let message = format!("target {}: names no provider", index + 1);
+                refuse(self.wrong, &[&targets_key, &own_key("provider")], message);
+                continue;
+            };
+            if let Err(problem) = self.find_provider(provider) {
+                let message = format!("target {}: {problem}", index + 1);
                 refuse(self.wrong, &[&targets_key], message);
+                continue;
             }
+            let target = self.target_of(provider, table);
+            if !seen.insert((target.provider.clone(), target.upstream_model.clone())) {
+                let message = format!("names {:?} of {} twice", target.upstream_model, target.provider);
+                refuse(self.wrong, &[&targets_key, &own_key("model")], message);
+            }
+            targets.push(target);
         }
         if choice == Choice::Weighted && targets.iter().all(|target| target.weight == 0) && !targets.is_empty() {
             let message = "needs a target with a weight of more than 0, as choice is \"weighted\"";
@@ -123,20 +128,12 @@ impl ResolvingModel<'_> {
         Some(targets).filter(|targets| !targets.is_empty())
     }
 
-    fn target(&mut self, table: &TargetTable) -> Result<TargetConfig, String> {
-        let Some(provider) = &table.provider else {
-            return Err("names no provider".to_owned());
-        };
-        self.find_provider(provider)?;
-        Ok(self.target_of(provider, table))
-    }
-
     fn target_of(&self, provider: &str, table: &TargetTable) -> TargetConfig {
         TargetConfig {
             provider: provider.to_owned(),
             upstream_model: table.model.clone().unwrap_or_else(|| self.name.to_owned()),
             weight: table.weight.unwrap_or(1),
-            price: table.price(),
+            price: table.price(self.providers.get(provider).and_then(ProviderConfig::dialect)),
         }
     }
 
@@ -233,7 +230,9 @@ impl ResolvingModel<'_> {
             return Ok(());
         }
         let mut known: Vec<&str> = listed.keys().map(String::as_str).collect();
-        known.push(SIMULATED);
+        if !listed.contains_key(SIMULATED) {
+            known.push(SIMULATED);
+        }
         // Who wrote it may have meant it for a name or for a secret; only what is like a name is repeated.
         let advice = match closest(name, &known) {
             Some(name) => format!("did you mean {name:?}?"),

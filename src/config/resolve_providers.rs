@@ -10,6 +10,9 @@ use super::variable_names::is_variable_name;
 pub(super) const NOT_A_VARIABLE: &str = "must be the name of an environment variable that holds the key, such as \"OPENAI_API_KEY\"; \
                                          the key itself never stands in the configuration";
 
+/// The provider that is always there.
+pub(super) const SIMULATED: &str = "simulated";
+
 pub(super) type Providers = BTreeMap<String, ProviderConfig>;
 
 /// Those of `[providers]`, by name.
@@ -65,6 +68,12 @@ fn resolve_provider(
             output_limit_field: None,
         });
     };
+    if name == SIMULATED {
+        // The shipped model of this name asks it, and promises to ask nobody.
+        let message = "must be \"simulated\" for the provider of this name; call yours something else";
+        refuse(wrong, &[&key("dialect")], message);
+        return None;
+    }
     if table.output_limit_field.is_some() && dialect != Dialect::OpenAi {
         let message = "has a meaning for dialect = \"openai\" only";
         refuse(wrong, &[&key("output_limit_field")], message);

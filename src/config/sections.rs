@@ -1,6 +1,7 @@
 //! The sections of `config.toml` as types. What each key means, its unit and its default stand in that file; the docs here say
 //! what the code needs beyond that.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use callboard_actors::ledger::TierQuota;
 use callboard_actors::llm::AccountBudget;
 use serde::Deserialize;
 
+use super::tools::{DatabaseTable, SearchTable};
 use super::values;
 
 /// `[server]`: the HTTP side.
@@ -330,7 +332,7 @@ pub struct FilesConfig {
     pub max_images_per_call: usize,
 }
 
-/// `[documents]`: text of documents.
+/// `[tools.documents]`: text of documents.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DocumentsConfig {
@@ -343,12 +345,10 @@ pub struct DocumentsConfig {
     /// How long it may take.
     #[serde(deserialize_with = "values::duration")]
     pub timeout: Duration,
-    /// Such processes at once; 0 is as many as blocking threads.
-    pub max_parallel: usize,
 }
 
 /// `[tools]`: tool calls.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ToolsConfig {
     /// Names of the tools that runs may name.
@@ -356,6 +356,9 @@ pub struct ToolsConfig {
     /// How long a call may take.
     #[serde(deserialize_with = "values::duration")]
     pub timeout: Duration,
+    /// How long a person may take to approve a call; `None` is as long as the run may take.
+    #[serde(deserialize_with = "values::duration_or_none")]
+    pub approval_deadline: Option<Duration>,
     /// Bytes of an output that are kept.
     #[serde(deserialize_with = "values::memory_size")]
     pub max_output: usize,
@@ -363,6 +366,31 @@ pub struct ToolsConfig {
     pub max_parallel: usize,
     /// Calls that one answer of a model may ask for.
     pub max_calls_per_answer: usize,
+    /// Bytes of declared tools, as they are written, that are kept ready.
+    #[serde(deserialize_with = "values::memory_size")]
+    pub declared_cache: usize,
+    /// Text of documents.
+    pub documents: DocumentsConfig,
+    /// Limits of the server's own tools, by name.
+    #[serde(default)]
+    pub limits: BTreeMap<String, ToolLimitsConfig>,
+    /// The search endpoint as it is written; [`super::Config::search`] is what it comes to.
+    #[serde(default)]
+    pub search: Option<SearchTable>,
+    /// Databases as they are written; [`super::Config::databases`] is what they come to.
+    #[serde(default)]
+    pub databases: BTreeMap<String, DatabaseTable>,
+}
+
+/// `[tools.limits.<name>]`: what a tool of the server keeps to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ToolLimitsConfig {
+    /// How long a call may take, if less than [`ToolsConfig::timeout`].
+    #[serde(deserialize_with = "values::optional_duration")]
+    pub timeout: Option<Duration>,
+    /// Calls that are made at once, of all runs of this instance.
+    pub max_concurrent: Option<u32>,
 }
 
 /// `[tiers.<name>]`: what each account of a tier may do.

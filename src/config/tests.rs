@@ -182,7 +182,7 @@ fn tools_that_do_not_exist_are_mistakes_of_the_configuration() {
     assert_eq!(
         mistakes("[tools]\nenabled = [\"now\", \"rm\", \"now\"]\n", &[]),
         [
-            "tools.enabled @ 2: there is no tool \"rm\"; there are now, echo, wait, parse_file",
+            "tools.enabled @ 2: there is no tool \"rm\"; there are now, echo, wait, calculator, fetch_url, parse_file, search, sql_query",
             "tools.enabled @ 2: names \"now\" twice",
         ]
     );
@@ -312,4 +312,119 @@ fn only_loopback_is_loopback() {
         server.bind = bind.parse().expect("an address");
         assert_eq!(server.is_loopback(), expected, "{bind}");
     }
+}
+
+#[test]
+fn secrets_and_networks_are_checked_and_no_secret_is_repeated() {
+    let file = r#"
+[outbound]
+allow = ["10.1.0.0/16", "127.0.0.1/32:9000"]
+[secrets.GITHUB]
+env = "GITHUB_TOKEN"
+hosts = ["api.github.com", "*.github.example"]
+accounts = ["acme"]
+[secrets.SHOP]
+file = "/run/secrets/shop"
+hosts = "shop.example"
+"#;
+    let loaded = load_texts(file, &[]).expect("it is right");
+    assert_eq!(loaded.config.outbound.allow.len(), 2);
+    let github = &loaded.config.secrets["GITHUB"];
+    assert_eq!(github.place, KeyPlace::Environment("GITHUB_TOKEN".to_owned()));
+    assert_eq!(
+        (github.hosts.len(), github.accounts.as_ref().map(|all| all.len())),
+        (2, Some(1))
+    );
+    assert_eq!(loaded.config.secrets["SHOP"].accounts, None);
+
+    let wrong = r#"
+[outbound]
+allow = ["10.1.0.0"]
+ports = ["http"]
+user_agent = ""
+max_redirects = 1000
+[secrets.A]
+env = "ghp_16C7e42F292c6912E7710c838347Ae178B4a"
+hosts = ["*"]
+[secrets.B]
+hosts = ["b.example"]
+accounts = ["not an account"]
+[secrets.C]
+env = "C"
+file = "c"
+"#;
+    let told = mistakes(wrong, &[]).join("\n");
+    for part in [
+        "outbound.allow @ 3: entry 1: must be a network",
+        "outbound.ports @ 4: entry 1: must be a port",
+        "outbound.user_agent @ 5: must be printable ASCII",
+        "outbound.max_redirects @ 6: must be from 0 to 100",
+        "secrets.A.env @ 8: must be the name of an environment variable",
+        "secrets.A.hosts @ 9: entry 1: must be a host",
+        "secrets.B.env @ 11: is missing",
+        "secrets.B.accounts @ 12: entry 1: an account name is",
+        "secrets.C.env @ 14: a secret has either env or file",
+        "secrets.C.hosts @ 14: is missing",
+    ] {
+        assert!(told.contains(part), "{part}\n{told}");
+    }
+    assert!(!told.contains("ghp_"), "{told}");
+}
+
+#[test]
+fn what_built_in_tools_need_is_checked() {
+    let right = r#"
+[tools]
+enabled = ["search", "sql_query"]
+[tools.limits.search]
+timeout = "5s"
+max_concurrent = 3
+[tools.search]
+url = "https://search.example/?q={{query}}"
+headers = { X-Token = "{{secret:SEARCH}}" }
+results = "/results"
+[tools.databases.shop]
+postgres_url_env = "SHOP_URL"
+max_rows = 7
+[tools.databases.files]
+sqlite_path = "./files.db"
+"#;
+    let config = load_texts(right, &[]).expect("it is right").config;
+    let search = config.search.expect("there is one");
+    assert_eq!((search.link.as_str(), search.max_results), ("/url", 5));
+    assert_eq!(search.headers["X-Token"], "{{secret:SEARCH}}");
+    assert_eq!(config.databases["shop"].max_rows, 7);
+    assert_eq!(
+        config.databases["files"].place,
+        DatabasePlaceConfig::Sqlite("./files.db".into())
+    );
+    assert_eq!(config.tools.limits["search"].max_concurrent, Some(3));
+
+    let told = mistakes("[tools]\nenabled = [\"search\", \"sql_query\"]\n", &[]).join("\n");
+    assert!(told.contains("\"search\" needs [tools.search]"), "{told}");
+    assert!(told.contains("\"sql_query\" needs a [tools.databases.NAME]"), "{told}");
+    let wrong = r#"
+[tools.limits.now]
+max_concurrent = 0
+[tools.search]
+url = "https://{{query}}/"
+results = "/results"
+[tools.databases.a]
+postgres_url_env = "postgres://me:hidden@host/db"
+[tools.databases.b]
+postgres_url_env = "B"
+sqlite_path = "b.db"
+timeout = "5 parsecs"
+"#;
+    let told = mistakes(wrong, &[]).join("\n");
+    for part in [
+        "tools.limits.now.max_concurrent @ 3: must be from 1",
+        "tools.search.url @ 5: no argument can stand in front of the path",
+        "tools.databases.a.postgres_url_env @ 8: must be the name of an environment variable",
+        "tools.databases.b.postgres_url_env @ 10: a database has either",
+        "tools.databases.b.timeout @ 12: \"5 parsecs\" is not a duration",
+    ] {
+        assert!(told.contains(part), "{part}\n{told}");
+    }
+    assert!(!told.contains("hidden"), "{told}");
 }

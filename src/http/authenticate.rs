@@ -140,3 +140,25 @@ impl FromRequest for Caller {
         ready(caller.ok_or_else(ApiError::internal))
     }
 }
+
+/// A caller who operates the installation. A handler that takes one answers everybody else `403 admin_required`, and nothing more.
+pub(super) struct Operator;
+
+impl FromRequest for Operator {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        let is_admin = request.extensions().get::<Caller>().map(|caller| caller.is_admin);
+        ready(match is_admin {
+            Some(true) => Ok(Self),
+            Some(false) => Err(ApiError::new(
+                ErrorCode::AdminRequired,
+                "this shows the whole installation, and needs a key of its operator (`callboard keys create --admin`)",
+            )
+            .with_param("Authorization")),
+            // As for `Caller`.
+            None => Err(ApiError::internal()),
+        })
+    }
+}

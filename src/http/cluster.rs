@@ -1,5 +1,4 @@
-//! `GET /api/v1/cluster`: the instances of this installation, how busy each is, and what they come to together. Any caller may see it,
-//! as with the capacity: it tells of the installation and of no account.
+//! `GET /api/v1/cluster`: the instances of this installation, how busy each is, and what they come to together. For operators.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +8,10 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use callboard_actors::ids::InstanceId;
 use callboard_actors::ports::Fleet;
 
+use super::authenticate::Operator;
 use super::error::ApiError;
 use super::extract::query::QueryParameters;
 use super::state::HttpState;
-use crate::auth::Caller;
 use crate::cluster_view::ClusterView;
 
 /// How long the store may take: whoever asks for this may be looking for what is broken.
@@ -21,7 +20,7 @@ const LONGEST_ANSWER: Duration = Duration::from_secs(5);
 /// Shows the instances and the totals.
 pub(super) async fn get_cluster(
     request: HttpRequest,
-    _caller: Caller,
+    _operator: Operator,
     state: web::Data<HttpState>,
 ) -> Result<HttpResponse, ApiError> {
     QueryParameters::of(&request, &[])?;

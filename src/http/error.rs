@@ -56,6 +56,22 @@ impl ApiError {
         Self::new(ErrorCode::RunNotFound, "there is no run with this id")
     }
 
+    /// The agent does not exist, or belongs to someone else: nobody can tell which.
+    pub fn agent_not_found() -> Self {
+        Self::new(ErrorCode::AgentNotFound, "there is no agent with this id")
+    }
+
+    /// A run names an agent that does not exist, or belongs to someone else.
+    pub fn unknown_agent(param: &str, named: &str) -> Self {
+        Self::new(ErrorCode::UnknownAgent, format!("there is no agent `{named}`")).with_param(param)
+    }
+
+    /// What a run got from its agent is wrong by now: no field of the request is.
+    pub fn of_agent(mut self) -> Self {
+        self.0.message = format!("the agent does not fit this server: {}", self.0.message);
+        self.with_param("agent")
+    }
+
     /// The run is there, its events are not any more.
     pub fn events_expired(run: RunId) -> Self {
         let message =
@@ -98,6 +114,11 @@ impl ApiError {
     /// What sort of error it is.
     pub fn code(&self) -> ErrorCode {
         self.0.code
+    }
+
+    /// The field, header or parameter that is wrong.
+    pub fn param(&self) -> Option<&str> {
+        self.0.param.as_deref()
     }
 
     /// The body, with the id of the request if it is known.

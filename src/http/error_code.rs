@@ -62,8 +62,8 @@ error_codes! {
     UnknownTool = "unknown_tool", BAD_REQUEST, InvalidRequest, None;
     /// The model does not take this option, or not this value.
     InvalidModelOption = "invalid_model_option", BAD_REQUEST, InvalidRequest, None;
-    /// `agent` was given; this version has no stored agents yet.
-    AgentsNotAvailable = "agents_not_available", BAD_REQUEST, InvalidRequest, None;
+    /// `agent` names none of the account's.
+    UnknownAgent = "unknown_agent", BAD_REQUEST, InvalidRequest, None;
     /// The input shows a file that is not there, or is not yours.
     UnknownFile = "unknown_file", BAD_REQUEST, InvalidRequest, None;
     /// The input shows a file that is no picture, or too large a one, or too many.
@@ -90,6 +90,8 @@ error_codes! {
     RevokedApiKey = "revoked_api_key", UNAUTHORIZED, Authentication, None;
     /// The key's tier is not in the configuration any more.
     TierNotConfigured = "tier_not_configured", FORBIDDEN, Permission, None;
+    /// This is for the operator's keys.
+    AdminRequired = "admin_required", FORBIDDEN, Permission, None;
     /// A server without keys answers only to names of this machine.
     HostNotAllowed = "host_not_allowed", FORBIDDEN, Permission, None;
     /// A server without keys answers no other web site's pages.
@@ -100,6 +102,8 @@ error_codes! {
     FileNotFound = "file_not_found", NOT_FOUND, NotFound, None;
     /// There is no such run, or it is not yours.
     RunNotFound = "run_not_found", NOT_FOUND, NotFound, None;
+    /// There is no such agent, or it is not yours.
+    AgentNotFound = "agent_not_found", NOT_FOUND, NotFound, None;
     /// There is nothing at this path.
     NotFound = "not_found", NOT_FOUND, NotFound, None;
     /// The run ended so long ago that its events are not kept any more.
@@ -110,6 +114,10 @@ error_codes! {
     RequestTimeout = "request_timeout", REQUEST_TIMEOUT, InvalidRequest, Some(1);
     /// The idempotency key was used for another request.
     IdempotencyConflict = "idempotency_conflict", CONFLICT, Conflict, None;
+    /// The account has another agent of this name; `agent_id` is its.
+    AgentNameTaken = "agent_name_taken", CONFLICT, Conflict, None;
+    /// The agent was changed meanwhile: `version` is its newest.
+    AgentVersionConflict = "agent_version_conflict", CONFLICT, Conflict, None;
     /// The body is larger than the limit.
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, InvalidRequest, None;
     /// The file is larger than the limit.
@@ -134,6 +142,12 @@ error_codes! {
     ShuttingDown = "shutting_down", SERVICE_UNAVAILABLE, Overloaded, Some(5);
     /// The store does not answer; nothing was done.
     StoreUnavailable = "store_unavailable", SERVICE_UNAVAILABLE, Overloaded, Some(2);
+    /// The run does not wait for tool calls to be answered or decided (any more).
+    RunNotWaiting = "run_not_waiting", CONFLICT, Conflict, None;
+    /// The run waits for no tool call of this name (any more): it is answered, or was never made.
+    CallNotWaiting = "call_not_waiting", CONFLICT, Conflict, None;
+    /// The tool call waits for something else: `needs` says for what.
+    CallNeedsOther = "call_needs_other", CONFLICT, Conflict, None;
     /// A run that is to be cancelled has not been seen to end in time. A cancel that was written down sticks; asking again is safe.
     CancelUnconfirmed = "cancel_unconfirmed", SERVICE_UNAVAILABLE, Overloaded, Some(2);
     /// A bug of ours. The server's log has the details under the request's id.

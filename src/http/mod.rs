@@ -3,6 +3,7 @@
 //! It reads requests, asks the supervisor ([`Runs`]) to start and cancel, and reads the store and the event log directly: a slow reader
 //! never meets the supervisor. It decides nothing about runs. Errors are [`ApiError`], with the one table in [`ErrorCode`].
 
+mod agents;
 mod authenticate;
 mod budget;
 mod capacity;
@@ -12,10 +13,12 @@ mod error_code;
 mod events;
 mod extract;
 mod files;
+mod metadata;
 mod metrics;
 mod models;
 mod openapi;
 mod options;
+mod page;
 mod process_usage;
 mod readiness;
 mod request_id;

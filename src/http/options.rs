@@ -50,6 +50,8 @@ pub struct RunRequestLimits {
     pub max_instructions_bytes: usize,
     /// Tools of one run.
     pub max_tools: usize,
+    /// Bytes of a tool's output that are kept.
+    pub max_tool_output: usize,
     /// Entries of `metadata`.
     pub max_metadata_entries: usize,
     /// Bytes of a metadata key.
@@ -101,6 +103,7 @@ impl Default for RunRequestLimits {
             max_input_bytes: 1_000_000,
             max_instructions_bytes: 100_000,
             max_tools: 128,
+            max_tool_output: 64 * 1024,
             max_metadata_entries: 32,
             max_metadata_key_bytes: 64,
             max_metadata_value_bytes: 512,

@@ -12,7 +12,8 @@ use tokio::net::TcpSocket;
 use super::error::{ApiError, ErrorCode};
 use super::state::HttpState;
 use super::{
-    authenticate, budget, capacity, cluster, files, metrics, models, openapi, readiness, request_id, runs, usage,
+    agents, authenticate, budget, capacity, cluster, files, metrics, models, openapi, readiness, request_id, runs,
+    usage,
 };
 
 /// Listens. Connections wait until a server is made of it. Must be called on a thread of a runtime.
@@ -82,6 +83,7 @@ fn configure(config: &mut ServiceConfig) {
                 .service(resource("/cluster", "GET").route(web::get().to(cluster::get_cluster)))
                 .service(resource("/budget", "GET").route(web::get().to(budget::get_budget)))
                 .service(resource("/usage", "GET").route(web::get().to(usage::get_usage)))
+                .configure(agents::configure)
                 .configure(models::configure)
                 .configure(runs::configure)
                 .configure(files::configure)

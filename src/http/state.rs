@@ -1,16 +1,19 @@
 //! What every handler shares.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use callboard_actors::ids::RunId;
+use callboard_actors::call_ledger::CallResolution;
+use callboard_actors::ids::{AccountId, RunId};
 use callboard_actors::llm::{AccountBudget, ModelRoute};
-use callboard_actors::ports::store::RunRecord;
-use callboard_actors::ports::{Budgets, EventLog, Fleet, Store, StoreError};
+use callboard_actors::ports::store::{ParkedOutcome, RunRecord};
+use callboard_actors::ports::toolbox::{InvalidTool, RunTool, ToolsOpening, ToolsWish};
+use callboard_actors::ports::{Budgets, EventLog, Fleet, Store, StoreError, Toolbox};
 use callboard_actors::supervisor::SupervisorHandle;
 use callboard_actors::supervisor::messages::{Snapshot, StartError, StartRun, Started};
+use callboard_actors::tool_use::ToolUse;
 use tokio::sync::watch;
 
 use super::capacity::CapacityReport;
@@ -18,6 +21,7 @@ use super::error::ApiError;
 use super::options::HttpOptions;
 use super::process_usage::{ProcessSample, ProcessUsage};
 use super::readiness::Readiness;
+use crate::agent_directory::AgentDirectory;
 use crate::auth::{Authenticator, RateLimiters};
 use crate::blocking::BlockingPool;
 use crate::cluster_view::InstanceIdentity;
@@ -32,6 +36,8 @@ pub trait Runs: Send + Sync + 'static {
     async fn start(&self, start: StartRun) -> Result<Started, StartError>;
     /// Ends a run; answers when it has ended. `None` if there is no such run.
     async fn cancel(&self, run: RunId) -> Result<Option<RunRecord>, StoreError>;
+    /// Takes in what is said of tool calls that a run waits for.
+    async fn resolve_calls(&self, run: RunId, resolutions: Vec<CallResolution>) -> Result<ParkedOutcome, StoreError>;
     /// A run's place in its account's line.
     async fn queue_position(&self, run: RunId) -> Option<u64>;
     /// How things stand.
@@ -48,6 +54,10 @@ impl Runs for SupervisorHandle {
         Self::cancel(self, run).await
     }
 
+    async fn resolve_calls(&self, run: RunId, resolutions: Vec<CallResolution>) -> Result<ParkedOutcome, StoreError> {
+        Self::resolve_calls(self, run, resolutions).await
+    }
+
     async fn queue_position(&self, run: RunId) -> Option<u64> {
         Self::queue_position(self, run).await
     }
@@ -58,16 +68,16 @@ impl Runs for SupervisorHandle {
 }
 
 /// The models and tools that a run may name.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Catalog {
     models: BTreeMap<String, Arc<ModelRoute>>,
-    tools: BTreeSet<String>,
+    toolbox: Arc<dyn Toolbox>,
 }
 
 impl Catalog {
-    /// A catalog of these models, by name, and tool names.
-    pub fn new(models: BTreeMap<String, Arc<ModelRoute>>, tools: BTreeSet<String>) -> Self {
-        Self { models, tools }
+    /// A catalog of these models, by name, and tools.
+    pub fn new(models: BTreeMap<String, Arc<ModelRoute>>, toolbox: Arc<dyn Toolbox>) -> Self {
+        Self { models, toolbox }
     }
 
     /// The model with this name.
@@ -75,9 +85,9 @@ impl Catalog {
         self.models.get(name)
     }
 
-    /// Whether there is a tool with this name.
-    pub fn has_tool(&self, name: &str) -> bool {
-        self.tools.contains(name)
+    /// Checks the tools of a run of this account.
+    pub fn check_tools(&self, account: &AccountId, tools: &[ToolUse]) -> Result<(), InvalidTool> {
+        self.toolbox.check(account, tools)
     }
 
     /// Every model, by name.
@@ -90,9 +100,22 @@ impl Catalog {
         self.models.keys().map(String::as_str)
     }
 
-    /// Every tool's name, sorted.
-    pub fn tool_names(&self) -> impl Iterator<Item = &str> {
-        self.tools.iter().map(String::as_str)
+    /// The tool of a run with this name, if nobody has to be asked for it.
+    pub fn tool_of(&self, run: &RunRecord, name: &str) -> Option<RunTool> {
+        let wish = ToolsWish {
+            account: run.account.clone(),
+            run: run.id,
+            tools: run.spec.tools.clone(),
+        };
+        match self.toolbox.open(wish) {
+            ToolsOpening::Ready(mut open) => open.tools.remove(name),
+            ToolsOpening::Later(_) => None,
+        }
+    }
+
+    /// The name of every tool of this server, sorted.
+    pub fn tool_names(&self) -> Vec<String> {
+        self.toolbox.names()
     }
 }
 
@@ -102,6 +125,8 @@ pub struct HttpParts {
     pub runs: Arc<dyn Runs>,
     /// Where runs are read from.
     pub store: Arc<dyn Store>,
+    /// Stored agents.
+    pub agents: AgentDirectory,
     /// What accounts have used.
     pub budgets: Arc<dyn Budgets>,
     /// Uploaded files.
@@ -167,10 +192,18 @@ impl HttpState {
 
     /// What this process uses of the machine. Read on the blocking pool: the kernel takes its time over `/proc`.
     pub(super) async fn process_sample(&self) -> Result<ProcessSample, ApiError> {
-        let process = self.process.clone();
-        let sampled = self.parts.blocking_pool.run(move || process.sample()).await;
-        sampled.map_err(|error| {
-            tracing::error!(%error, "the process could not be measured");
+        self.on_blocking_pool(|state| state.process.sample()).await
+    }
+
+    /// Runs work that blocks, or computes for long, on the pool for it.
+    pub(super) async fn on_blocking_pool<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let state = self.clone();
+        let done = self.parts.blocking_pool.run(move || work(&state)).await;
+        done.map_err(|error| {
+            tracing::error!(%error, "work for a request did not end");
             ApiError::internal()
         })
     }

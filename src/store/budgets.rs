@@ -5,7 +5,9 @@ use std::time::Duration;
 use callboard_actors::ids::ModelCallId;
 use callboard_actors::money::Money;
 use callboard_actors::ports::StoreError;
-use callboard_actors::ports::budgets::{Amount, Balance, BudgetPeriod, Charge, HoldOutcome, NewHold, UsageRow};
+use callboard_actors::ports::budgets::{
+    Amount, Balance, BudgetPeriod, CallEstimate, Charge, HoldOutcome, NewHold, UsageRow,
+};
 use callboard_actors::time::Timestamp;
 use jiff::SignedDuration;
 use jiff::civil::Date;
@@ -23,6 +25,9 @@ pub(super) const MOST_TO_SUM_UP: u64 = 64;
 
 /// Charges that one transaction folds.
 pub(super) const FOLDED_AT_ONCE: u32 = 1000;
+
+/// The numbers of a charge.
+pub(super) const CHARGE_VALUES: usize = 9;
 
 /// No hold's id.
 pub(super) const NO_HOLD: ModelCallId = ModelCallId::from_uuid(Uuid::nil());
@@ -47,13 +52,25 @@ pub(super) fn amount_values(amount: &Amount) -> [i64; 4] {
     ]
 }
 
-/// `day`, `input_tokens`, `output_tokens`, `cached_input_tokens`, `reasoning_tokens`, `cost_nanos`, `call_micros`, `at`.
-pub(super) fn charge_values(charge: &Charge) -> [i64; 8] {
+/// `likely_input_tokens`, `likely_output_tokens`, `likely_cost_nanos`, `likely_call_micros`.
+pub(super) fn estimate_values(estimate: &CallEstimate) -> [i64; 4] {
+    [
+        counted(estimate.usage.input_tokens),
+        counted(estimate.usage.output_tokens),
+        counted(estimate.cost.nanos()),
+        micros(estimate.call_time),
+    ]
+}
+
+/// `day`, `input_tokens`, `output_tokens`, `cached_input_tokens`, `cache_write_input_tokens`, `reasoning_tokens`, `cost_nanos`,
+/// `call_micros`, `at`.
+pub(super) fn charge_values(charge: &Charge) -> [i64; CHARGE_VALUES] {
     [
         day_number(charge.at.utc_day()),
         counted(charge.usage.input_tokens),
         counted(charge.usage.output_tokens),
         counted(charge.usage.cached_input_tokens),
+        counted(charge.usage.cache_write_input_tokens),
         counted(charge.usage.reasoning_tokens),
         counted(charge.cost.nanos()),
         micros(charge.call_time),

@@ -1,8 +1,9 @@
 //! Adapters of the port [`Store`](callboard_actors::ports::Store). They know nothing of each other, only
-//! what they share here: rows, counters, the statements of budgets, the archive's encoding and commits made again; only the composition root names one,
+//! what they share here: rows, counters, the statements of budgets and agents, the archive's encoding and commits made again; only the composition root names one,
 //! and only [`migrate`] knows the tables of two.
 
 mod activity;
+mod agent_statements;
 mod archive;
 mod budget_statements;
 mod budgets;

@@ -2,7 +2,7 @@
 
 use callboard_actors::encoding::EncodedEvents;
 use callboard_actors::event::QueuedReason;
-use callboard_actors::ids::{AccountId, FileId, FileObjectId, InstanceId, KeyId, ModelCallId, RunId};
+use callboard_actors::ids::{AccountId, AgentId, FileId, FileObjectId, InstanceId, KeyId, ModelCallId, RunId};
 use callboard_actors::item::{Item, Usage};
 use callboard_actors::money::Money;
 use callboard_actors::ports::StoreError;
@@ -19,7 +19,8 @@ use crate::store::archive;
 macro_rules! narrow_run_columns {
     () => {
         "runs.id, runs.account, runs.tier, runs.state, runs.epoch, runs.next_seq, runs.reserved_seq, runs.steps, \
-         runs.input_tokens, runs.output_tokens, runs.cached_input_tokens, runs.reasoning_tokens, runs.cost_nanos, runs.error, runs.waiting, runs.created_at, runs.started_at, \
+         runs.input_tokens, runs.output_tokens, runs.cached_input_tokens, runs.cache_write_input_tokens, runs.reasoning_tokens, \
+         runs.cost_nanos, runs.error, runs.waiting, runs.calls, runs.created_at, runs.started_at, \
          runs.ended_at, runs.queue_deadline, CAST(runs.history AS BIGINT) AS history"
     };
 }
@@ -76,6 +77,7 @@ pub(super) use columns_by_get;
 pub(super) fn run_record(row: &impl Columns) -> Result<RunRecord, StoreError> {
     let error = row.text_or_null("error")?;
     let waiting = row.text_or_null("waiting")?;
+    let calls = row.text_or_null("calls")?;
     Ok(RunRecord {
         id: run_id(row)?,
         account: account(row)?,
@@ -85,6 +87,10 @@ pub(super) fn run_record(row: &impl Columns) -> Result<RunRecord, StoreError> {
         spec: from_json(row.text("spec")?, "spec")?,
         error: error.map(|text| from_json(text, "error")).transpose()?,
         waiting: waiting.map(|text| from_json(text, "waiting")).transpose()?,
+        calls: calls
+            .map(|text| from_json(text, "calls"))
+            .transpose()?
+            .unwrap_or_default(),
         progress: RunProgress {
             steps: small(row, "steps")?,
             usage: usage(row)?,
@@ -106,6 +112,7 @@ pub(super) fn usage(row: &impl Columns) -> Result<Usage, StoreError> {
         input_tokens: unsigned(row, "input_tokens")?,
         output_tokens: unsigned(row, "output_tokens")?,
         cached_input_tokens: unsigned(row, "cached_input_tokens")?,
+        cache_write_input_tokens: unsigned(row, "cache_write_input_tokens")?,
         reasoning_tokens: unsigned(row, "reasoning_tokens")?,
     })
 }
@@ -141,6 +148,7 @@ pub(super) fn key_record(row: &impl Columns) -> Result<KeyRecord, StoreError> {
         tier: row.text("tier")?.to_owned(),
         secret_hash: hash(row, "secret_hash")?,
         last_four: row.text("last_four")?.to_owned(),
+        is_admin: row.number("is_admin")? != 0,
         created_at: Timestamp::from_micros(row.number("created_at")?),
         revoked_at: time(row, "revoked_at")?,
     })
@@ -194,7 +202,7 @@ pub(super) fn damaged(what: &str) -> StoreError {
     StoreError::Damaged(format!("{what} does not read back"))
 }
 
-fn from_json<T: DeserializeOwned>(text: &str, what: &str) -> Result<T, StoreError> {
+pub(super) fn from_json<T: DeserializeOwned>(text: &str, what: &str) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|_| damaged(what))
 }
 
@@ -224,4 +232,4 @@ macro_rules! id_bytes {
         })*
     };
 }
-id_bytes!(RunId, InstanceId, KeyId, ModelCallId, FileId, FileObjectId);
+id_bytes!(AgentId, FileId, FileObjectId, InstanceId, KeyId, ModelCallId, RunId);

@@ -1,29 +1,95 @@
-//! Built-in tools.
+//! Tools: built-in ones, and what can be made of those that clients declare.
 
+mod calculator;
+mod declarations;
 mod echo;
+mod fetch_url;
+mod http_tool;
+mod limited;
+pub mod mcp;
 mod now;
 pub mod parse_file;
+mod places;
+mod reach;
+pub mod schema;
+mod search;
+mod sql_query;
+mod toolbox;
 mod wait;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use anyhow::{Context, bail};
 use callboard_actors::ports::{Tool, ToolError};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::files::FileService;
+pub use limited::ToolLimits;
+pub use parse_file::{DocumentLimits, DocumentReader};
+pub use reach::ToolReach;
+pub use search::{InvalidSearch, SearchOptions};
+pub use sql_query::{DatabaseOptions, DatabasePlace};
+pub use toolbox::{ServerToolbox, ToolboxOptions};
+
 /// The names of all built-in tools.
-pub fn builtin_names() -> [&'static str; 4] {
-    ["now", "echo", "wait", "parse_file"]
+pub const fn builtin_names() -> [&'static str; 8] {
+    [
+        "now",
+        "echo",
+        "wait",
+        "calculator",
+        "fetch_url",
+        "parse_file",
+        "search",
+        "sql_query",
+    ]
 }
 
-/// The built-in tool with this name, of those that need nothing of the server.
-pub fn builtin(name: &str) -> Option<Arc<dyn Tool>> {
-    match name {
-        "now" => Some(Arc::new(now::Now)),
-        "echo" => Some(Arc::new(echo::Echo)),
-        "wait" => Some(Arc::new(wait::Wait)),
-        _ => None,
-    }
+/// What built-in tools are made of.
+pub struct BuiltinParts {
+    /// For addresses that models choose.
+    pub reach: ToolReach,
+    /// Uploaded files.
+    pub files: FileService,
+    /// What reading one as a document may use.
+    pub documents: DocumentLimits,
+    /// The search endpoint, and what reaches it.
+    pub search: Option<(SearchOptions, ToolReach)>,
+    /// The databases that may be read, by name.
+    pub databases: BTreeMap<String, DatabaseOptions>,
+    /// Bytes of an output that are kept.
+    pub max_output: usize,
+}
+
+/// The built-in tool with this name.
+///
+/// # Errors
+/// There is none, or it cannot work with these parts.
+pub fn builtin(name: &str, parts: &BuiltinParts) -> anyhow::Result<Arc<dyn Tool>> {
+    let reach = parts.reach.clone();
+    Ok(match name {
+        "now" => Arc::new(now::Now),
+        "echo" => Arc::new(echo::Echo),
+        "wait" => Arc::new(wait::Wait),
+        "calculator" => Arc::new(calculator::Calculator),
+        "fetch_url" => Arc::new(fetch_url::FetchUrl { reach }),
+        "parse_file" => {
+            let documents = DocumentReader::of_this_program(parts.documents)?;
+            let files = parts.files.clone();
+            Arc::new(parse_file::ParseFile::new(files, documents, parts.max_output))
+        }
+        "search" => {
+            let (options, reach) = parts.search.clone().context("search needs [tools.search]")?;
+            Arc::new(search::Search::new(options, reach).map_err(|wrong| anyhow::anyhow!("tools.search.{wrong}"))?)
+        }
+        "sql_query" => {
+            let databases = parts.databases.clone();
+            Arc::new(sql_query::SqlQuery::new(databases, parts.max_output, reach)?)
+        }
+        _ => bail!("there is no tool {name:?}"),
+    })
 }
 
 /// Reads a tool's arguments; the error tells the model what to mend.

@@ -31,6 +31,7 @@ impl Heard {
     fn take_in(&mut self, piece: ModelDelta) {
         assert!(self.end.is_none(), "{piece:?} after the end");
         match piece {
+            ModelDelta::Working => {}
             ModelDelta::Text(text) => self.text.push_str(&text),
             ModelDelta::Reasoning(text) => self.thought.push_str(&text),
             ModelDelta::ReasoningSealed(seal) => self.seal = Some(seal),

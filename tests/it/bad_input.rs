@@ -54,7 +54,7 @@ const BODIES: &[(&str, u16, &str, Option<&str>)] = &[
     (
         "{\"input\": \"a\", \"agent\": \"x\"}",
         400,
-        "agents_not_available",
+        "unknown_agent",
         Some("agent"),
     ),
     (

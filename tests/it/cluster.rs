@@ -176,10 +176,18 @@ async fn a_server_that_is_alone_shows_itself() {
         client.cancel(&run).await;
     }
 
-    // Anybody with a key may see it, as with the capacity; nobody else.
-    let key = server.site.create_key("acme", "free").await;
+    // An operator's key opens it, and no other.
+    let key = server.site.create_admin_key("operator", "free").await;
     let keyed = server.client_with(&key);
     keyed.get("/api/v1/cluster").await.expect_status(200);
+    let tenant = server.client_with(&server.site.create_key("acme", "free").await);
+    for path in ["/api/v1/cluster", "/api/v1/cluster?all=1", "/api/v1/models/keys"] {
+        tenant.get(path).await.expect_error(403, "admin_required");
+    }
+    keyed.get("/api/v1/models/keys").await.expect_status(200);
+    for path in ["/api/v1/capacity", "/api/v1/models"] {
+        tenant.get(path).await.expect_status(200);
+    }
     let refusal = until_some("the key to count", || async {
         let reply = client.get("/api/v1/cluster").await;
         (reply.status != 200).then_some(reply)

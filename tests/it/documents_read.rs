@@ -86,7 +86,7 @@ async fn documents_of_each_kind_become_text() {
 
 #[tokio::test]
 async fn broken_and_hostile_documents_are_refused_and_cost_one_call() {
-    let settings = "[documents]\nmax_memory = \"128MB\"\ntimeout = \"2s\"\nmax_size = \"20MB\"\n";
+    let settings = "[tools.documents]\nmax_memory = \"128MB\"\ntimeout = \"2s\"\nmax_size = \"20MB\"\n";
     let server = Server::start(settings).await;
     let client = server.client();
     let whole = pdf(&["Hello there."]);
@@ -126,7 +126,7 @@ async fn broken_and_hostile_documents_are_refused_and_cost_one_call() {
 #[tokio::test]
 async fn a_document_that_is_read_for_ever_delays_nobody_and_ends_with_its_run() {
     // One at a time: the second waits for the first.
-    let settings = "[documents]\nmax_parallel = 1\ntimeout = \"1h\"\n[tools]\ntimeout = \"1h\"\n";
+    let settings = "[tools]\ntimeout = \"1h\"\n[tools.documents]\ntimeout = \"1h\"\n[tools.limits.parse_file]\nmax_concurrent = 1\n";
     let server = Server::start(settings).await;
     let client = server.client();
     let endless = client.upload("endless.pdf", &endless_pdf()).await;

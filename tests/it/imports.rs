@@ -143,6 +143,36 @@ fn adapters_know_the_ports_and_not_each_other() {
 }
 
 #[test]
+fn only_one_module_knows_the_library_that_speaks_mcp() {
+    for (path, lines) in sources("src") {
+        if path.display().to_string().contains("src/tools/mcp/") {
+            continue;
+        }
+        let named = lines.iter().find(|line| line.contains("rmcp::"));
+        assert_eq!(named, None, "{}", path.display());
+    }
+}
+
+#[test]
+fn what_reaches_out_knows_none_of_those_who_use_it() {
+    for folder in ["src/outbound", "src/secrets"] {
+        refuse(
+            folder,
+            &[
+                "crate::config",
+                "crate::tools",
+                "crate::store",
+                "crate::stream",
+                "crate::llm",
+                "crate::http",
+                "supervisor",
+            ],
+        );
+    }
+    refuse("src/secrets", &["crate::outbound"]);
+}
+
+#[test]
 fn what_reaches_redis_knows_none_of_those_who_use_it() {
     refuse(
         "src/redis_client",

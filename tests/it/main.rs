@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod accounts;
+mod agents;
 mod aimock;
 mod bad_input;
 mod broken_parts;
@@ -31,16 +32,21 @@ mod fleet_tls;
 mod fleet_view;
 mod harness;
 mod history;
+mod http_tools;
 mod idempotency;
 mod imports;
+mod late_tools;
 mod leaving;
 mod log_under_fire;
+mod mcp;
+mod model_keys;
 mod model_routes;
 mod models_budget;
 mod models_cached;
 mod models_commands;
 mod models_fallback;
 mod models_keys;
+mod models_too_large;
 mod models_waiting;
 mod openapi;
 mod queueing;
@@ -56,5 +62,12 @@ mod slow_cancels;
 mod startup;
 mod steps;
 mod store_migration;
+#[path = "../../examples/tool_crashes/trial/mod.rs"]
+mod tool_crash_trial;
+mod tool_crashes;
 mod unknown_outcomes;
 mod usage;
+mod waiting_calls;
+#[path = "../../src/outbound/testing/web_server.rs"]
+#[expect(dead_code, reason = "these tests do not use all of it")]
+mod web_server;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Server};
+use crate::harness::{Client, Server, Upstream};
 use crate::openapi::{Checker, document_of};
 
 async fn budget(client: &Client) -> Value {
@@ -107,7 +107,63 @@ async fn an_answer_may_be_longer_than_usual_while_there_is_enough_and_is_kept_sh
     assert_eq!(items.last().unwrap()["status"], "incomplete");
     let left = budget(&client).await["budget"]["left"]["tokens"].as_u64().unwrap();
     assert!(left < 1000, "{left}");
+    let metrics = client.get("/metrics").await.text;
+    assert!(
+        metrics.contains("callboard_budget_exhausted_total{tier=\"local\"} 1\n"),
+        "{metrics}"
+    );
     server.finish().await;
+}
+
+/// Two calls are under way when the server is killed, of three that there are: they are made, whatever became of them.
+#[tokio::test]
+async fn calls_of_a_server_that_is_killed_are_paid_for() {
+    let upstream = Upstream::start().await;
+    let server = Server::start(&(upstream.settings() + &of_calls(3, "fail"))).await;
+    let client = server.client();
+    let slow = json!({"text": "one two three four", "tokens_per_second": 2});
+    let mut runs = Vec::new();
+    for _ in 0..2 {
+        let run = client.start_simulated(slow.clone()).await;
+        client
+            .events(&run, None)
+            .await
+            .expect("a stream")
+            .until("text.delta")
+            .await;
+        runs.push(run);
+    }
+    assert_eq!(budget(&client).await["budget"]["held"]["calls"], 2);
+    let server = server.kill().await.start().await;
+    let client = server.client();
+    let after = budget(&client).await;
+    assert_eq!(after["budget"]["used"]["calls"], 2, "{after}");
+    assert!(after["budget"]["used"]["tokens"].as_u64().unwrap() > 0, "{after}");
+
+    let mut ends = Vec::new();
+    for run in &runs {
+        let run = client.run_when_ended(run).await;
+        let code = run["error"]["code"].as_str().unwrap_or("none");
+        ends.push(code.to_owned());
+    }
+    ends.sort();
+    assert_eq!(ends, ["budget_exceeded", "none"]);
+    assert_eq!(upstream.calls().await.len(), 3);
+    let spent = budget(&client).await;
+    assert_eq!(
+        (&spent["budget"]["used"]["calls"], &spent["budget"]["held"]["calls"]),
+        (&json!(3), &json!(0))
+    );
+    let usage = client.get("/api/v1/usage").await.expect_status(200);
+    let calls: u64 = usage["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["calls"].as_u64().unwrap())
+        .sum();
+    assert_eq!(calls, 3, "{usage}");
+    server.finish().await;
+    upstream.stop().await;
 }
 
 #[tokio::test]

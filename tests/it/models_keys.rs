@@ -118,8 +118,8 @@ async fn keys_that_are_missing_or_there_twice_are_all_named_at_the_start() {
 [providers.a]
 dialect = "openai"
 base_url = "http://127.0.0.1:9/v1"
-key_envs = ["MISSING_KEY", "ONE_KEY", "SAME_KEY"]
-key_files = ["missing.key", "empty.key"]
+key_envs = ["MISSING_KEY", "ONE_KEY", "SAME_KEY", "TWO_LINES"]
+key_files = ["missing.key", "empty.key", "marked.key", "huge.key"]
 [models.short]
 provider = "openai"
 base_url = "http://127.0.0.1:9/v1"
@@ -127,17 +127,35 @@ api_key_env = "OTHER_MISSING_KEY"
 "#;
     let site = Site::new(settings)
         .with_variable("ONE_KEY", FIRST)
-        .with_variable("SAME_KEY", FIRST);
-    std::fs::write(site.path().join("empty.key"), "\n").unwrap();
-    let output = site.run_to_end(&["serve"]).await;
-    assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8(output.stderr).unwrap();
+        .with_variable("SAME_KEY", FIRST)
+        .with_variable("TWO_LINES", &format!("{FIRST}\n{SECOND}"));
+    for (name, content) in [
+        ("empty.key", "\n".to_owned()),
+        ("marked.key", format!("\u{feff}{SECOND}")),
+        ("huge.key", SECOND.repeat(1000)),
+    ] {
+        std::fs::write(site.path().join(name), content).unwrap();
+    }
+    let checked = site.run_to_end(&["config", "check", "--no-keys"]).await;
+    assert_eq!((checked.status.code(), &checked.stdout[..]), (Some(0), &b"ok\n"[..]));
+    for command in [&["serve"][..], &["config", "check"]] {
+        let output = site.run_to_end(command).await;
+        assert_eq!(output.status.code(), Some(2), "{command:?}");
+        assert_eq!(output.stdout, b"");
+        check_what_is_said(&String::from_utf8(output.stderr).unwrap());
+    }
+}
+
+fn check_what_is_said(said: &str) {
     for problem in [
-        "5 keys of providers are missing or wrong",
+        "8 keys of providers are missing or wrong",
         "providers.a.key_envs names the environment variable MISSING_KEY, which is not set or empty",
-        "providers.a.key_envs names a key of a for the second time",
+        "providers.a.key_envs names a key of a for the second time: the environment variable SAME_KEY has the same as the environment variable ONE_KEY",
+        "providers.a.key_envs names the environment variable TWO_LINES, which has several lines",
         "providers.a.key_files names the file missing.key, which cannot be read",
         "providers.a.key_files names the file empty.key, which is empty",
+        "providers.a.key_files names the file marked.key, which has characters that no key has",
+        "providers.a.key_files names the file huge.key, which has more than 8192 bytes",
         "models.short.api_key_env names the environment variable OTHER_MISSING_KEY, which is not set or empty",
     ] {
         assert!(said.contains(problem), "no {problem:?} in\n{said}");

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use callboard::http::{HttpOptions, Runs};
+use callboard_actors::call_ledger::CallResolution;
 use callboard_actors::ids::{InstanceId, RunId};
 use callboard_actors::ports::StoreError;
 use callboard_actors::ports::event_log::Reach;
-use callboard_actors::ports::store::RunRecord;
+use callboard_actors::ports::store::{ParkedOutcome, RunRecord};
 use callboard_actors::supervisor::messages::{Snapshot, StartError, StartRun, Started};
 use serde_json::{Value, json};
 
@@ -24,6 +25,10 @@ impl Runs for Fixed {
 
     async fn cancel(&self, _run: RunId) -> Result<Option<RunRecord>, StoreError> {
         Ok(None)
+    }
+
+    async fn resolve_calls(&self, _run: RunId, _resolutions: Vec<CallResolution>) -> Result<ParkedOutcome, StoreError> {
+        Ok(ParkedOutcome::NotFound)
     }
 
     async fn queue_position(&self, _run: RunId) -> Option<u64> {

@@ -17,7 +17,7 @@ use callboard_actors::supervisor::SupervisorHandle;
 use callboard_actors::supervisor::messages::StartRun;
 use serde_json::json;
 
-use crate::harness::{Answer, InProcess, ScriptedModel, call_settings, route, start_on, started};
+use crate::harness::{Answer, InProcess, ScriptedModel, call_settings, route, start_on, started, until_some};
 
 /// Keeps everything.
 #[derive(Default)]
@@ -119,17 +119,50 @@ async fn exact_calls_at_the_same_moment_are_one() {
 }
 
 #[actix_rt::test]
-async fn whoever_waited_for_an_answer_that_failed_asks_anew() {
+async fn whoever_waited_for_an_answer_that_failed_fails_with_it() {
     let server = InProcess::plain().await;
     let model = ScriptedModel::behind_a_turnstile([Answer::Fails(Status(400)), Answer::Says("hello")]);
     let supervisor = sharing_supervisor(&server, &model).await;
     let first = started(&supervisor, start_at(0.0, "acme")).await;
+    until_some("the first call", || async { (model.asked() == 1).then_some(()) }).await;
     let second = started(&supervisor, start_at(0.0, "acme")).await;
     model.turnstile.add_permits(2);
-    let states = [server.ended(first).await.state, server.ended(second).await.state];
-    assert!(
-        states.contains(&RunState::Completed) && states.contains(&RunState::Failed),
-        "{states:?}"
-    );
+    assert_eq!(server.ended(first).await.state, RunState::Failed);
+    // One that came when the first had failed asks anew.
+    let shared = server.ended(second).await.state == RunState::Failed;
+    assert_eq!(model.asked(), if shared { 1 } else { 2 });
+    server.finish(supervisor).await;
+}
+
+#[actix_rt::test]
+async fn when_the_one_that_asks_is_cancelled_one_of_those_that_wait_asks_for_all_of_them() {
+    let server = InProcess::plain().await;
+    let model = ScriptedModel::behind_a_turnstile([Answer::Says("hello")]);
+    let supervisor = sharing_supervisor(&server, &model).await;
+    let first = started(&supervisor, start_at(0.0, "acme")).await;
+    until_some("the first call", || async { (model.asked() == 1).then_some(()) }).await;
+    let mut others = Vec::new();
+    for _ in 0..5 {
+        others.push(started(&supervisor, start_at(0.0, "acme")).await);
+    }
+    supervisor.cancel(first).await.expect("the store answers");
+    model.turnstile.add_permits(1);
+    for run in others {
+        assert_eq!(server.ended(run).await.state, RunState::Completed);
+    }
+    assert_eq!(model.asked(), 2);
+    server.finish(supervisor).await;
+}
+
+#[actix_rt::test]
+async fn an_answer_that_was_cut_off_is_not_given_again() {
+    let server = InProcess::plain().await;
+    let model = ScriptedModel::new([Answer::CutOffAfter("hel"), Answer::Says("hello")]);
+    let supervisor = sharing_supervisor(&server, &model).await;
+    let run = started(&supervisor, start_at(0.0, "acme")).await;
+    assert_eq!(server.ended(run).await.state, RunState::Failed);
+    let run = started(&supervisor, start_at(0.0, "acme")).await;
+    assert_eq!(server.ended(run).await.state, RunState::Completed);
+    assert_eq!(model.asked(), 2);
     server.finish(supervisor).await;
 }

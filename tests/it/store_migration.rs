@@ -187,10 +187,18 @@ async fn park(site: &Site, run: &str) {
     let record = store.run(run).await.unwrap().unwrap();
     let reason = WaitingReason::NeedsReview;
     let commit = RunCommit {
+        calls: None,
         run,
         account: record.account,
         epoch: record.epoch,
-        events: encode(run, record.next_seq, [EventBody::RunWaiting { reason }]),
+        events: encode(
+            run,
+            record.next_seq,
+            [EventBody::RunWaiting {
+                reason,
+                calls: Vec::new(),
+            }],
+        ),
         reserved_seq: 0,
         items: Vec::new(),
         progress: None,

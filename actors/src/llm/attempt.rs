@@ -8,45 +8,85 @@ use tokio::time::{Instant, timeout_at};
 use super::grant::GrantHold;
 use super::progress::{CallInProgress, CallListener, ModelProgress};
 use super::route::ModelTimeouts;
+use crate::event::FinishReason;
 use crate::item::Usage;
+use crate::ports::model::ModelStream;
 use crate::ports::{Model, ModelDelta, ModelError, ModelErrorKind, ModelRequest};
 
 /// What a try needs beside the request.
 pub(super) struct Attempt<'a> {
-    pub(super) model: &'a Arc<dyn Model>,
-    pub(super) timeouts: ModelTimeouts,
-    pub(super) call: Arc<CallInProgress>,
-    pub(super) listener: &'a dyn CallListener,
+    model: &'a Arc<dyn Model>,
+    timeouts: ModelTimeouts,
+    call: Arc<CallInProgress>,
+    listener: &'a dyn CallListener,
     /// Where the answer is kept for others, if it is.
-    pub(super) kept: Option<&'a mut Vec<ModelDelta>>,
+    kept: Option<&'a mut Vec<ModelDelta>>,
+    /// The run knows of this try.
+    is_told: bool,
 }
 
-impl Attempt<'_> {
+impl<'a> Attempt<'a> {
+    pub(super) fn new(
+        model: &'a Arc<dyn Model>,
+        timeouts: ModelTimeouts,
+        call: Arc<CallInProgress>,
+        listener: &'a dyn CallListener,
+        kept: Option<&'a mut Vec<ModelDelta>>,
+    ) -> Self {
+        Self {
+            model,
+            timeouts,
+            call,
+            listener,
+            kept,
+            is_told: false,
+        }
+    }
+
     /// The last pieces of the whole answer, which are still to be passed on, or why there is none. Pieces that are there together go in one
-    /// message.
+    /// message. `has_begun` is called when the provider has begun to answer: from there on it has to be paid for what it reads and writes.
     pub(super) async fn make(
         mut self,
         request: ModelRequest,
         grant: &mut GrantHold,
+        has_begun: impl FnOnce(),
     ) -> Result<Vec<ModelDelta>, ModelError> {
-        const MOST_PIECES_TOGETHER: usize = 256;
         let began = Instant::now();
         let last_moment = began + self.timeouts.call;
-        let first_piece_by = last_moment.min(began + self.timeouts.first_byte);
+        let sign_of_life_by = last_moment.min(began + self.timeouts.first_byte);
         grant.sent();
-        let answer = timeout_at(first_piece_by, self.model.call(request))
+        let answer = timeout_at(sign_of_life_by, self.model.call(request))
             .await
             .map_err(|_| timed_out())??;
         grant.answered(answer.hints);
-        let mut pieces = answer.pieces;
-        let mut next_piece_by = first_piece_by;
+        self.call.show();
+        has_begun();
+        let read = self.read(answer.pieces, sign_of_life_by, last_moment).await;
+        if read.is_err() {
+            self.tell().await;
+        }
+        read
+    }
+
+    async fn read(
+        &mut self,
+        mut pieces: ModelStream,
+        mut sign_of_life_by: Instant,
+        last_moment: Instant,
+    ) -> Result<Vec<ModelDelta>, ModelError> {
+        const MOST_PIECES_TOGETHER: usize = 256;
         loop {
-            let piece = timeout_at(next_piece_by, pieces.next())
-                .await
-                .map_err(|_| timed_out())?;
+            let piece = match pieces.next().now_or_never() {
+                Some(piece) => piece,
+                None => {
+                    self.tell().await;
+                    let waiting = timeout_at(sign_of_life_by, pieces.next());
+                    waiting.await.map_err(|_| timed_out())?
+                }
+            };
             let mut together = vec![piece.unwrap_or_else(|| Err(broken_off()))?];
             let mut error = None;
-            while together.len() < MOST_PIECES_TOGETHER && error.is_none() && usage_of(&together).is_none() {
+            while together.len() < MOST_PIECES_TOGETHER && error.is_none() && !is_whole(&together) {
                 match pieces.next().now_or_never() {
                     None => break,
                     Some(Some(Ok(piece))) => together.push(piece),
@@ -54,31 +94,48 @@ impl Attempt<'_> {
                     Some(None) => error = Some(broken_off()),
                 }
             }
+            sign_of_life_by = last_moment.min(Instant::now() + self.timeouts.idle);
+            together.retain(|piece| *piece != ModelDelta::Working);
             if let Some(kept) = &mut self.kept {
                 kept.extend_from_slice(&together);
             }
-            self.call.show();
-            if usage_of(&together).is_some() {
+            if is_whole(&together) {
                 return Ok(together);
             }
-            self.pass_on(together).await;
+            if !together.is_empty() {
+                self.pass_on(together).await;
+            }
             if let Some(error) = error {
                 return Err(error);
             }
-            next_piece_by = last_moment.min(Instant::now() + self.timeouts.idle);
+            if Instant::now() >= last_moment {
+                return Err(timed_out());
+            }
         }
     }
 
-    async fn pass_on(&self, pieces: Vec<ModelDelta>) {
+    /// The run has to know what it pays for, whatever becomes of it.
+    async fn tell(&mut self) {
+        if !self.is_told {
+            self.pass_on(Vec::new()).await;
+        }
+    }
+
+    async fn pass_on(&mut self, pieces: Vec<ModelDelta>) {
+        self.is_told = true;
         let call = self.call.clone();
         self.listener.hear(ModelProgress::Deltas { call, pieces }).await;
     }
 }
 
-/// What the answer used, if it is whole.
-pub(super) fn usage_of(pieces: &[ModelDelta]) -> Option<Usage> {
+fn is_whole(pieces: &[ModelDelta]) -> bool {
+    end_of_answer(pieces).is_some()
+}
+
+/// How the answer ended and what it used, if it is whole.
+pub(super) fn end_of_answer(pieces: &[ModelDelta]) -> Option<(FinishReason, Usage)> {
     match pieces.last() {
-        Some(ModelDelta::Finished { usage, .. }) => Some(*usage),
+        Some(ModelDelta::Finished { reason, usage, .. }) => Some((*reason, *usage)),
         _ => None,
     }
 }

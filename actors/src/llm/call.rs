@@ -5,22 +5,27 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::attempt::{Attempt, usage_of};
+use super::attempt::Attempt;
 use super::budget::BudgetHold;
 use super::circuit::CircuitState;
+use super::ending::{Suspects, end_of, end_of_answered, note_call, note_failure};
 use super::estimate::likely_input_tokens;
 use super::flight;
 use super::grant::GrantHold;
-use super::line::{NoRoom, RoomNow};
 use super::pictures;
-use super::place::{Place, first_room};
 use super::progress::{CallFailure, CallInProgress, CallListener, CallWish, ModelProgress};
+use super::room::Room;
 use super::route::Target;
-use crate::item::Usage;
-use crate::ports::rate_limits::{CallEnd, Wanted};
 use crate::ports::{ModelDelta, ModelError, ModelErrorKind};
 use crate::retry::Attempts;
 use crate::services::RunServices;
+
+/// How much of the time that a call may wait for room is used up by a key that turns out to have none.
+const COST_OF_A_LIMIT: Duration = Duration::from_secs(1);
+
+/// For how long a call that can wait elsewhere leaves a target in trouble alone, at first and at most.
+const FIRST_REST: Duration = Duration::from_secs(5);
+const LONGEST_REST: Duration = Duration::from_secs(60);
 
 /// Gets one answer for a run: makes the call, as often and wherever that may help, or takes an answer that is shared. The listener hears of
 /// everything but the failure that this ends with. Dropping the future aborts the call and gives back whatever it held. Runs on the I/O
@@ -41,9 +46,9 @@ pub(super) struct ModelCall {
     pub(super) services: Arc<RunServices>,
     pub(super) listener: Arc<dyn CallListener>,
     pub(super) wish: CallWish,
-    /// When it gives up waiting for room.
-    room_by: Instant,
-    likely_input_tokens: u64,
+    /// How long it may still wait for room.
+    pub(super) patience: Duration,
+    pub(super) likely_input_tokens: u64,
     /// The answer, where it is kept for others.
     pub(super) kept: Option<Vec<ModelDelta>>,
 }
@@ -79,19 +84,13 @@ impl From<CallFailure> for Unanswered {
     }
 }
 
-/// A target that has room.
-struct Room {
-    index: usize,
-    grant: GrantHold,
-}
-
 impl ModelCall {
     fn new(services: Arc<RunServices>, wish: CallWish, listener: Arc<dyn CallListener>) -> Self {
         Self {
             services,
             listener,
             likely_input_tokens: likely_input_tokens(&wish.request),
-            room_by: Instant::now() + wish.routes[0].calls.longest_wait,
+            patience: wish.routes[0].calls.longest_wait,
             wish,
             kept: None,
         }
@@ -123,57 +122,90 @@ impl ModelCall {
         let targets = self.targets();
         let mut attempts = Attempts::new(self.wish.routes[0].calls.retry);
         self.wish.request.attempt = 0;
+        attempts.begin();
         loop {
-            attempts.begin();
             let (error, key_cools) = match self.ask_each(&targets).await {
                 Ok(answered) => return Ok(answered),
                 Err(Unanswered::ByTarget { error, key_cools }) => (error, key_cools),
                 Err(Unanswered::ForGood(failure)) => return Err(failure),
             };
-            let mut judged = error.clone();
-            if key_cools {
-                // For the key that is. There may be others, and the line knows when it is well again.
-                judged.retry_after = None;
-            }
-            let Some(delay) = attempts.next_delay(&judged) else {
-                return Err(CallFailure::Model(error));
+            let delay = if key_cools && !self.patience.is_zero() {
+                // A key that meets its limit is not the call's fault: it costs no try but time, of which a call has so much.
+                self.patience = self.patience.saturating_sub(COST_OF_A_LIMIT);
+                Duration::ZERO
+            } else {
+                let mut judged = error.clone();
+                if key_cools {
+                    // For the key that is. There may be others, and the line knows when it is well again.
+                    judged.retry_after = None;
+                }
+                let Some(delay) = attempts.next_delay(&judged) else {
+                    return Err(CallFailure::Model(error));
+                };
+                attempts.begin();
+                delay
             };
-            let delay = if key_cools { Duration::ZERO } else { delay };
             tracing::debug!(run_id = %self.wish.request.run_id, attempt = self.wish.request.attempt, %error, ?delay, "model call will be made again");
-            let attempt = self.wish.request.attempt + 1;
-            let retrying = ModelProgress::Retrying { attempt, error, delay };
-            self.listener.hear(retrying).await;
+            self.begin_anew(error, delay).await;
             tokio::time::sleep(delay).await;
         }
     }
 
+    /// Tells the run that what was said so far is void.
+    async fn begin_anew(&self, error: ModelError, delay: Duration) {
+        let attempt = self.wish.request.attempt + 1;
+        let retrying = ModelProgress::Retrying { attempt, error, delay };
+        self.listener.hear(retrying).await;
+    }
+
     /// Asks one target after the other until one answers, or the error is not the target's.
     async fn ask_each(&mut self, targets: &[Arc<Target>]) -> Result<Answered, Unanswered> {
-        let mut failed = vec![false; targets.len()];
-        let mut keys_left: usize = targets.iter().map(|target| target.keys.len()).sum();
+        let mut round = Round::new(targets);
         let mut hold = None;
         loop {
             if hold.is_none() {
                 hold = BudgetHold::take(self, targets).await?;
             }
-            let Room { index, grant } = self.find_room(targets, &failed).await?;
+            let Room { index, key, grant } = self.find_room(targets, &round, hold.as_ref()).await?;
             let target = &targets[index];
-            let error = match self.ask_one(target, grant, &mut hold).await {
-                Ok(answered) => return Ok(answered),
-                Err(error) => error,
+            let failed = match self.ask_one(target, key, grant, &mut hold).await {
+                Ok(answered) => {
+                    round.suspects.answered_at(&target.provider.name);
+                    return Ok(answered);
+                }
+                Err(failed) => failed,
             };
-            if error.is_key_refused() && target.has_keys && keys_left > 1 {
-                keys_left -= 1;
-                continue;
+            if let Some(failure) = failed.out_of_budget {
+                return Err(Unanswered::ForGood(failure));
             }
-            if !error.is_upstream_trouble() {
-                let key_cools = error.is_rate_limited() && target.has_keys;
+            let error = failed.error;
+            let is_about_key = target.has_keys && (error.is_key_refused() || error.is_forbidden());
+            if is_about_key {
+                let is_request = match failed.forbidden {
+                    Some(grant) => !round.suspects.take_in(&target.provider.name, grant),
+                    // The key was good for a beginning.
+                    None => error.is_forbidden(),
+                };
+                round.keys_left -= 1;
+                if !is_request && round.keys_left > 0 {
+                    if failed.was_shown {
+                        self.begin_anew(error, Duration::ZERO).await;
+                    }
+                    continue;
+                }
+            }
+            if !error.is_upstream_trouble() && !error.is_too_large() {
+                let key_cools = error.is_rate_limited() && target.has_limits();
                 return Err(Unanswered::ByTarget { error, key_cools });
             }
-            failed[index] = true;
+            round.trouble[index] = Some(if error.is_too_large() {
+                Trouble::ForGood
+            } else {
+                Trouble::rest_after(round.trouble[index])
+            });
             let may_answer = |index: &usize| {
                 let circuit = targets[*index].provider.circuit.state();
-                !failed[*index] && !matches!(circuit, CircuitState::Open(_))
+                round.trouble[*index].is_none() && !matches!(circuit, CircuitState::Open(_))
             };
             let Some(next) = (0..targets.len()).find(may_answer) else {
                 let key_cools = false;
@@ -188,13 +220,17 @@ impl ModelCall {
     async fn ask_one(
         &mut self,
         target: &Arc<Target>,
+        key: usize,
         mut grant: GrantHold,
         hold: &mut Option<BudgetHold>,
-    ) -> Result<Answered, ModelError> {
+    ) -> Result<Answered, FailedTry> {
         self.wish.request.attempt += 1;
         let mut request = self.wish.request.clone();
+        let mut timeouts = self.wish.routes[0].calls.timeouts;
+        let size = self.size(hold.as_ref());
         if let Some(hold) = hold {
             request.max_output_tokens = Some(hold.output_tokens());
+            timeouts.call = timeouts.call.min(hold.time());
         }
         let call = CallInProgress::begin(
             &self.wish.routes[0].name,
@@ -209,54 +245,58 @@ impl ModelCall {
         if let Some(kept) = &mut self.kept {
             kept.clear();
         }
-        let attempt = Attempt {
-            model: &target.models[grant.key()],
-            timeouts: self.wish.routes[0].calls.timeouts,
-            call: call.clone(),
-            listener: &*self.listener,
-            kept: self.kept.as_mut(),
-        };
-        let end = attempt.make(request, &mut grant).await;
+        let attempt = Attempt::new(
+            &target.models[key],
+            timeouts,
+            call.clone(),
+            &*self.listener,
+            self.kept.as_mut(),
+        );
+        let end = attempt
+            .make(request, &mut grant, || target.provider.circuit.answered())
+            .await;
         note_call(target, &call, &end);
-        if call.is_shown() {
+        let out_of_budget = match (&end, &hold) {
+            (Err(error), Some(hold)) if error.kind == ModelErrorKind::Timeout => hold.out_of_time(call.elapsed()),
+            _ => None,
+        };
+        let was_shown = call.is_shown();
+        if was_shown {
             // The run pays for it with its next commit; another try needs a hold of its own.
             *hold = None;
         }
-        match end {
+        let error = match end {
             Ok(last_pieces) => {
                 target.provider.circuit.succeeded();
-                let usage = usage_of(&last_pieces).unwrap_or_default();
-                let used = if usage == Usage::default() {
-                    CallEnd::Unknown
-                } else {
-                    CallEnd::Used { tokens: usage.total() }
-                };
-                grant.settle(used);
-                Ok(Answered {
+                grant.settle(end_of_answered(&last_pieces));
+                return Ok(Answered {
                     target: target.clone(),
                     call,
                     last_pieces,
-                })
+                });
             }
-            Err(error) => {
-                self.note_failure(target, &error);
-                let settling = grant.settle(end_of(&error, target.has_keys, call.is_shown()));
-                if let Some(settling) = settling {
-                    // Else the next question would get the same key again. If it panicked it has said so.
-                    let _ = settling.await;
-                }
-                Err(error)
-            }
+            Err(error) => size.blame(error),
+        };
+        if out_of_budget.is_none() {
+            note_failure(target, &error);
         }
+        let mut forbidden = None;
+        if error.is_forbidden() && target.has_keys && !was_shown {
+            forbidden = Some(grant);
+        } else if let Some(settling) = grant.settle(end_of(&error, target, was_shown)) {
+            // Else the next question would get the same key again. If it panicked it has said so.
+            let _ = settling.await;
+        }
+        Err(FailedTry {
+            error,
+            was_shown,
+            forbidden,
+            out_of_budget,
+        })
     }
 
-    fn note_failure(&self, target: &Target, error: &ModelError) {
-        if !error.is_upstream_trouble() {
-            return target.provider.circuit.succeeded();
-        }
-        if target.provider.circuit.failed() {
-            tracing::warn!(provider = %target.provider.name, %error, "a model provider fails again and again; it is left alone for a while");
-        }
+    pub(super) fn expected_output_tokens(&self) -> u64 {
+        self.wish.routes[0].calls.expected_output_tokens
     }
 
     /// All targets of all routes, in the order in which to ask them.
@@ -264,134 +304,60 @@ impl ModelCall {
         let ordered = self.wish.routes.iter().map(|route| route.order(rand::random::<f64>));
         ordered.flatten().collect()
     }
-
-    /// The first target with room for the call, or the one that has some first.
-    async fn find_room(&self, targets: &[Arc<Target>], failed: &[bool]) -> Result<Room, CallFailure> {
-        let (mut full, mut left_alone) = (Vec::new(), Vec::new());
-        for (index, target) in targets.iter().enumerate() {
-            if failed[index] {
-                continue;
-            }
-            if !target.provider.circuit.lets_through() {
-                left_alone.push(index);
-                continue;
-            }
-            match target.line.room_now(&self.wanted(target)).await {
-                RoomNow::Granted(grant) => return Ok(Room { index, grant }),
-                RoomNow::NotYet => {
-                    target.provider.circuit.not_tried();
-                    full.push(index);
-                }
-                RoomNow::AllKeysRefused => target.provider.circuit.not_tried(),
-            }
-        }
-        if full.is_empty() {
-            return Err(CallFailure::Model(if left_alone.is_empty() {
-                keys_refused()
-            } else {
-                in_trouble()
-            }));
-        }
-        // One that is left alone now may have room before the others have.
-        full.extend(left_alone);
-        self.wait_for_room(targets, full).await
-    }
-
-    /// Waits in the lines of these targets.
-    async fn wait_for_room(&self, targets: &[Arc<Target>], waited_for: Vec<usize>) -> Result<Room, CallFailure> {
-        let began = Instant::now();
-        let mut places: Vec<(usize, Place)> = Vec::new();
-        let mut answer = Err(NoRoom::LineFull);
-        for index in waited_for {
-            let target = &targets[index];
-            // Who stands in a line twice would have two turns.
-            if places
-                .iter()
-                .any(|(other, _)| Arc::ptr_eq(&targets[*other].line, &target.line))
-            {
-                continue;
-            }
-            let (account, wanted) = (&self.wish.account, self.wanted(target));
-            let standing = target
-                .line
-                .stand_in_line(account, &target.provider, wanted, self.room_by);
-            if let Ok(place) = standing {
-                places.push((index, place));
-            }
-        }
-        if !places.is_empty() {
-            let tell = |notice| self.listener.hear(ModelProgress::Waiting(notice));
-            answer = first_room(places, self.room_by, tell).await;
-        }
-        let (index, grant) = answer.map_err(|no_room| match no_room {
-            NoRoom::LineFull => CallFailure::Capacity("as many calls wait for this model as may; try again later"),
-            NoRoom::Deadline => {
-                CallFailure::Capacity("the limits of the model's keys left no room for the call in time")
-            }
-            NoRoom::AllKeysRefused => CallFailure::Model(keys_refused()),
-        })?;
-        let provider = targets[index].provider.name.to_string();
-        metrics::histogram!("callboard_model_wait_seconds", "provider" => provider).record(began.elapsed());
-        Ok(Room { index, grant })
-    }
-
-    fn wanted(&self, target: &Target) -> Wanted {
-        let output = self.wish.request.max_output_tokens.unwrap_or(u64::MAX);
-        Wanted {
-            keys: target.keys.clone(),
-            tokens: self.likely_input_tokens + output.min(self.expected_output_tokens()),
-            lease: self.wish.routes[0].calls.timeouts.call,
-        }
-    }
-
-    pub(super) fn expected_output_tokens(&self) -> u64 {
-        self.wish.routes[0].calls.expected_output_tokens
-    }
 }
 
-fn end_of(error: &ModelError, has_keys: bool, was_shown: bool) -> CallEnd {
-    if error.is_rate_limited() && has_keys {
-        return CallEnd::RateLimited {
-            retry_after: error.retry_after,
-            hints: *error.hints,
+/// A try that brought no answer.
+struct FailedTry {
+    error: ModelError,
+    /// The run has heard of it: what it said is void now.
+    was_shown: bool,
+    /// The key was used for something that it, or nobody, may do.
+    forbidden: Option<GrantHold>,
+    /// It was cut off because the account's budget buys no more time.
+    out_of_budget: Option<CallFailure>,
+}
+
+/// Why a target that was asked is not asked again in its turn.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Trouble {
+    /// It does not take a call as large as this one.
+    ForGood,
+    /// Its provider is in trouble. A call that waits for another target meanwhile comes back to it later: it may be well before the other has
+    /// room.
+    Until {
+        /// Then.
+        back_at: Instant,
+        /// How long that was.
+        rest: Duration,
+    },
+}
+
+impl Trouble {
+    fn rest_after(earlier: Option<Self>) -> Self {
+        let rest = match earlier {
+            Some(Self::Until { rest, .. }) => rest.saturating_mul(2).min(LONGEST_REST),
+            _ => FIRST_REST,
         };
-    }
-    if error.is_key_refused() && has_keys {
-        return CallEnd::KeyRefused;
-    }
-    match error.kind {
-        _ if was_shown => CallEnd::Unknown,
-        // It has answered: it took the call, and used no tokens.
-        ModelErrorKind::Status(_) => CallEnd::Used { tokens: 0 },
-        ModelErrorKind::Connection | ModelErrorKind::Timeout | ModelErrorKind::Protocol => CallEnd::Unknown,
+        let back_at = Instant::now() + rest;
+        Self::Until { back_at, rest }
     }
 }
 
-fn note_call(target: &Target, call: &CallInProgress, end: &Result<Vec<ModelDelta>, ModelError>) {
-    let outcome = match end {
-        Ok(_) => "ok".to_owned(),
-        Err(error) => match error.kind {
-            ModelErrorKind::Status(status) => status.to_string(),
-            ModelErrorKind::Connection => "connection".to_owned(),
-            ModelErrorKind::Timeout => "timeout".to_owned(),
-            ModelErrorKind::Protocol => "protocol".to_owned(),
-        },
-    };
-    let provider = target.provider.name.to_string();
-    metrics::counter!("callboard_model_calls_total", "provider" => provider.clone(), "outcome" => outcome).increment(1);
-    metrics::histogram!("callboard_model_call_seconds", "provider" => provider).record(call.elapsed());
+/// The tries between two waits: each target is asked once, or more often while the others have no room.
+pub(super) struct Round {
+    /// Of each target, why it gave no answer, if it was asked.
+    pub(super) trouble: Vec<Option<Trouble>>,
+    /// Keys that may be tried.
+    keys_left: usize,
+    pub(super) suspects: Suspects,
 }
 
-fn keys_refused() -> ModelError {
-    ModelError::new(
-        ModelErrorKind::Status(401),
-        "the model's provider refuses the server's keys",
-    )
-}
-
-fn in_trouble() -> ModelError {
-    ModelError::new(
-        ModelErrorKind::Connection,
-        "the model's providers are in trouble and are left alone for a while",
-    )
+impl Round {
+    fn new(targets: &[Arc<Target>]) -> Self {
+        Self {
+            trouble: vec![None; targets.len()],
+            keys_left: targets.iter().map(|target| target.keys.len()).sum(),
+            suspects: Suspects::default(),
+        }
+    }
 }

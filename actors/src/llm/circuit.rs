@@ -1,7 +1,7 @@
 //! Circuit breaker of a provider: one that is in trouble is left alone for a while, so that calls go where they can be answered.
 //!
 //! Closed: everything goes through. After [`CircuitSettings::failures`] calls in a row that failed by the provider's fault it opens: nothing
-//! goes through for [`CircuitSettings::rest`]. Then one call may try; its success closes the circuit, its failure opens it for twice as
+//! goes through for [`CircuitSettings::rest`]. Then one call may try; the beginning of an answer closes the circuit, its failure opens it for twice as
 //! long, up to [`CircuitSettings::longest_rest`].
 
 use std::sync::{Mutex, PoisonError};
@@ -73,6 +73,13 @@ impl Circuit {
                 true
             }
         }
+    }
+
+    /// The provider has begun to answer: it can be asked again. Whether answers come to their end is to be seen.
+    pub fn answered(&self) {
+        let mut state = self.lock();
+        state.open_until = None;
+        state.trying_until = None;
     }
 
     /// The provider has answered: with an answer, or with an error that is the caller's own fault.

@@ -7,23 +7,60 @@
 use crate::item::{ContentPart, ImageDetail, Item, ItemContent};
 use crate::ports::ModelRequest;
 
-/// English text and JSON have about four bytes a token; other languages fewer. A little under that, so as to be wrong on the safe side.
-const BYTES_PER_TOKEN: u64 = 4;
+/// Parts that a token is counted in.
+const PARTS: u64 = 12;
+
+/// What each byte of a text counts, in parts of a token. The bytes of a character that follow its first count nothing.
+///
+/// The figures are a little above what the tokenizers of the usual providers make of such text, so as to be wrong on the safe side: English
+/// is four to four and a half bytes a token (three and a half at some), source code and JSON about three, because two of their signs or digits
+/// are a token or more; a Chinese or Japanese character is 0.7 tokens in new tokenizers and 1.1 to 1.3 in older ones, a Cyrillic, Greek or
+/// Arabic letter a third to two thirds. Letters without meaning (base64, hashes) are more than this, up to a token for two bytes.
+const PARTS_OF_BYTE: [u8; 256] = parts_of_bytes();
+
+const fn parts_of_bytes() -> [u8; 256] {
+    let mut parts = [0; 256];
+    let mut byte: u8 = 0;
+    loop {
+        parts[byte as usize] = match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b' ' | b'\t' | b'\n' | b'\r' => 3,
+            // Digits, signs, and what is not to be seen.
+            0..=0x7f => 7,
+            // Within a character.
+            0x80..=0xbf => 0,
+            // Letters of two bytes: Latin with accents, Greek, Cyrillic, Hebrew, Arabic.
+            0xc0..=0xdf => 8,
+            // Characters of three: Chinese, Japanese, Korean, those of India, and typographic signs.
+            0xe0..=0xef => 15,
+            // Of four: pictograms and rare characters.
+            0xf0..=0xff => 30,
+        };
+        if byte == u8::MAX {
+            return parts;
+        }
+        byte += 1;
+    }
+}
 
 /// What a message takes beside its text (role, separators).
 const TOKENS_PER_ITEM: u64 = 6;
 
-/// What a picture costs at most at the usual providers: low detail, and else.
-const TOKENS_OF_LOW_DETAIL: u64 = 300;
-const TOKENS_OF_IMAGE: u64 = 1_600;
+/// A picture that is looked at closely: the most that Anthropic's API makes of one, and more than OpenAI makes of a square of 1024 (765).
+pub const TOKENS_OF_IMAGE: u64 = 1_600;
+
+/// One that is not, at providers that take such advice (OpenAI).
+pub const TOKENS_OF_LOW_DETAIL_IMAGE: u64 = 85;
 
 /// What a request counts for before its text.
 const TOKENS_PER_REQUEST: u64 = 8;
 
-/// Bytes of text and the tokens of what is no text.
+/// Texts, pictures, and the tokens of what is neither.
 #[derive(Debug, Clone, Copy, Default)]
 struct Size {
     text_bytes: u64,
+    text_parts: u64,
+    images: u64,
+    low_detail_images: u64,
     other_tokens: u64,
 }
 
@@ -51,6 +88,7 @@ impl Size {
 
     fn add_text(&mut self, text: &str) {
         self.text_bytes += text.len() as u64;
+        self.text_parts += parts_of(text);
     }
 
     fn add_item(&mut self, item: &Item) {
@@ -78,25 +116,65 @@ impl Size {
     fn add_part(&mut self, part: &ContentPart) {
         match part {
             ContentPart::Text { text, .. } => self.add_text(text),
-            ContentPart::Image { detail, .. } => {
-                self.other_tokens += match detail {
-                    Some(ImageDetail::Low) => TOKENS_OF_LOW_DETAIL,
-                    Some(ImageDetail::High | ImageDetail::Auto) | None => TOKENS_OF_IMAGE,
-                };
-            }
+            ContentPart::Image {
+                detail: Some(ImageDetail::Low),
+                ..
+            } => self.low_detail_images += 1,
+            ContentPart::Image { .. } => self.images += 1,
         }
     }
 }
 
-/// About how many tokens the provider will count.
+fn parts_of(text: &str) -> u64 {
+    text.bytes()
+        .map(|byte| u64::from(PARTS_OF_BYTE[usize::from(byte)]))
+        .sum()
+}
+
+/// About how many tokens the provider will count, rather more than fewer. A picture of low detail is counted as providers do that take such
+/// advice.
 pub fn likely_input_tokens(request: &ModelRequest) -> u64 {
     let size = Size::of(request);
-    size.text_bytes.div_ceil(BYTES_PER_TOKEN) + size.other_tokens
+    let images = size.images * TOKENS_OF_IMAGE + size.low_detail_images * TOKENS_OF_LOW_DETAIL_IMAGE;
+    size.text_parts.div_ceil(PARTS) + images + size.other_tokens
 }
 
 /// How many tokens the provider can count at most: every byte one token, as no tokenizer makes more of it. (But for pictures, whose price is
 /// the provider's to say.)
 pub fn most_input_tokens(request: &ModelRequest) -> u64 {
     let size = Size::of(request);
-    size.text_bytes + size.other_tokens
+    let images = (size.images + size.low_detail_images) * TOKENS_OF_IMAGE;
+    size.text_bytes + images + size.other_tokens
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens_of(text: &str) -> u64 {
+        parts_of(text).div_ceil(PARTS)
+    }
+
+    #[test]
+    fn texts_of_all_kinds_count_for_a_little_more_than_they_are() {
+        let english = "The quick brown fox jumps over the lazy dog, and nobody in the village was surprised by it.";
+        assert_eq!((english.len(), tokens_of(english)), (91, 24));
+        let json = r#"{"id":1234,"name":"Ada","tags":["a","b"],"ok":true,"at":"2026-11-23T09:00:00Z"}"#;
+        let of_json = tokens_of(json);
+        assert!((37..=42).contains(&of_json), "{of_json}");
+        let chinese = "今天天气很好";
+        assert_eq!((chinese.chars().count(), tokens_of(chinese)), (6, 8));
+        let russian = "Сегодня хорошая погода";
+        let of_russian = tokens_of(russian);
+        assert!((7..=15).contains(&of_russian), "{of_russian}");
+        assert_eq!(tokens_of("🦀🦀"), 5);
+        assert_eq!(tokens_of(""), 0);
+    }
+
+    #[test]
+    fn no_text_is_likely_to_be_more_than_it_can_be() {
+        for text in ["{}[]\"", "1234567", "äöü", "日本語", "🦀", "\u{0}\u{7f}", "a"] {
+            assert!(tokens_of(text) <= text.len() as u64, "{text}");
+        }
+    }
 }

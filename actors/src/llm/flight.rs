@@ -10,8 +10,10 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
+use super::attempt::end_of_answer;
 use super::call::ModelCall;
 use super::progress::{CallFailure, CallInProgress, ModelProgress};
+use crate::event::FinishReason;
 use crate::item::ItemContent;
 use crate::ports::answer_cache::{CachedAnswer, CallFingerprint};
 use crate::ports::{AnswerCache, ModelDelta};
@@ -27,19 +29,40 @@ pub struct AnswerSharing {
 
 /// Calls under way whose answer others wait for.
 #[derive(Clone, Default)]
-pub struct Flights(Arc<Mutex<HashMap<CallFingerprint, watch::Receiver<()>>>>);
+pub struct Flights(Arc<Mutex<HashMap<CallFingerprint, Landing>>>);
 
-enum Boarding {
-    /// Nobody makes this call: make it. What waits is told when this is dropped.
-    Pilot(Flight),
-    /// Somebody does: this changes when it is over.
-    Passenger(watch::Receiver<()>),
+/// How a call under way has ended.
+type Landing = watch::Receiver<Option<Landed>>;
+
+#[derive(Debug, Clone)]
+enum Landed {
+    /// Its answer is there to be taken.
+    Kept,
+    /// There is an answer, but none that others could have.
+    NotKept,
+    /// There is none, and the same call would not get one.
+    Failed(CallFailure),
 }
 
+enum Boarding {
+    /// Nobody makes this call: make it.
+    Pilot(Flight),
+    /// Somebody does: this changes when it is over, and is closed if it was given up before.
+    Passenger(Landing),
+}
+
+/// A call that others may wait for. Dropping it gives it up: one of them makes it then.
 struct Flight {
     flights: Flights,
     fingerprint: CallFingerprint,
-    _landed: watch::Sender<()>,
+    landed: watch::Sender<Option<Landed>>,
+}
+
+impl Flight {
+    fn land(self, how: Landed) {
+        // Nobody else may be waiting.
+        let _ = self.landed.send(Some(how));
+    }
 }
 
 impl Flights {
@@ -47,18 +70,18 @@ impl Flights {
         match self.lock().entry(fingerprint) {
             Entry::Occupied(flight) => Boarding::Passenger(flight.get().clone()),
             Entry::Vacant(place) => {
-                let (landed, landing) = watch::channel(());
+                let (landed, landing) = watch::channel(None);
                 place.insert(landing);
                 Boarding::Pilot(Flight {
                     flights: self.clone(),
                     fingerprint,
-                    _landed: landed,
+                    landed,
                 })
             }
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<CallFingerprint, watch::Receiver<()>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<CallFingerprint, Landing>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -115,32 +138,48 @@ pub(super) async fn fly(call: &mut ModelCall, fingerprint: CallFingerprint) -> R
     ) else {
         return call.ask_alone().await;
     };
-    if let Some(answer) = sharing.answers.get(&fingerprint) {
-        return tell(call, &answer).await;
-    }
-    let _flight = match sharing.flights.board(fingerprint) {
-        Boarding::Pilot(flight) => flight,
-        Boarding::Passenger(mut landing) => {
-            // It never changes: it ends.
-            let _ = landing.changed().await;
-            return match sharing.answers.get(&fingerprint) {
-                Some(answer) => tell(call, &answer).await,
-                // The pilot failed, or the answer is too long to keep.
-                None => call.ask_alone().await,
-            };
+    let flight = loop {
+        if let Some(answer) = sharing.answers.get(&fingerprint) {
+            return tell(call, &answer).await;
+        }
+        match sharing.flights.board(fingerprint) {
+            Boarding::Pilot(flight) => break flight,
+            Boarding::Passenger(mut landing) => {
+                let landed = landing.wait_for(Option::is_some).await.map(|how| how.clone());
+                match landed {
+                    // It is not too old, but others may have taken its place.
+                    Ok(Some(Landed::Kept)) if sharing.answers.get(&fingerprint).is_some() => {}
+                    Ok(Some(Landed::Failed(failure))) => return Err(failure),
+                    Ok(_) => return call.ask_alone().await,
+                    Err(_given_up) => {}
+                }
+            }
         }
     };
     call.kept = Some(Vec::new());
-    let answered = call.ask().await?;
-    let pieces = call.kept.take().unwrap_or_default();
-    let bytes = pieces.iter().map(bytes_of).sum();
-    let answer = CachedAnswer {
-        provider: answered.target.provider.name.clone(),
-        is_simulated: answered.target.is_simulated(),
-        pieces,
-        bytes,
+    let answered = match call.ask().await {
+        Ok(answered) => answered,
+        Err(failure) => {
+            flight.land(Landed::Failed(failure.clone()));
+            return Err(failure);
+        }
     };
-    sharing.answers.put(fingerprint, Arc::new(answer), keep_for);
+    let pieces = call.kept.take().unwrap_or_default();
+    // What was cut off is no answer to give again: the next one may go on for longer.
+    let is_complete = matches!(
+        end_of_answer(&pieces),
+        Some((FinishReason::Stop | FinishReason::ToolCalls, _))
+    );
+    if is_complete {
+        let answer = CachedAnswer {
+            provider: answered.target.provider.name.clone(),
+            is_simulated: answered.target.is_simulated(),
+            bytes: pieces.iter().map(bytes_of).sum(),
+            pieces,
+        };
+        sharing.answers.put(fingerprint, Arc::new(answer), keep_for);
+    }
+    flight.land(if is_complete { Landed::Kept } else { Landed::NotKept });
     call.finish(answered).await;
     Ok(())
 }
@@ -160,6 +199,7 @@ async fn tell(call: &ModelCall, answer: &CachedAnswer) -> Result<(), CallFailure
 /// About how much memory a piece takes.
 fn bytes_of(piece: &ModelDelta) -> usize {
     let text = match piece {
+        ModelDelta::Working => 0,
         ModelDelta::Text(text) | ModelDelta::Reasoning(text) => text.len(),
         ModelDelta::ReasoningSealed(seal) => seal.data.to_string().len(),
         ModelDelta::ToolCallStarted { call_id, name, .. } => call_id.len() + name.len(),

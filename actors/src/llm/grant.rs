@@ -6,6 +6,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::line::CallLine;
+use super::route::Provider;
 use crate::ports::RateLimits;
 use crate::ports::model::LimitHints;
 use crate::ports::rate_limits::{CallEnd, Grant};
@@ -13,9 +14,11 @@ use crate::ports::rate_limits::{CallEnd, Grant};
 /// A grant that is settled when it is dropped, if it was not before: as a call that was not made, or as one that broke off.
 pub(super) struct GrantHold {
     line: Arc<CallLine>,
+    key_name: Arc<str>,
     limits: Arc<dyn RateLimits>,
+    /// Whose circuit is told if no call comes of this.
+    provider: Arc<Provider>,
     grant: Option<Grant>,
-    key: usize,
     io: Handle,
     is_sent: bool,
     /// What tells the limits that the answer has begun: before they are told that it is over.
@@ -24,11 +27,12 @@ pub(super) struct GrantHold {
 
 impl GrantHold {
     /// Called on the I/O runtime.
-    pub(super) fn new(line: Arc<CallLine>, limits: Arc<dyn RateLimits>, grant: Grant) -> Self {
+    pub(super) fn new(line: Arc<CallLine>, limits: Arc<dyn RateLimits>, provider: Arc<Provider>, grant: Grant) -> Self {
         Self {
             line,
             limits,
-            key: grant.key,
+            key_name: grant.key_name.clone(),
+            provider,
             grant: Some(grant),
             io: Handle::current(),
             is_sent: false,
@@ -36,9 +40,9 @@ impl GrantHold {
         }
     }
 
-    /// The key, as a place among its target's.
-    pub(super) const fn key(&self) -> usize {
-        self.key
+    /// The name of the key.
+    pub(super) const fn key_name(&self) -> &Arc<str> {
+        &self.key_name
     }
 
     /// The call is on its way: from here on the provider may have counted it.
@@ -82,6 +86,10 @@ impl Drop for GrantHold {
         } else {
             CallEnd::NotMade
         };
+        if self.grant.is_some() {
+            // Nothing was learnt of the provider: another call may try it.
+            self.provider.circuit.not_tried();
+        }
         self.settle_as(end);
     }
 }

@@ -7,9 +7,11 @@
 //! A call whose route has several targets has a [`Place`] in the line of each.
 
 use std::collections::{HashMap, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until};
 
@@ -20,7 +22,7 @@ use super::route::Provider;
 use crate::event::ModelWaitingReason;
 use crate::ids::AccountId;
 use crate::ports::RateLimits;
-use crate::ports::rate_limits::{Admission, Wanted};
+use crate::ports::rate_limits::{Admission, Grant, Wanted};
 
 /// The longest time between two looks at the limits: another instance may have given back what it did not use.
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
@@ -68,12 +70,17 @@ struct Waiting {
 /// Why there is no room for a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoRoom {
-    /// As many calls wait as may.
+    /// As many calls wait as may, and this account has its share of them.
     LineFull,
     /// It has waited for as long as it may.
     Deadline,
     /// The provider takes none of the keys.
     AllKeysRefused,
+    /// No minute of any key has room for it.
+    NeverFits {
+        /// Tokens a minute of the key that has most.
+        limit: u64,
+    },
 }
 
 /// What a call that waits is told.
@@ -90,6 +97,7 @@ pub(super) enum RoomNow {
     Granted(GrantHold),
     NotYet,
     AllKeysRefused,
+    NeverFits { limit: u64 },
 }
 
 impl CallLine {
@@ -109,17 +117,22 @@ impl CallLine {
     }
 
     /// Takes room if there is some that nobody waits for.
-    pub(super) async fn room_now(self: &Arc<Self>, wanted: &Wanted) -> RoomNow {
+    pub(super) async fn room_now(self: &Arc<Self>, provider: &Arc<Provider>, wanted: &Wanted) -> RoomNow {
+        // Who stands in line for it hears that when it is its turn; what the operator set is known now.
+        if let Some(limit) = wanted.limit_that_rules_out() {
+            return RoomNow::NeverFits { limit };
+        }
         if self.lock().is_pumped {
             return RoomNow::NotYet;
         }
         match self.limits.admit(wanted).await {
-            Admission::Granted(grant) => RoomNow::Granted(GrantHold::new(self.clone(), self.limits.clone(), grant)),
+            Admission::Granted(grant) => RoomNow::Granted(self.hold(provider, grant)),
             Admission::NotYet { wait, reason } => {
                 self.lock().head = Some((reason, Instant::now() + wait));
                 RoomNow::NotYet
             }
             Admission::AllKeysRefused => RoomNow::AllKeysRefused,
+            Admission::NeverFits { limit } => RoomNow::NeverFits { limit },
         }
     }
 
@@ -133,7 +146,7 @@ impl CallLine {
     ) -> Result<Place, NoRoom> {
         let (reply, answer) = oneshot::channel();
         let mut state = self.lock();
-        if state.all_waiting() >= self.most_waiting {
+        if state.all_waiting() >= self.most_waiting && !state.make_place(account) {
             return Err(NoRoom::LineFull);
         }
         state.waiting += 1;
@@ -185,7 +198,10 @@ impl CallLine {
     /// Asks for whoever is first until nobody waits.
     async fn pump(self: Arc<Self>) {
         while let Some(first) = self.next() {
-            self.serve(first).await;
+            // Whoever it was about hears that there is no room; the others must not wait for ever.
+            if AssertUnwindSafe(self.serve(first)).catch_unwind().await.is_err() {
+                tracing::error!("the limits of a provider's keys panicked");
+            }
         }
     }
 
@@ -225,16 +241,18 @@ impl CallLine {
                 match self.limits.admit(&first.wanted).await {
                     Admission::Granted(grant) => {
                         self.note_grant();
-                        let hold = GrantHold::new(self.clone(), self.limits.clone(), grant);
-                        if first.reply.send(Ok(hold)).is_err() {
-                            // It left at this moment, and gives back what it was given by dropping it.
-                            circuit.not_tried();
-                        }
+                        // If it left at this moment, what it was given is dropped, and given back.
+                        let _ = first.reply.send(Ok(self.hold(&first.provider, grant)));
                         return;
                     }
                     Admission::AllKeysRefused => {
                         circuit.not_tried();
                         let _ = first.reply.send(Err(NoRoom::AllKeysRefused));
+                        return;
+                    }
+                    Admission::NeverFits { limit } => {
+                        circuit.not_tried();
+                        let _ = first.reply.send(Err(NoRoom::NeverFits { limit }));
                         return;
                     }
                     Admission::NotYet { wait, reason } => {
@@ -264,6 +282,10 @@ impl CallLine {
         }
     }
 
+    fn hold(self: &Arc<Self>, provider: &Arc<Provider>, grant: Grant) -> GrantHold {
+        GrantHold::new(self.clone(), self.limits.clone(), provider.clone(), grant)
+    }
+
     fn note_grant(&self) {
         let mut state = self.lock();
         let now = Instant::now();
@@ -279,6 +301,24 @@ impl CallLine {
 }
 
 impl State {
+    /// In a line that is full: sends the last call of the longest line away, if that is more than one longer than this account's.
+    fn make_place(&mut self, account: &AccountId) -> bool {
+        let own = self.lines.get(account).map_or(0, VecDeque::len);
+        let Some(longest) = self.lines.values_mut().max_by_key(|line| line.len()) else {
+            return false;
+        };
+        if longest.len() <= own + 1 {
+            return false;
+        }
+        let Some(last) = longest.pop_back() else {
+            return false;
+        };
+        self.waiting -= 1;
+        // If it has left at this moment it does not want to know.
+        let _ = last.reply.send(Err(NoRoom::LineFull));
+        true
+    }
+
     fn all_waiting(&self) -> usize {
         self.waiting + usize::from(self.is_serving)
     }

@@ -8,9 +8,11 @@
 //! | what happens | what is done |
 //! |---|---|
 //! | no room on any key of any target | stand in the lines of all of them; `model.waiting` |
-//! | 429 | the key cools down; another key or target, or the line |
-//! | 401, 403 with a key | the key is set aside; another key |
-//! | overload, 5xx, time-out, broken connection | the next target (`model.rerouted`); when all have failed, all again after a while (`model.retrying`) |
+//! | 429 | the key cools down; another key or target, or the line. Costs no try, but some of the time that the call may wait for room |
+//! | larger than the whole limits of a target's keys; 413, or a 429 that says so | the next target; when none is left the run fails. No key cools down |
+//! | 401, 402 with a key | the key is set aside; another key |
+//! | 403 with a key | another key; if that is answered, the first is set aside, and if it is refused too, the run fails: it may not ask for this |
+//! | overload, 5xx, time-out, broken connection | the next target (`model.rerouted`), and this one again if it is well before the others have room; when all have failed, all again after a while (`model.retrying`) |
 //! | any other status | the run fails: the request is wrong wherever it is sent |
 //! | the same provider fails again and again | its circuit opens: it is not asked for a while |
 
@@ -19,6 +21,7 @@ mod attempt;
 mod budget;
 mod call;
 pub mod circuit;
+mod ending;
 pub mod estimate;
 pub mod flight;
 mod grant;
@@ -27,7 +30,9 @@ mod pictures;
 mod place;
 pub mod price;
 mod progress;
+mod room;
 pub mod route;
+mod size;
 
 #[cfg(test)]
 mod tests;

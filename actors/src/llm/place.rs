@@ -6,21 +6,36 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::select_all;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::grant::GrantHold;
 use super::line::{CallLine, NoRoom, WaitNotice};
+use super::route::Provider;
 use crate::ids::AccountId;
+use crate::ports::rate_limits::Wanted;
 
 /// A wait that is shorter than this is not worth an event.
 const TELL_AFTER: Duration = Duration::from_millis(250);
 
-/// A place in a line; dropping it leaves the line, and gives back what was granted and not taken.
+/// A place in a line, now or later; dropping it leaves the line, and gives back what was granted and not taken.
 pub(super) struct Place {
     line: Arc<CallLine>,
     account: AccountId,
-    number: u64,
-    answer: oneshot::Receiver<Result<GrantHold, NoRoom>>,
+    standing: Standing,
+}
+
+enum Standing {
+    /// Its target is to be left alone until then.
+    Later {
+        at: Instant,
+        provider: Arc<Provider>,
+        wanted: Wanted,
+        deadline: Instant,
+    },
+    InLine {
+        number: u64,
+        answer: oneshot::Receiver<Result<GrantHold, NoRoom>>,
+    },
 }
 
 impl Place {
@@ -33,23 +48,63 @@ impl Place {
         Self {
             line,
             account,
-            number,
-            answer,
+            standing: Standing::InLine { number, answer },
+        }
+    }
+
+    /// One that is taken at `at`, if it is waited for.
+    pub(super) const fn later(
+        line: Arc<CallLine>,
+        account: AccountId,
+        provider: Arc<Provider>,
+        wanted: Wanted,
+        at: Instant,
+        deadline: Instant,
+    ) -> Self {
+        let standing = Standing::Later {
+            at,
+            provider,
+            wanted,
+            deadline,
+        };
+        Self {
+            line,
+            account,
+            standing,
         }
     }
 
     async fn room(&mut self) -> Result<GrantHold, NoRoom> {
-        (&mut self.answer).await.unwrap_or(Err(NoRoom::Deadline))
+        loop {
+            match &mut self.standing {
+                Standing::InLine { answer, .. } => return answer.await.unwrap_or(Err(NoRoom::Deadline)),
+                Standing::Later {
+                    at,
+                    provider,
+                    wanted,
+                    deadline,
+                } => {
+                    sleep_until(*at).await;
+                    let wanted = wanted.clone();
+                    *self = self.line.stand_in_line(&self.account, provider, wanted, *deadline)?;
+                }
+            }
+        }
     }
 
-    fn notice(&self) -> WaitNotice {
-        self.line.notice(&self.account, self.number)
+    fn notice(&self) -> Option<WaitNotice> {
+        match self.standing {
+            Standing::InLine { number, .. } => Some(self.line.notice(&self.account, number)),
+            Standing::Later { .. } => None,
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.line.leave(&self.account, self.number);
+        if let Standing::InLine { number, .. } = self.standing {
+            self.line.leave(&self.account, number);
+        }
     }
 }
 
@@ -67,7 +122,7 @@ where
     if let Ok(answer) = timeout_at(tell_at, room_at_any(&mut places)).await {
         return answer;
     }
-    let notices = places.iter().map(|(_, place)| place.notice());
+    let notices = places.iter().filter_map(|(_, place)| place.notice());
     if let Some(soonest) = notices.min_by_key(|notice| notice.estimate) {
         tell(soonest).await;
     }

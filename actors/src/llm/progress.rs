@@ -76,7 +76,7 @@ pub enum ModelProgress {
 }
 
 /// Why a run gets no answer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum CallFailure {
     /// A provider said so, or none could be reached.
     Model(ModelError),

@@ -84,9 +84,9 @@ pub struct Provider {
 /// How long each part of a model call may take. Connecting is bounded by the adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ModelTimeouts {
-    /// From the request to the first piece of the answer.
+    /// From the request to the first sign of an answer.
     pub first_byte: Duration,
-    /// Between two pieces.
+    /// Between two signs of life, be they pieces of the answer or not.
     pub idle: Duration,
     /// The whole call.
     pub call: Duration,
@@ -128,6 +128,11 @@ impl ModelRoute {
 }
 
 impl Target {
+    /// Whether a 429 tells of limits that its other calls share. One that was ordered of the simulated model tells nobody else anything.
+    pub(super) fn has_limits(&self) -> bool {
+        self.has_keys || !self.is_simulated()
+    }
+
     /// Whether no real model is asked.
     pub fn is_simulated(&self) -> bool {
         self.models.first().is_some_and(|model| model.is_simulated())

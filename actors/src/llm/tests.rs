@@ -4,16 +4,21 @@ use std::future::ready;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::attempt::Attempt;
 use super::grant::GrantHold;
 use super::line::{NoRoom, WaitNotice};
 use super::place::{Place, first_room};
 use super::*;
-use crate::event::ModelWaitingReason;
-use crate::ids::AccountId;
-use crate::ports::RateLimits;
-use crate::ports::model::LimitHints;
+use crate::event::{FinishReason, ModelWaitingReason};
+use crate::ids::{AccountId, RunId};
+use crate::item::Usage;
+use crate::ports::model::{InvalidOption, LimitHints};
 use crate::ports::rate_limits::{Admission, CallEnd, Grant, KeyLimits, KeyUsage, LimitedKey, LimitsReach, Wanted};
+use crate::ports::{Model, ModelAnswer, ModelDelta, ModelError, ModelRequest, RateLimits};
 use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream;
+use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -268,6 +273,33 @@ async fn of_several_lines_the_one_with_room_first_is_taken_and_the_others_are_le
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_place_that_is_taken_later_has_its_turn_from_then_on() {
+    let (east, west) = (Site::new(10), Site::new(10));
+    east.open(1);
+    let began = Instant::now();
+    let in_five_seconds = began + Duration::from_secs(5);
+    let account: AccountId = "a".parse().expect("a good name");
+    let later = || {
+        let (line, provider) = (east.line.clone(), east.provider.clone());
+        Place::later(line, account.clone(), provider, wanted(), in_five_seconds, in_an_hour())
+    };
+    drop(later());
+    let places = vec![
+        (0, later()),
+        (1, west.place("a", in_an_hour()).expect("the line has room")),
+    ];
+    let (target, _hold) = first_room(places, in_an_hour(), |_| ready(()))
+        .await
+        .expect("there is room");
+    assert_eq!((target, began.elapsed().as_secs()), (0, 5));
+    assert_eq!(
+        (east.line.waiting(), west.line.waiting()),
+        (0, 1),
+        "the pump of the other has not looked yet"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn while_a_provider_is_left_alone_calls_keep_their_places_and_then_one_tries_it() {
     let mut site = Site::new(10);
     for name in ["first", "second", "third"] {
@@ -283,4 +315,109 @@ async fn while_a_provider_is_left_alone_calls_keep_their_places_and_then_one_tri
     assert!(site.granted.is_empty(), "one is enough to see");
     site.provider.circuit.succeeded();
     assert_eq!([site.next().await.0, site.next().await.0], ["second", "third"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_fills_the_line_makes_place_for_whoever_has_none() {
+    let site = Site::new(4);
+    let greedy = [
+        site.call("a1", "a").await,
+        site.call("a2", "a").await,
+        site.call("a3", "a").await,
+    ];
+    let last = site.call("a4", "a").await;
+    assert!(site.place("a", in_an_hour()).is_err(), "its own line is the longest");
+    let modest = site.place("b", in_an_hour());
+    assert!(modest.is_ok());
+    assert_eq!(last.await.expect("no panic"), Err(NoRoom::LineFull));
+    assert!(greedy.iter().all(|call| !call.is_finished()));
+    let modest_too = site.place("b", in_an_hour());
+    assert!(modest_too.is_err(), "now both have their share");
+    drop(modest);
+}
+
+/// A provider that begins to answer, works for a while without showing anything, and then says it all.
+struct Thinker {
+    signs_of_life: u32,
+}
+
+#[async_trait]
+impl Model for Thinker {
+    async fn call(&self, _request: ModelRequest) -> Result<ModelAnswer, ModelError> {
+        let working = stream::iter(0..self.signs_of_life).then(|_| async {
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            Ok(ModelDelta::Working)
+        });
+        let finished = ModelDelta::Finished {
+            reason: FinishReason::Stop,
+            usage: Usage::of(1, 1),
+            model: "thinker".into(),
+        };
+        let pieces = working.chain(stream::iter([Ok(finished)])).chain(stream::pending());
+        Ok(ModelAnswer::unlimited(pieces.boxed()))
+    }
+
+    fn check_options(&self, _options: &Map<String, Value>) -> Result<(), InvalidOption> {
+        Ok(())
+    }
+}
+
+/// Counts what it hears.
+#[derive(Default)]
+struct Ear(AtomicUsize);
+
+#[async_trait]
+impl CallListener for Ear {
+    async fn hear(&self, _progress: ModelProgress) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_thinks_in_silence_is_left_to_it_as_long_as_it_gives_signs_of_life() {
+    let timeouts = ModelTimeouts {
+        first_byte: Duration::from_secs(30),
+        idle: Duration::from_secs(30),
+        call: Duration::from_secs(1000),
+    };
+    for (signs_of_life, timeouts, is_answered) in [
+        (10, timeouts, true),
+        (
+            10,
+            ModelTimeouts {
+                idle: Duration::from_secs(10),
+                ..timeouts
+            },
+            false,
+        ),
+        (100, timeouts, false),
+    ] {
+        let model: Arc<dyn Model> = Arc::new(Thinker { signs_of_life });
+        let ear = Ear::default();
+        let limits = Arc::new(Gate::default());
+        let provider = Site::new(1).provider;
+        let grant = Grant {
+            id: Uuid::nil(),
+            key: 0,
+            key_name: "gate/1".into(),
+            provider: "gate".into(),
+            tokens: 1,
+        };
+        let mut grant = GrantHold::new(CallLine::new(limits.clone(), 1), limits, provider, grant);
+        let call = Arc::new(CallInProgress::cached(&"m".into(), &"gate".into(), false));
+        let attempt = Attempt::new(&model, timeouts, call, &ear, None);
+        let request = ModelRequest {
+            run_id: RunId::new(),
+            step: 1,
+            attempt: 1,
+            instructions: None,
+            conversation: Arc::new([]),
+            tools: Arc::new([]),
+            max_output_tokens: None,
+            options: Arc::default(),
+        };
+        let answer = attempt.make(request, &mut grant, || ()).await;
+        assert_eq!(answer.is_ok(), is_answered, "{signs_of_life} {timeouts:?}");
+        assert_eq!(ear.0.load(Ordering::SeqCst), 1, "the run hears once that it has begun");
+    }
 }

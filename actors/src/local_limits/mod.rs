@@ -5,6 +5,7 @@
 //! ever used twice.
 
 mod key;
+mod obstacle;
 mod others_use;
 mod recent_use;
 mod resting;
@@ -22,16 +23,14 @@ use uuid::Uuid;
 
 pub use self::key::SHORT_WAIT;
 use self::key::{GrantedBy, Key, Room, Roominess};
-pub use self::resting::LONGEST_COOLING;
-use crate::event::ModelWaitingReason;
+pub use self::obstacle::Obstacle;
+pub use self::resting::{LEAST_COOLING, LONGEST_COOLING};
 use crate::ports::RateLimits;
 use crate::ports::model::LimitHints;
 use crate::ports::rate_limits::{
-    Admission, CallEnd, Grant, KeyUsage, LimitedKey, LimitsReach, REFUSED_KEY_REST, WINDOW, Wanted,
+    Admission, CallEnd, Grant, KeyUsage, LONGEST_USUAL_COOLING, LimitedKey, LimitsReach, REFUSED_KEY_REST,
+    TOLD_LIMIT_RULES_OUT_FOR, USUAL_COOLING, WINDOW, Wanted,
 };
-
-/// [`Admission::NotYet`] never says zero.
-const LEAST_WAIT: Duration = Duration::from_millis(1);
 
 /// The times of the contract; tests make them short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +39,12 @@ pub struct LimitTimes {
     pub window: Duration,
     /// How long a key that was refused is not used.
     pub refused_key_rest: Duration,
+    /// How long a key that met a 429 is not used at first, if the provider does not say.
+    pub usual_cooling: Duration,
+    /// How long it is not used at most, if the provider does not say.
+    pub longest_usual_cooling: Duration,
+    /// For how long a limit that only the provider told of rules out calls that are larger.
+    pub told_limit_rules_out_for: Duration,
 }
 
 impl Default for LimitTimes {
@@ -47,6 +52,9 @@ impl Default for LimitTimes {
         Self {
             window: WINDOW,
             refused_key_rest: REFUSED_KEY_REST,
+            usual_cooling: USUAL_COOLING,
+            longest_usual_cooling: LONGEST_USUAL_COOLING,
+            told_limit_rules_out_for: TOLD_LIMIT_RULES_OUT_FOR,
         }
     }
 }
@@ -100,22 +108,18 @@ impl LocalRateLimits {
         is_there
     }
 
-    /// The keys on which there is room, as places in [`Wanted::keys`]; or what [`RateLimits::admit`] would say if there is none on any. Counts nothing.
-    pub fn places_with_room(&self, wanted: &Wanted) -> Result<Vec<usize>, Admission> {
+    /// What is in the way of a call on each of its keys, in their order: `None` where there is room. Counts nothing.
+    pub fn obstacles(&self, wanted: &Wanted) -> Vec<Option<Obstacle>> {
         let (now, instances) = (Instant::now(), self.instances());
         let mut keys = self.lock();
-        let mut rooms = Vec::with_capacity(wanted.keys.len());
-        for key in wanted.keys.iter() {
-            rooms.push(self.key(&mut keys, key, now).room(now, wanted.tokens, instances));
-        }
-        let places: Vec<usize> = (0..rooms.len())
-            .filter(|place| matches!(rooms[*place], Room::There(_)))
-            .collect();
-        if places.is_empty() {
-            Err(self.refusal(&rooms))
-        } else {
-            Ok(places)
-        }
+        let rooms = wanted.keys.iter().map(|key| {
+            let key = self.key(&mut keys, key, now);
+            match key.room(now, wanted.tokens, instances) {
+                Room::There(_) => None,
+                Room::Not(obstacle) => Some(obstacle),
+            }
+        });
+        rooms.collect()
     }
 
     /// [`RateLimits::admit`], which waits for nothing.
@@ -123,18 +127,18 @@ impl LocalRateLimits {
         let (now, instances) = (Instant::now(), self.instances());
         let mut keys = self.lock();
         let mut best: Option<(usize, Roominess)> = None;
-        let mut rooms = Vec::with_capacity(wanted.keys.len());
+        let mut obstacles = Vec::new();
         for (place, key) in wanted.keys.iter().enumerate() {
-            let room = self.key(&mut keys, key, now).room(now, wanted.tokens, instances);
-            if let Room::There(room) = room
-                && best.is_none_or(|(_, best)| room.is_better_than(&best))
-            {
-                best = Some((place, room));
+            match self.key(&mut keys, key, now).room(now, wanted.tokens, instances) {
+                Room::There(room) if best.is_none_or(|(_, best)| room.is_better_than(&best)) => {
+                    best = Some((place, room))
+                }
+                Room::There(_) => {}
+                Room::Not(obstacle) => obstacles.push(obstacle),
             }
-            rooms.push(room);
         }
         let Some((place, _)) = best else {
-            return self.refusal(&rooms);
+            return Obstacle::refusal(&obstacles);
         };
         let limited = &wanted.keys[place];
         let key = self.key(&mut keys, limited, now);
@@ -182,25 +186,6 @@ impl LocalRateLimits {
             .iter()
             .map(|key| self.key(&mut known, key, now).usage(now, instances));
         usage.collect()
-    }
-
-    /// When there may be room on the first of these keys, none of which has any.
-    fn refusal(&self, rooms: &[Room]) -> Admission {
-        if rooms.iter().all(|room| matches!(room, Room::KeyRefused { .. })) {
-            return Admission::AllKeysRefused;
-        }
-        let waits = rooms.iter().filter_map(|room| match *room {
-            Room::There(_) => None,
-            Room::NotYet { wait, reason } => Some((wait, reason)),
-            Room::KeyRefused { until_retried } => Some((until_retried, ModelWaitingReason::CoolingDown)),
-        });
-        let soonest = waits.min_by_key(|(wait, _)| *wait);
-        let (wait, reason) = soonest.unwrap_or((SHORT_WAIT, ModelWaitingReason::Line));
-        let longest = self.times.refused_key_rest.max(LEAST_WAIT);
-        Admission::NotYet {
-            wait: wait.clamp(LEAST_WAIT, longest),
-            reason,
-        }
     }
 
     /// The key as it is now.

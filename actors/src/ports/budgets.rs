@@ -6,6 +6,10 @@
 //! - A hold counts as long as its run is `running` under the epoch that took it, and until it is charged or released. What becomes of a
 //!   run, no hold outlives it. Who asks for a run that is not `running` under this epoch is answered `Fenced`. The same hold
 //!   twice is one.
+//! - Where an epoch is ended by another than its owner (recovery, take-over, a run whose actor is gone), nobody knows what became of
+//!   its calls: in the same transaction each of its holds becomes a charge of its [`CallEstimate`], in the period in which it was taken,
+//!   whether its call was under way or still waiting in line. An owner that ends its epoch itself has charged what was used: what is
+//!   still held then ends without a charge.
 //! - A [`Charge`] travels in the commit of its run's step ([`crate::ports::store::RunCommit::charges`]): both are durable, or neither. It
 //!   ends the hold with its id. The same charge twice is one.
 //! - A charge counts in the period of its time, and is in what [`Budgets::usage`] says, for ever.
@@ -82,12 +86,12 @@ pub struct BudgetLimits {
     pub tokens: Option<u64>,
     /// Model calls.
     pub calls: Option<u64>,
-    /// How long calls take, one after the other. What a call will take is not known before: it is refused once the limit is reached.
+    /// How long calls take, one after the other.
     pub call_time: Option<Duration>,
 }
 
 impl BudgetLimits {
-    /// The first limit that `used` and `wanted` together would exceed, if `topped_up` counts on top of each. Of call time: that is reached.
+    /// The first limit that `used` and `wanted` together would exceed, if `topped_up` counts on top of each.
     pub fn exceeded_by(&self, used: Amount, wanted: Amount, topped_up: Amount) -> Option<BudgetKind> {
         let sum = used.plus(wanted);
         let over = |is: u64, limit: Option<u64>, more: u64| limit.is_some_and(|limit| is > limit.saturating_add(more));
@@ -102,7 +106,7 @@ impl BudgetLimits {
         }
         let time_limit = self.call_time.map(|limit| limit.saturating_add(topped_up.call_time));
         time_limit
-            .is_some_and(|limit| used.call_time >= limit)
+            .is_some_and(|limit| sum.call_time > limit)
             .then_some(BudgetKind::CallTime)
     }
 }
@@ -170,10 +174,27 @@ pub struct NewHold {
     pub account: AccountId,
     /// The account's limits.
     pub limits: BudgetLimits,
-    /// What the call may use at most: one call; `call_time` is zero, as nobody knows.
+    /// What the call may use at most.
     pub amount: Amount,
+    /// What the call is charged for if its owner is lost before it can tell.
+    pub estimate: CallEstimate,
     /// Now.
     pub at: Timestamp,
+}
+
+/// What a call is likely to use; not more than its hold holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallEstimate {
+    /// The name that the run asked for.
+    pub model: String,
+    /// The provider that is asked first.
+    pub provider: String,
+    /// Tokens: input and output, nothing more is kept.
+    pub usage: Usage,
+    /// What they cost.
+    pub cost: Money,
+    /// How long the call takes.
+    pub call_time: Duration,
 }
 
 /// What became of a hold.

@@ -22,7 +22,7 @@ use futures::stream::BoxStream;
 
 use crate::encoding::EncodedEvents;
 use crate::error::RunError;
-use crate::ids::{AccountId, InstanceId, RunId};
+use crate::ids::{AccountId, AgentId, InstanceId, RunId};
 use crate::item::Item;
 use crate::ports::StoreError;
 use crate::ports::store::{Idempotency, RunRecord};
@@ -54,7 +54,7 @@ pub trait Fleet: Send + Sync + 'static {
     ) -> Result<u64, StoreError>;
 
     /// Takes over at most `limit` runs of instances whose lease is over, oldest first: each stays `running` and keeps its Slot, its epoch
-    /// grows by one. Nothing is appended to their logs.
+    /// grows by one, and what it holds is charged ([`super::budgets`]). Nothing is appended to their logs.
     async fn take_over(&self, instance: InstanceId, limit: u32) -> Result<Vec<RunRecord>, StoreError>;
 
     /// Writes a new run: `running` under epoch 1 if the instance has a Permit for it, the account a Slot, and nobody of the account waits;
@@ -297,6 +297,8 @@ pub enum Notice {
         /// Whose it was when it was asked.
         owner: InstanceId,
     },
+    /// This stored agent was changed or deleted.
+    AgentChanged(AgentId),
     /// API keys or the tiers of accounts were changed.
     KeysChanged,
     /// Notices may have been missed: look at everything.

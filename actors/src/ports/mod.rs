@@ -2,6 +2,7 @@
 //!
 //! All futures run on the shared I/O runtime, never on an arbiter. A panic in an adapter is caught by whoever called it.
 
+pub mod agents;
 pub mod answer_cache;
 pub mod budgets;
 pub mod event_log;
@@ -13,7 +14,10 @@ pub mod rate_limits;
 pub mod store;
 mod store_rules;
 pub mod tool;
+mod tool_progress;
+pub mod toolbox;
 
+pub use agents::Agents;
 pub use answer_cache::AnswerCache;
 pub use budgets::Budgets;
 pub use event_log::{EventLog, EventLogError, EventStream, LogHead, Reach};
@@ -23,4 +27,6 @@ pub use image_files::{ImageFileError, ImageFiles};
 pub use model::{Model, ModelAnswer, ModelDelta, ModelError, ModelErrorKind, ModelRequest, ModelStream};
 pub use rate_limits::RateLimits;
 pub use store::{Store, StoreError};
-pub use tool::{RetryClass, Tool, ToolCall, ToolDefinition, ToolError};
+pub use store_rules::Parked;
+pub use tool::{ProgressReporter, RetryClass, Tool, ToolCall, ToolDefinition, ToolError, ToolProgress};
+pub use toolbox::Toolbox;

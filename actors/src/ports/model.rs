@@ -112,6 +112,8 @@ pub struct ModelRequest {
 /// A piece of an answer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ModelDelta {
+    /// The provider is at work and has nothing to show: a sign of life, no part of the answer.
+    Working,
     /// The message grows.
     Text(String),
     /// The thought grows.
@@ -185,12 +187,22 @@ impl ModelError {
 
     /// Whether the key was refused: every further call with it would be. 402 is a key that nobody has paid for.
     pub fn is_key_refused(&self) -> bool {
-        matches!(self.kind, ModelErrorKind::Status(401..=403))
+        matches!(self.kind, ModelErrorKind::Status(401 | 402))
+    }
+
+    /// Whether it is the key that may not do this, or the request that nobody may make: 403 is said of both.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self.kind, ModelErrorKind::Status(403))
     }
 
     /// Whether the key has used up a limit. (Anthropic's 529 and other 5xx are the provider's trouble, not the key's.)
     pub fn is_rate_limited(&self) -> bool {
         matches!(self.kind, ModelErrorKind::Status(429))
+    }
+
+    /// Whether the request is larger than the provider takes from this key: as large as it is, it will never be answered.
+    pub fn is_too_large(&self) -> bool {
+        matches!(self.kind, ModelErrorKind::Status(413))
     }
 
     /// Whether it tells of trouble at the provider that another one may not have: what opens a circuit.
@@ -217,6 +229,7 @@ impl ModelError {
             ModelErrorKind::Protocol => RunErrorCode::ModelProtocol,
             ModelErrorKind::Connection => RunErrorCode::ModelUnavailable,
             ModelErrorKind::Status(_) if self.is_retryable() => RunErrorCode::ModelUnavailable,
+            ModelErrorKind::Status(413) => RunErrorCode::ModelRequestTooLarge,
             ModelErrorKind::Status(_) => RunErrorCode::ModelRejected,
         }
     }

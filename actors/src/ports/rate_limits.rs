@@ -8,6 +8,11 @@
 //! - What was reserved is corrected to what was used when the call is settled. A grant that nobody settles (the instance died) stops
 //!   counting as concurrent after [`Wanted::lease`], and counts as a call that was made.
 //! - A key that cools down is granted to nobody until that is over; nor is one that was refused, for [`REFUSED_KEY_REST`].
+//! - A key that has cooled down is tried: one call may be under way on it until one that was granted since has been answered, and with each
+//!   such answer one more. So what may be under way doubles with each round of answers, and not all who wait meet the next 429 together.
+//! - A key that meets 429 again without an answer in between cools down twice as long each time, up to [`LONGEST_USUAL_COOLING`], where the
+//!   provider does not say for how long.
+//! - A call that is too large for the whole limit of every key that can be used is not granted, and does not wait: [`Admission::NeverFits`].
 //! - What a provider says of its limits is believed: a lower limit than ours counts instead of ours; less room than we know of is
 //!   somebody else's use of the key, and counts until the provider says otherwise, at most for a [`WINDOW`].
 //! - Which key: the one with the largest share of room left, so that all are used evenly.
@@ -26,10 +31,23 @@ use crate::ports::model::LimitHints;
 pub const WINDOW: Duration = Duration::from_secs(60);
 
 /// How long a key that was refused (401, 403) is not used; then one call tries it again.
-pub const REFUSED_KEY_REST: Duration = Duration::from_secs(600);
+pub const REFUSED_KEY_REST: Duration = Duration::from_secs(60);
 
-/// How long a key that met a 429 is not used if the provider does not say.
+/// How long a key that met a 429 is not used if the provider does not say, at first.
 pub const USUAL_COOLING: Duration = Duration::from_secs(5);
+
+/// How long it is not used at most if the provider does not say, however often that was not enough.
+pub const LONGEST_USUAL_COOLING: Duration = Duration::from_secs(60);
+
+/// For how long a limit that only the provider told of rules out calls that are larger. After that such a call is made, to hear what the limit
+/// is now: it would never change if nobody asked.
+pub const TOLD_LIMIT_RULES_OUT_FOR: Duration = Duration::from_secs(600);
+
+/// Whether a call that is estimated at so many tokens may be made at all under a limit of so many a minute: a tenth more is within the error
+/// of an estimate.
+pub const fn may_fit(tokens: u64, limit: u64) -> bool {
+    tokens <= limit.saturating_add(limit / 10)
+}
 
 /// How much of each key's limits is in use.
 #[async_trait]
@@ -53,7 +71,8 @@ pub trait RateLimits: Send + Sync + 'static {
 /// A key of a provider and its limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitedKey {
-    /// The same in the whole installation, and no secret: `provider/number`, and `/model` behind it where each model has limits of its own.
+    /// The same in the whole installation, another one for another secret, and no secret itself: `provider/fingerprint`, and `/model` behind it
+    /// where each model has limits of its own.
     pub name: Arc<str>,
     /// The provider: its keys can be looked at together.
     pub provider: Arc<str>,
@@ -77,10 +96,21 @@ pub struct KeyLimits {
 pub struct Wanted {
     /// The keys that may be used for it: of one provider, at least one.
     pub keys: Arc<[LimitedKey]>,
-    /// Tokens it may use. More than a key's whole limit counts as that limit: it waits for an empty minute.
+    /// Tokens it may use, as an estimate. A little more than a key's whole limit (see [`may_fit`]) counts as that limit: it waits for an empty
+    /// minute.
     pub tokens: u64,
     /// How long a grant that is never settled counts as under way.
     pub lease: Duration,
+}
+
+impl Wanted {
+    /// The largest of the limits of tokens that the operator set, if none of them [may fit](may_fit) it: whatever providers say, it will not be
+    /// granted.
+    pub fn limit_that_rules_out(&self) -> Option<u64> {
+        let limits = self.keys.iter().map(|key| key.limits.tokens_per_minute);
+        let largest = limits.collect::<Option<Vec<_>>>()?.into_iter().max()?;
+        (!may_fit(self.tokens, largest)).then_some(largest)
+    }
 }
 
 /// What became of a [`Wanted`].
@@ -94,6 +124,11 @@ pub enum Admission {
         wait: Duration,
         /// What there is too little of, on the key that would have room first.
         reason: ModelWaitingReason,
+    },
+    /// No minute of any key that can be used has room for so many tokens (see [`may_fit`]).
+    NeverFits {
+        /// Tokens a minute of the key that has most.
+        limit: u64,
     },
     /// Every key was refused by the provider.
     AllKeysRefused,
@@ -131,6 +166,12 @@ pub enum CallEnd {
         /// What the provider asked for.
         retry_after: Option<Duration>,
         /// What it said of its limits.
+        hints: LimitHints,
+    },
+    /// The provider said 429, and that no minute has room for this call. The key does not cool down: others can be made with it. Only the call
+    /// counts, not its tokens.
+    TooLarge {
+        /// What the provider said of its limits.
         hints: LimitHints,
     },
     /// The provider does not take the key.

@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
+use crate::call_ledger::{CallLedger, CallProblem, CallResolution};
 use crate::encoding::EncodedEvents;
 use crate::error::RunError;
 use crate::event::{EventBody, QueuedReason, WaitingReason};
@@ -49,12 +50,13 @@ pub trait Store: Send + Sync + 'static {
     /// Writes a step of a running run.
     async fn commit(&self, commit: RunCommit) -> Result<(), StoreError>;
 
-    /// Changes a run that no actor has (`queued` or `waiting`): the store numbers the events.
+    /// Changes a run that no actor has (`queued` or `waiting`): the store numbers the events. What is said of its tool calls is taken in
+    /// against the ledger as it is then, so that each call is answered once, whoever else is at it.
     async fn update_parked_run(&self, update: ParkedUpdate) -> Result<ParkedOutcome, StoreError>;
 
     /// Ends a `running` run whose actor is gone without an ending (its code panicked): `failed` with `error`, epoch grown by one. Numbers
     /// the event itself; if `reserved_seq` is above `next_seq`, above that and behind a `run.recovered` that names what is lost. Gives
-    /// the Slot back. `None` if the run is not `running` under this epoch (any more).
+    /// the Slot back, and charges what the run holds ([`super::budgets`]). `None` if the run is not `running` under this epoch (any more).
     async fn fail_abandoned_run(
         &self,
         run: RunId,
@@ -62,8 +64,8 @@ pub trait Store: Send + Sync + 'static {
         error: RunError,
     ) -> Result<Option<EncodedEvents>, StoreError>;
 
-    /// At start: takes over every run that an instance before this one left `running` (epoch grows by one; they keep their Slots),
-    /// counts the Slots anew, and lists what is in the queue, oldest first.
+    /// At start: takes over every run that an instance before this one left `running` (epoch grows by one; they keep their Slots,
+    /// what they hold is charged: [`super::budgets`]), counts the Slots anew, and lists what is in the queue, oldest first.
     async fn recover(&self, instance: InstanceId) -> Result<Recovered, StoreError>;
 
     /// A run, whoever owns it.
@@ -78,6 +80,9 @@ pub trait Store: Send + Sync + 'static {
         after: Option<RunId>,
         limit: u32,
     ) -> Result<Vec<(RunId, AccountId)>, StoreError>;
+
+    /// Waiting runs with a tool call whose deadline is not after `now`, the longest overdue first: at most `limit`.
+    async fn runs_with_overdue_calls(&self, now: Timestamp, limit: u32) -> Result<Vec<RunRecord>, StoreError>;
 
     /// A run's items in order, input first: at most `limit` above the place `after` (0-based; `None` from the beginning), each with its place.
     async fn items(&self, run: RunId, after: Option<u32>, limit: u32) -> Result<Vec<(u32, Item)>, StoreError>;
@@ -242,6 +247,8 @@ pub struct RunCommit {
     pub progress: Option<RunProgress>,
     /// What model calls of this step used. Charges travel with events, so that a repeated commit is recognised.
     pub charges: Vec<Charge>,
+    /// The ledger of its tool calls from now on, if that changed.
+    pub calls: Option<CallLedger>,
     /// Where it goes, if it goes.
     pub change: Option<StateChange>,
 }
@@ -277,8 +284,13 @@ pub struct ParkedUpdate {
     pub run: RunId,
     /// Events in order, numbered by the store. The event of an ending is added by the store from `change`, with the run's usage.
     pub events: Vec<EventBody>,
+    /// What is said of tool calls that it waits for. When none is left it goes back into the queue, or fails if that is what was said; this
+    /// comes without a `change`.
+    pub resolutions: Vec<CallResolution>,
     /// Where it goes, if it goes: never to `running`, which takes a claim.
     pub change: Option<StateChange>,
+    /// Now.
+    pub at: Timestamp,
 }
 
 /// What became of a [`ParkedUpdate`].
@@ -291,8 +303,10 @@ pub enum ParkedOutcome {
         /// What was appended to its log.
         events: Option<EncodedEvents>,
     },
-    /// The run is not parked (any more); nothing was changed.
+    /// The run is not parked (any more), or does not wait for what was said; nothing was changed.
     NotParked(Box<RunRecord>),
+    /// One of the resolutions is wrong; nothing was changed.
+    Refused(CallProblem),
     /// There is no such run.
     NotFound,
 }
@@ -316,6 +330,8 @@ pub struct RunRecord {
     pub error: Option<RunError>,
     /// What it waits for.
     pub waiting: Option<WaitingReason>,
+    /// Its tool calls that are begun, or wait for somebody.
+    pub calls: CallLedger,
     /// How far it has come.
     pub progress: RunProgress,
     /// The seq of the next event to be written.
@@ -388,6 +404,8 @@ pub struct KeyRecord {
     pub secret_hash: [u8; 32],
     /// The last four characters of the secret, to tell keys apart.
     pub last_four: String,
+    /// It is an operator's: it may see the whole installation.
+    pub is_admin: bool,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was revoked.

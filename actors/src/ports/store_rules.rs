@@ -1,12 +1,15 @@
 //! What follows from the contract of [`Store`](super::Store) without any database: every adapter decides it by this code.
 
+use crate::call_ledger::{CallLedger, CallProblem, CallResolution};
 use crate::encoding::{EncodedEvents, encode};
 use crate::error::RunError;
-use crate::event::{EventBody, LostEvents};
-use crate::item::Usage;
+use crate::event::{EventBody, LostEvents, QueuedReason, WaitingReason};
+use crate::ids::RunId;
+use crate::item::{Item, Usage};
 use crate::ports::StoreError;
 use crate::ports::store::{Admission, NewRun, ParkedUpdate, RunCommit, RunProgress, RunRecord, StateChange};
 use crate::run_state::RunState;
+use crate::time::Timestamp;
 
 impl NewRun {
     /// What the store will have of it.
@@ -24,6 +27,7 @@ impl NewRun {
             spec: self.spec.clone(),
             error: None,
             waiting: None,
+            calls: CallLedger::default(),
             progress: RunProgress::default(),
             next_seq: self.events.last_seq() + 1,
             reserved_seq: self.reserved_seq,
@@ -77,6 +81,9 @@ impl RunRecord {
         self.error.clone_from(&change.error);
         self.waiting = change.waiting.filter(|_| change.to == RunState::Waiting);
         self.ended_at = change.to.is_terminal().then_some(change.at);
+        if change.to.is_terminal() {
+            self.calls = CallLedger::default();
+        }
     }
 }
 
@@ -100,27 +107,120 @@ impl RunCommit {
     }
 }
 
+/// What a parked run becomes, as the row is to be changed.
+#[derive(Debug)]
+pub enum Parked {
+    /// This is to be written. Without events and items nothing is.
+    Changed {
+        /// With the one of an ending, numbered.
+        events: Option<EncodedEvents>,
+        /// Results of tool calls.
+        items: Vec<Item>,
+        /// Where it went, if it went.
+        change: Option<StateChange>,
+    },
+    /// A resolution is wrong.
+    Refused(CallProblem),
+    /// It does not wait for what was said.
+    NotWaiting,
+}
+
 impl ParkedUpdate {
-    /// Changes the record of a parked run as the row is to be changed, and numbers the events, with the one of an ending. Without a
-    /// change and without events nothing is to be written.
-    pub fn apply_to(&self, record: &mut RunRecord) -> Result<Option<EncodedEvents>, StoreError> {
+    /// An update that only tells this.
+    pub fn telling(run: RunId, events: Vec<EventBody>) -> Self {
+        Self {
+            run,
+            events,
+            resolutions: Vec::new(),
+            change: None,
+            at: Timestamp::now(),
+        }
+    }
+
+    /// A move, told by these events.
+    pub fn moving(run: RunId, events: Vec<EventBody>, change: StateChange) -> Self {
+        Self {
+            run,
+            events,
+            resolutions: Vec::new(),
+            at: change.at,
+            change: Some(change),
+        }
+    }
+
+    /// What somebody says of the tool calls that the run waits for.
+    pub fn resolving(run: RunId, resolutions: Vec<CallResolution>, at: Timestamp) -> Self {
+        Self {
+            run,
+            events: Vec::new(),
+            resolutions,
+            change: None,
+            at,
+        }
+    }
+
+    /// Changes the record of a parked run as the row is to be changed, and numbers the events.
+    pub fn apply_to(&self, record: &mut RunRecord) -> Result<Parked, StoreError> {
         self.check(record.state)?;
-        let ending = self
-            .change
+        let mut bodies = self.events.clone();
+        let mut items = Vec::new();
+        let mut change = self.change.clone();
+        if !self.resolutions.is_empty() {
+            if record.state != RunState::Waiting || record.waiting == Some(WaitingReason::Budget) {
+                return Ok(Parked::NotWaiting);
+            }
+            let resolved = match record.calls.resolve(&self.resolutions) {
+                Ok(resolved) => resolved,
+                Err(problem) => return Ok(Parked::Refused(problem)),
+            };
+            bodies.extend(resolved.events);
+            items = resolved.items;
+            change = self.after_resolving(record, resolved.failed, &mut bodies);
+        }
+        let ending = change
             .as_ref()
             .and_then(|change| EventBody::ending(change.to, change.error.as_ref(), record.progress.usage));
         let first_seq = record.first_free_seq();
-        let events = encode(self.run, first_seq, self.events.iter().cloned().chain(ending));
-        if self.change.is_none() && events.is_none() {
-            return Ok(None);
+        let events = encode(self.run, first_seq, bodies.into_iter().chain(ending));
+        if change.is_none() && events.is_none() {
+            return Ok(Parked::Changed { events, items, change });
         }
         record.next_seq = events.as_ref().map_or(first_seq, |events| events.last_seq() + 1);
         record.reserved_seq = 0;
-        if let Some(change) = &self.change {
+        if let Some(change) = &change {
             record.apply(change);
             record.queue_deadline = None;
         }
-        Ok(events)
+        Ok(Parked::Changed { events, items, change })
+    }
+
+    /// Where a run goes that somebody has said something about.
+    fn after_resolving(
+        &self,
+        record: &mut RunRecord,
+        failed: Option<RunError>,
+        bodies: &mut Vec<EventBody>,
+    ) -> Option<StateChange> {
+        let to = match (&failed, record.calls.waiting_reason()) {
+            (Some(_), _) => RunState::Failed,
+            (None, None) => {
+                bodies.push(EventBody::RunQueued {
+                    position: 1,
+                    reason: QueuedReason::Resumed,
+                });
+                RunState::Queued
+            }
+            (None, still) => {
+                record.waiting = still;
+                return None;
+            }
+        };
+        Some(StateChange {
+            to,
+            error: failed,
+            waiting: None,
+            at: self.at,
+        })
     }
 
     /// The move is legal for a run without an actor, and the event of an ending is left to the store.

@@ -3,12 +3,16 @@
 //! The caller bounds the time and the output, runs calls of one step in parallel and catches panics; a tool just does its work.
 //! A tool's failure is told to the model, which may try something else; a tool's panic ends the run.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use crate::ids::{AccountId, ItemId, RunId};
+pub use crate::ports::tool_progress::{ProgressReporter, ToolProgress};
 
 /// Something the model may ask for.
 #[async_trait]
@@ -26,8 +30,25 @@ pub trait Tool: Send + Sync + 'static {
         None
     }
 
+    /// The places that its calls take while they are made. A call that finds none free waits, within its time-out. `None` is no limit but the
+    /// run's own. The semaphore is never closed.
+    fn places(&self) -> Option<Arc<Semaphore>> {
+        None
+    }
+
+    /// What its calls are counted under in metrics. There must be few of them: a name that clients choose is none.
+    fn label(&self) -> Arc<str> {
+        "custom".into()
+    }
+
     /// Does it. The future is dropped on time-out and on cancel.
     async fn call(&self, call: ToolCall) -> Result<String, ToolError>;
+
+    /// The same, for a tool that can say how far it is.
+    async fn call_with_progress(&self, call: ToolCall, progress: ProgressReporter) -> Result<String, ToolError> {
+        drop(progress);
+        self.call(call).await
+    }
 }
 
 /// What the model is told about a tool.
@@ -44,10 +65,10 @@ pub struct ToolDefinition {
 /// One call.
 #[derive(Debug, Clone)]
 pub struct ToolCall {
-    /// Whose call.
-    pub run_id: RunId,
-    /// The run's account: a tool shows it nothing of another one.
+    /// Whose run: a tool shows it nothing of another account.
     pub account: AccountId,
+    /// Which run.
+    pub run_id: RunId,
     /// The call's item: stays the same when the call is made again, so it can serve as an idempotency key.
     pub item_id: ItemId,
     /// Parsed JSON, of any shape: models make mistakes.
@@ -55,7 +76,8 @@ pub struct ToolCall {
 }
 
 /// Whether a call without a known result may be made again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RetryClass {
     /// It changes nothing.
     Safe,

@@ -96,6 +96,7 @@ impl Answer {
     ) -> Result<Option<Finish>, AnswerError> {
         match piece {
             // What says nothing begins nothing.
+            ModelDelta::Working => {}
             ModelDelta::Text(delta) | ModelDelta::Reasoning(delta) if delta.is_empty() => {}
             ModelDelta::Text(delta) => {
                 let seed = ItemSeed::Message { role: Role::Assistant };

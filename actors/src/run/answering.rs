@@ -34,6 +34,9 @@ impl RunActor {
                 }
             }
         }
+        if events.is_empty() {
+            return;
+        }
         self.record(
             Record {
                 events,
@@ -43,14 +46,23 @@ impl RunActor {
         );
     }
 
+    /// The run ends or waits because its account has too little left. Counted by tier: there may be any number of accounts.
+    fn count_exhausted_budget(&self) {
+        if let Some(record) = &self.record {
+            metrics::counter!("callboard_budget_exhausted_total", "tier" => record.tier.clone()).increment(1);
+        }
+    }
+
     /// The model has said all it had to say in this step.
     fn finish_answer(&mut self, finish: Finish, mut events: Vec<EventBody>, ctx: &mut Context<Self>) {
         let (Some(record), Some(call)) = (&self.record, self.model_call.take()) else {
             return;
         };
         let limits = record.spec.limits;
-        let usage = if call.is_cached { Usage::default() } else { finish.usage };
-        self.charge(call.charge(&usage, self.answer.text_bytes()));
+        // What a provider does not say is estimated, so that limits and budgets hold all the same.
+        let charge = call.charge(&finish.usage, self.answer.text_bytes());
+        let usage = charge.as_ref().map_or(Usage::default(), |charge| charge.usage);
+        self.charge(charge);
         self.progress.steps += 1;
         self.progress.usage += usage;
         metrics::counter!("callboard_tokens_total", "direction" => "input").increment(usage.input_tokens);
@@ -74,7 +86,10 @@ impl RunActor {
         });
         let calls: Vec<WantedCall> = items.iter().filter_map(WantedCall::of).collect();
         let leave = match finish.reason {
-            FinishReason::Length if call.is_capped_by_budget => Some(Leave::failed(account_budget_spent())),
+            FinishReason::Length if call.is_capped_by_budget => {
+                self.count_exhausted_budget();
+                Some(Leave::failed(account_budget_spent()))
+            }
             FinishReason::Length => {
                 let spent = spent_limit(&limits, &self.progress);
                 Some(Leave::failed(spent.unwrap_or_else(output_limit)))
@@ -119,6 +134,13 @@ impl RunActor {
     /// The answer so far is void: another comes.
     fn begin_anew(&mut self, told: EventBody, ctx: &mut Context<Self>) {
         self.charge_broken_call();
+        let spent = self
+            .record
+            .as_ref()
+            .and_then(|record| spent_limit(&record.spec.limits, &self.progress));
+        if let Some(spent) = spent {
+            return self.leave(Leave::failed(spent), ctx);
+        }
         let mut events = Vec::new();
         let items = self.answer.end(ItemStatus::Incomplete, &mut events);
         events.push(told);
@@ -136,7 +158,11 @@ impl RunActor {
     /// Pays for a call that has begun to answer and will not end well.
     pub(super) fn charge_broken_call(&mut self) {
         if let Some(call) = self.model_call.take() {
-            self.charge(call.charge_broken(self.answer.text_bytes()));
+            let charge = call.charge_broken(self.answer.text_bytes());
+            if let Some(charge) = &charge {
+                self.progress.usage += charge.usage;
+            }
+            self.charge(charge);
         }
     }
 
@@ -209,10 +235,12 @@ impl Handler<ModelReport> for RunActor {
                 );
             }
             ModelProgress::Failed(CallFailure::Budget { wait: Some(reason), .. }) => {
+                self.count_exhausted_budget();
                 self.leave(Leave::waiting(reason), ctx);
             }
             ModelProgress::Failed(CallFailure::Budget { kind, wait: None }) => {
                 tracing::info!(run_id = %self.ticket.run, ?kind, "the account's budget is used up");
+                self.count_exhausted_budget();
                 self.leave(Leave::failed(account_budget_spent()), ctx);
             }
             ModelProgress::Panicked => {

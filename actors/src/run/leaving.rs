@@ -2,7 +2,8 @@
 
 use actix::prelude::*;
 
-use crate::error::{RunError, RunErrorCode};
+use crate::call_ledger::CallLedger;
+use crate::error::RunError;
 use crate::event::{EventBody, QueuedReason, WaitingReason};
 use crate::item::{Item, ItemStatus};
 use crate::llm::AbortCall;
@@ -42,10 +43,6 @@ impl Leave {
         Self::to(RunState::Queued)
     }
 
-    pub(crate) const fn needs_review() -> Self {
-        Self::waiting(WaitingReason::NeedsReview)
-    }
-
     pub(crate) const fn waiting(reason: WaitingReason) -> Self {
         Self {
             to: RunState::Waiting,
@@ -63,10 +60,7 @@ impl Leave {
     }
 
     pub(crate) fn deadline() -> Self {
-        Self::failed(RunError::new(
-            RunErrorCode::DeadlineExceeded,
-            "the run did not end before its deadline",
-        ))
+        Self::failed(RunError::deadline_exceeded())
     }
 }
 
@@ -95,6 +89,7 @@ impl RunActor {
         self.charge_broken_call();
         items.extend(self.answer.end(ItemStatus::Incomplete, &mut events));
         events.extend(EventBody::ending(leave.to, leave.error.as_ref(), self.progress.usage));
+        let calls = self.ledger_when_leaving(leave.to);
         match (leave.to, leave.waiting) {
             (RunState::Queued, _) => {
                 events.push(EventBody::RunQueued {
@@ -102,7 +97,10 @@ impl RunActor {
                     reason: QueuedReason::HandedOver,
                 });
             }
-            (RunState::Waiting, Some(reason)) => events.push(EventBody::RunWaiting { reason }),
+            (RunState::Waiting, Some(reason)) => {
+                let calls = calls.as_ref().map(CallLedger::told).unwrap_or_default();
+                events.push(EventBody::RunWaiting { reason, calls });
+            }
             _ => {}
         }
         if leave.to.is_terminal() {
@@ -122,6 +120,7 @@ impl RunActor {
                 events,
                 items,
                 progress: Some(self.progress),
+                calls,
                 leave,
                 notify: true,
                 ..Record::default()
@@ -145,5 +144,6 @@ impl RunActor {
             let _ = llm.try_send(AbortCall);
         }
         self.tool_calls.abort_all();
+        self.toolset.stop_opening();
     }
 }

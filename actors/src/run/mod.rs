@@ -6,12 +6,14 @@
 
 pub(crate) mod answer;
 mod answering;
+mod calling;
 pub(crate) mod history;
 mod leaving;
 mod opening;
 mod steps;
 pub(crate) mod ticket;
 pub(crate) mod tools;
+mod toolset;
 
 use std::sync::Arc;
 
@@ -19,9 +21,9 @@ use actix::prelude::*;
 use serde_json::{Map, Value};
 use tokio::task::JoinSet;
 
+use crate::call_ledger::CallLedger;
 use crate::item::Item;
 use crate::llm::{CallInProgress, LlmActor};
-use crate::ports::ToolDefinition;
 use crate::ports::budgets::Charge;
 use crate::ports::store::{RunProgress, RunRecord};
 use crate::run::answer::Answer;
@@ -30,9 +32,11 @@ pub(crate) use crate::run::opening::Origin;
 use crate::run::opening::Starting;
 use crate::run::ticket::{Outcome, RunTicket};
 use crate::run::tools::WantedCall;
+use crate::run::toolset::Toolset;
 use crate::services::RunServices;
 use crate::store_actor::{Backlog, Hold, Record, StoreActor, StoreReport, WriteLoss};
 use crate::supervisor::arbiters::Placement;
+use crate::time::Timestamp;
 
 /// Messages that the actors of one run may have in each other's mailboxes. Each task of a run awaits the answer to its last
 /// message before it sends the next, so this is more than there can be.
@@ -66,6 +70,8 @@ enum Phase {
     ToolsNext(Vec<WantedCall>),
     /// So many results.
     ToolsCalled(usize),
+    /// Wait for those who have to answer or decide about calls.
+    WaitNext,
     /// The commit that takes the run out of `running`.
     Leaving,
 }
@@ -83,7 +89,7 @@ pub(crate) struct RunActor {
     /// What is known of the run; for a queued one, once it is claimed.
     record: Option<RunRecord>,
     conversation: Vec<Arc<Item>>,
-    tool_definitions: Arc<[ToolDefinition]>,
+    toolset: Toolset,
     options: Arc<Map<String, Value>>,
     answer: Answer,
     /// The call whose answer that is, once it has begun.
@@ -91,7 +97,11 @@ pub(crate) struct RunActor {
     /// What was used and is not recorded yet.
     charges: Vec<Charge>,
     next_index: u32,
+    /// As it will be with the last record.
+    calls: CallLedger,
     progress: RunProgress,
+    /// When the run is over, whatever happens in between.
+    deadline: Option<Timestamp>,
     /// Tells reports of the step under way from those of steps that were aborted.
     generation: u64,
     phase: Phase,
@@ -123,13 +133,15 @@ impl RunActor {
             hold: Arc::default(),
             record: None,
             conversation: Vec::new(),
-            tool_definitions: Arc::new([]),
+            toolset: Toolset::default(),
             options: Arc::default(),
             answer: Answer::default(),
             model_call: None,
             charges: Vec::new(),
             next_index: 0,
+            calls: CallLedger::default(),
             progress: RunProgress::default(),
+            deadline: None,
             generation: 0,
             phase: Phase::Opening,
             tool_calls: JoinSet::new(),

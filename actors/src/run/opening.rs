@@ -14,7 +14,7 @@ use crate::run::answer::end_item;
 use crate::run::history::{self, HistoryLoaded};
 use crate::run::leaving::Leave;
 use crate::run::ticket::Outcome;
-use crate::run::tools::{self, WantedCall};
+use crate::run::tools;
 use crate::run::{Phase, RunActor};
 use crate::spec::RunSpec;
 use crate::store_actor::{OpenFailure, OpenedRun, Opening, Record, StoreActor};
@@ -110,7 +110,7 @@ impl RunActor {
         let store = StoreActor::new(run, account, services, ctx.address(), opening, backlog.clone(), hold);
         self.store = Some(store.start());
         self.llm = Some(LlmActor::new(self.services.clone(), ctx.address(), backlog).start());
-        if call_model_early {
+        if call_model_early && self.toolset.is_open() {
             // The upstream call begins while the row commits; nothing is shown before it has.
             self.call_model(ctx);
         }
@@ -147,6 +147,7 @@ impl RunActor {
         if matches!(self.phase, Phase::Opening) {
             self.phase = Phase::ModelNext;
         }
+        self.tell_missing_tools(ctx);
         self.advance(ctx);
     }
 
@@ -218,15 +219,16 @@ impl RunActor {
     /// Takes what the run was asked to do.
     fn adopt(&mut self, record: RunRecord, ctx: &mut Context<Self>) {
         let spec: &RunSpec = &record.spec;
-        let offered = spec.tools.iter().filter_map(|name| self.services.tools.get(name));
-        self.tool_definitions = offered.map(|tool| tool.definition()).collect();
         self.options = Arc::new(spec.model_options.clone());
         self.progress = record.progress;
+        self.calls = record.calls.clone();
         let started_at = record.started_at.unwrap_or(record.created_at);
         let deadline = started_at.after(Duration::from_secs(spec.limits.deadline_seconds));
+        self.deadline = Some(deadline);
         ctx.run_later(deadline.since(Timestamp::now()), |actor, ctx| {
             actor.leave(Leave::deadline(), ctx)
         });
+        self.open_tools(&record, ctx);
         self.record = Some(record);
     }
 }
@@ -273,13 +275,13 @@ impl Handler<HistoryLoaded> for RunActor {
                 ctx,
             );
         }
+        self.tell_missing_tools(ctx);
         if let Some(leave) = self.deferred.take() {
             return self.leave(leave, ctx);
         }
         let wanted = tools::calls_without_result(self.conversation.iter().map(AsRef::as_ref));
-        let repeatable = |call: &WantedCall| tools::may_be_repeated(self.services.tools.get(&call.name));
-        if !wanted.iter().all(repeatable) {
-            return self.leave(Leave::needs_review(), ctx);
+        if !self.take_up_ledger(&wanted) {
+            return self.wait_for_calls(ctx);
         }
         self.phase = if wanted.is_empty() {
             Phase::ModelNext

@@ -1,33 +1,27 @@
-//! The loop: what comes next, and what to make of the tools' answers. ([`super::answering`]: of the model's.)
-
-use std::sync::Arc;
+//! The loop: what comes next. ([`super::answering`]: what to make of the model's answers, [`super::calling`]: of the tools'.)
 
 use actix::prelude::*;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
 use crate::error::{RunError, RunErrorCode};
-use crate::event::{EventBody, ItemSeed};
-use crate::item::{Item, ItemContent, ItemStatus};
 use crate::llm::{CallModel, CallWish};
 use crate::ports::ModelRequest;
 use crate::ports::store::RunProgress;
 use crate::run::leaving::Leave;
 use crate::run::ticket::Outcome;
-use crate::run::tools::{ToolOutcome, ToolReport, WantedCall, make_call};
 use crate::run::{Phase, RunActor};
 use crate::spec::RunLimits;
-use crate::store_actor::Record;
 
 impl RunActor {
     /// Does what comes next, if everything recorded is durable.
     pub(super) fn advance(&mut self, ctx: &mut Context<Self>) {
-        if self.durable < self.recorded {
+        let waits_for_tools = !self.toolset.is_open() && !matches!(self.phase, Phase::Leaving);
+        if self.durable < self.recorded || waits_for_tools {
             return;
         }
         match std::mem::replace(&mut self.phase, Phase::ModelCalled) {
             Phase::ModelNext => self.call_model(ctx),
             Phase::ToolsNext(calls) => self.call_tools(calls, ctx),
+            Phase::WaitNext => self.wait_for_calls(ctx),
             Phase::Leaving => {
                 self.phase = Phase::Leaving;
                 self.stop(Outcome::Left, ctx);
@@ -72,7 +66,7 @@ impl RunActor {
             attempt: 1,
             instructions: record.spec.instructions.clone(),
             conversation: self.conversation.as_slice().into(),
-            tools: self.tool_definitions.clone(),
+            tools: self.toolset.definitions(),
             max_output_tokens: left,
             options: self.options.clone(),
         };
@@ -89,101 +83,6 @@ impl RunActor {
         if self.llm.as_ref().is_none_or(|llm| llm.try_send(call).is_err()) {
             tracing::error!(run_id = %self.ticket.run, "the run's model actor is gone");
             self.leave(Leave::failed(RunError::internal()), ctx);
-        }
-    }
-
-    fn call_tools(&mut self, calls: Vec<WantedCall>, ctx: &mut Context<Self>) {
-        let Some(record) = &self.record else { return };
-        self.generation += 1;
-        self.phase = Phase::ToolsCalled(calls.len());
-        self.tool_calls = JoinSet::new();
-        let settings = self.services.settings;
-        let turn = Arc::new(Semaphore::new(settings.max_parallel_tools));
-        let mut refused = Vec::new();
-        for (index, call) in calls.into_iter().enumerate() {
-            if index >= settings.max_tool_calls_per_answer {
-                refused.push(call);
-                continue;
-            }
-            let offered = record.spec.tools.contains(&call.name);
-            let tool = if offered {
-                self.services.tools.get(&call.name).cloned()
-            } else {
-                None
-            };
-            let (run, turn, owner) = (self.ticket.run, turn.clone(), ctx.address());
-            let account = record.account.clone();
-            let making = make_call(run, account, self.generation, call, tool, turn, settings, owner);
-            self.tool_calls.spawn_on(making, &self.services.io);
-        }
-        for call in refused {
-            let limit = settings.max_tool_calls_per_answer;
-            let output = format!("too many tool calls in one answer: at most {limit} are made");
-            let outcome = ToolOutcome::Answered {
-                output,
-                is_error: true,
-                truncated: false,
-            };
-            self.take_result(call, outcome, ctx);
-        }
-    }
-
-    fn take_result(&mut self, call: WantedCall, outcome: ToolOutcome, ctx: &mut Context<Self>) {
-        let Phase::ToolsCalled(left) = &mut self.phase else {
-            return;
-        };
-        let ToolOutcome::Answered {
-            output,
-            is_error,
-            truncated,
-        } = outcome
-        else {
-            return self.leave(Leave::failed(RunError::internal()), ctx);
-        };
-        *left -= 1;
-        if *left == 0 {
-            self.phase = Phase::ModelNext;
-        }
-        let content = ItemContent::ToolResult {
-            call_id: call.call_id.clone(),
-            output,
-            is_error,
-            truncated,
-        };
-        let item = Item::new(ItemStatus::Completed, content);
-        let seed = ItemSeed::ToolResult { call_id: call.call_id };
-        let index = self.next_index;
-        self.next_index += 1;
-        let events = vec![
-            EventBody::ItemAdded {
-                item_id: item.id,
-                index,
-                item: seed,
-            },
-            EventBody::ItemCompleted {
-                index,
-                item: item.clone(),
-            },
-        ];
-        self.conversation.push(Arc::new(item.clone()));
-        self.record(
-            Record {
-                events,
-                items: vec![item],
-                notify: true,
-                ..Record::default()
-            },
-            ctx,
-        );
-    }
-}
-
-impl Handler<ToolReport> for RunActor {
-    type Result = ();
-
-    fn handle(&mut self, report: ToolReport, ctx: &mut Self::Context) {
-        if report.generation == self.generation {
-            self.take_result(report.call, report.outcome, ctx);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The tool step of a run: calls in parallel, each bounded in time and output, a panic caught.
 
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,13 +8,18 @@ use std::time::Duration;
 use actix::prelude::*;
 use futures::FutureExt;
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 
+use crate::call_ledger::CallOutput;
 use crate::ids::{AccountId, ItemId, RunId};
 use crate::item::{Item, ItemContent, ItemStatus};
-use crate::ports::{RetryClass, Tool, ToolCall};
+use crate::ports::{ProgressReporter, Tool, ToolCall, ToolProgress};
 use crate::run::RunActor;
 use crate::services::RunSettings;
+
+/// The least time between two events of a call's progress.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A committed tool call without a result.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,11 +63,6 @@ pub(crate) fn calls_without_result<'a>(conversation: impl Iterator<Item = &'a It
     wanted
 }
 
-/// Whether a call may be made although it may have been made before. Calls of tools that do not exist reach nobody.
-pub(crate) fn may_be_repeated(tool: Option<&Arc<dyn Tool>>) -> bool {
-    tool.is_none_or(|tool| tool.retry_class() != RetryClass::Unsafe)
-}
-
 /// What became of a call.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -71,14 +72,20 @@ pub(crate) struct ToolReport {
     pub(crate) outcome: ToolOutcome,
 }
 
+/// How far a call is.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct ToolProgressed {
+    pub(crate) generation: u64,
+    pub(crate) item_id: ItemId,
+    pub(crate) call_id: String,
+    pub(crate) progress: ToolProgress,
+}
+
 #[derive(Debug, PartialEq)]
 pub(crate) enum ToolOutcome {
     /// The model will see this.
-    Answered {
-        output: String,
-        is_error: bool,
-        truncated: bool,
-    },
+    Answered(CallOutput),
     /// The tool broke; so does the run.
     Panicked,
 }
@@ -87,29 +94,37 @@ impl ToolOutcome {
     /// The name of the outcome in metrics.
     pub(crate) const fn as_str(&self) -> &'static str {
         match self {
-            Self::Answered { is_error: false, .. } => "ok",
-            Self::Answered { is_error: true, .. } => "error",
+            Self::Answered(CallOutput { is_error: false, .. }) => "ok",
+            Self::Answered(CallOutput { is_error: true, .. }) => "error",
             Self::Panicked => "panic",
         }
     }
 }
 
+/// A call to be made.
+pub(crate) struct CallOrder {
+    pub(crate) account: AccountId,
+    pub(crate) run: RunId,
+    pub(crate) generation: u64,
+    pub(crate) call: WantedCall,
+    pub(crate) tool: Arc<dyn Tool>,
+    pub(crate) arguments: Value,
+}
+
 /// Makes one call and tells the run.
-#[expect(clippy::too_many_arguments, reason = "what a task of its own has to own")]
-pub(crate) async fn make_call(
-    run: RunId,
-    account: AccountId,
-    generation: u64,
-    call: WantedCall,
-    tool: Option<Arc<dyn Tool>>,
-    turn: Arc<Semaphore>,
-    settings: RunSettings,
-    owner: Addr<RunActor>,
-) {
+pub(crate) async fn make_call(order: CallOrder, turn: Arc<Semaphore>, settings: RunSettings, owner: Addr<RunActor>) {
     // The semaphore is never closed.
     let _turn = turn.acquire_owned().await;
-    let outcome = outcome_of(run, account, &call, tool, &settings).await;
-    metrics::counter!("callboard_tool_calls_total", "outcome" => outcome.as_str()).increment(1);
+    let (generation, call, label) = (order.generation, order.call.clone(), order.tool.label());
+    let began = Instant::now();
+    let (reporter, heard) = ProgressReporter::new();
+    let outcome = tokio::select! {
+        outcome = outcome_of(order, &settings, reporter) => outcome,
+        never = tell_progress(heard, generation, &call, &owner) => match never {},
+    };
+    metrics::counter!("callboard_tool_calls_total", "tool" => label.clone(), "outcome" => outcome.as_str())
+        .increment(1);
+    metrics::histogram!("callboard_tool_call_seconds", "tool" => label).record(began.elapsed());
     // A run that is gone needs no result.
     let _ = owner
         .send(ToolReport {
@@ -120,93 +135,99 @@ pub(crate) async fn make_call(
         .await;
 }
 
-async fn outcome_of(
-    run: RunId,
-    account: AccountId,
+/// Tells the run how far its call is. No more often than once a second, and less and less often: however long a call takes, it brings some
+/// hundreds of events and not more.
+async fn tell_progress(
+    mut heard: watch::Receiver<Option<ToolProgress>>,
+    generation: u64,
     call: &WantedCall,
-    tool: Option<Arc<dyn Tool>>,
-    settings: &RunSettings,
-) -> ToolOutcome {
-    let Some(tool) = tool else {
-        return failure(format!(
-            "there is no tool named {:?} in this run",
-            shortened(&call.name)
-        ));
-    };
-    let text = if call.arguments.trim().is_empty() {
-        "{}"
-    } else {
-        call.arguments.as_str()
-    };
-    let arguments: Value = match serde_json::from_str(text) {
-        Ok(arguments) => arguments,
-        Err(error) => return failure(format!("the arguments are not JSON: {error}")),
-    };
+    owner: &Addr<RunActor>,
+) -> Infallible {
+    let begun = Instant::now();
+    while heard.changed().await.is_ok() {
+        let said = heard.borrow_and_update().clone();
+        if let Some(progress) = said {
+            // A run that is gone need not know.
+            let _ = owner
+                .send(ToolProgressed {
+                    generation,
+                    item_id: call.item_id,
+                    call_id: call.call_id.clone(),
+                    progress,
+                })
+                .await;
+        }
+        tokio::time::sleep(PROGRESS_INTERVAL.max(begun.elapsed() / 50)).await;
+    }
+    std::future::pending().await
+}
+
+async fn outcome_of(order: CallOrder, settings: &RunSettings, progress: ProgressReporter) -> ToolOutcome {
+    let CallOrder {
+        account,
+        run,
+        call,
+        tool,
+        arguments,
+        ..
+    } = order;
     let limit: Duration = tool
         .timeout()
         .map_or(settings.tool_timeout, |own| own.min(settings.tool_timeout));
+    let end = Instant::now() + limit;
+    let place = match tool.places() {
+        None => None,
+        Some(places) => match tokio::time::timeout_at(end, places.acquire_owned()).await {
+            // A place that came at the last moment is none: the call could only be begun.
+            Ok(place) if Instant::now() < end => place.ok(),
+            _ => {
+                let problem = format!("the tool was busy with other calls for {limit:?}; this call was not made");
+                return ToolOutcome::Answered(CallOutput::error(problem));
+            }
+        },
+    };
     let work = async {
-        tool.call(ToolCall {
-            run_id: run,
+        let call = ToolCall {
             account,
+            run_id: run,
             item_id: call.item_id,
             arguments,
-        })
-        .await
+        };
+        tool.call_with_progress(call, progress).await
     };
-    match tokio::time::timeout(limit, AssertUnwindSafe(work).catch_unwind()).await {
-        Err(_) => failure(format!("the tool did not answer within {limit:?}")),
+    let most = settings.tool_max_output;
+    let done = tokio::time::timeout_at(end, AssertUnwindSafe(work).catch_unwind()).await;
+    drop(place);
+    ToolOutcome::Answered(match done {
+        Err(_) => CallOutput::error(format!(
+            "the tool did not answer within {limit:?}; it is not known whether the call was done"
+        )),
         Ok(Err(_panic)) => {
             tracing::error!(run_id = %run, tool = call.name, "a tool panicked");
-            ToolOutcome::Panicked
+            return ToolOutcome::Panicked;
         }
-        Ok(Ok(Err(error))) => failure(cut(error.message, settings.tool_max_output).0),
-        Ok(Ok(Ok(output))) => {
-            let (output, truncated) = cut(output, settings.tool_max_output);
-            ToolOutcome::Answered {
-                output,
-                is_error: false,
-                truncated,
-            }
-        }
-    }
+        Ok(Ok(Err(error))) => CallOutput {
+            truncated: false,
+            ..CallOutput::bounded(error.message, true, most)
+        },
+        Ok(Ok(Ok(output))) => CallOutput::bounded(output, false, most),
+    })
 }
 
-fn failure(output: String) -> ToolOutcome {
-    ToolOutcome::Answered {
-        output,
-        is_error: true,
-        truncated: false,
-    }
+/// The arguments as the model wrote them; some write nothing where there are none.
+pub(crate) fn parse_arguments(text: &str) -> Result<Value, String> {
+    let text = if text.trim().is_empty() { "{}" } else { text };
+    serde_json::from_str(text).map_err(|error| format!("the arguments are not JSON: {error}"))
 }
 
-fn shortened(name: &str) -> &str {
+pub(crate) fn shortened(name: &str) -> &str {
     let end = name.char_indices().nth(64).map_or(name.len(), |(index, _)| index);
     &name[..end]
-}
-
-/// At most `limit` bytes of `output`, and a line that says what is missing.
-fn cut(mut output: String, limit: usize) -> (String, bool) {
-    let whole = output.len();
-    if whole <= limit {
-        return (output, false);
-    }
-    output.truncate(output.floor_char_boundary(limit));
-    let kept = output.len();
-    output.push_str(&format!("\n[cut: {kept} of {whole} bytes are shown]"));
-    (output, true)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn oversized_output_is_cut_between_characters_and_says_so() {
-        let (text, truncated) = cut("äöü".into(), 3);
-        assert_eq!((text.as_str(), truncated), ("ä\n[cut: 2 of 6 bytes are shown]", true));
-        assert_eq!(cut("äöü".into(), 6), ("äöü".into(), false));
-    }
 
     #[test]
     fn only_calls_without_a_result_are_wanted() {

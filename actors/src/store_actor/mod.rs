@@ -15,6 +15,7 @@ use actix::prelude::*;
 use futures::FutureExt;
 use std::panic::AssertUnwindSafe;
 
+use crate::call_ledger::CallLedger;
 use crate::encoding::{EncodedEvents, EventEncoder};
 use crate::event::EventBody;
 use crate::ids::{AccountId, RunId};
@@ -59,6 +60,8 @@ pub(crate) struct Record {
     pub(crate) progress: Option<RunProgress>,
     /// What model calls used.
     pub(crate) charges: Vec<Charge>,
+    /// The ledger of the run's tool calls from now on.
+    pub(crate) calls: Option<CallLedger>,
     /// The run leaves `running`; its Slot is given back with the commit, before anyone can see the event.
     pub(crate) leave: Option<(StateChange, Option<SlotHold>)>,
     /// Tell the run when it is durable.
@@ -134,6 +137,7 @@ struct Gathered {
     items: Vec<Item>,
     progress: Option<RunProgress>,
     charges: Vec<Charge>,
+    calls: Option<CallLedger>,
     leave: Option<(StateChange, Option<SlotHold>)>,
     notices: u64,
     /// Something that may not be shown before it is committed.
@@ -246,6 +250,7 @@ impl StoreActor {
             items: gathered.items,
             progress: gathered.progress,
             charges: gathered.charges,
+            calls: gathered.calls,
             change: None,
         };
         let mut slot = None;
@@ -347,6 +352,7 @@ impl Handler<Record> for StoreActor {
         let deltas_only = record.items.is_empty()
             && record.progress.is_none()
             && record.charges.is_empty()
+            && record.calls.is_none()
             && record.leave.is_none()
             && !record.notify
             && record.events.iter().all(EventBody::is_delta);
@@ -357,6 +363,9 @@ impl Handler<Record> for StoreActor {
         gathered.items.extend(record.items);
         gathered.charges.extend(record.charges);
         gathered.progress = record.progress.or(gathered.progress);
+        if record.calls.is_some() {
+            gathered.calls = record.calls;
+        }
         gathered.notices += u64::from(record.notify);
         if gathered.leave.is_none() {
             gathered.leave = record.leave;

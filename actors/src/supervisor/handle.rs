@@ -20,7 +20,7 @@ use crate::supervisor::{Beginning, Supervisor, SupervisorSettings};
 /// A cheap handle on the supervisor. May be used from any thread and any runtime.
 #[derive(Clone)]
 pub struct SupervisorHandle {
-    supervisor: Addr<Supervisor>,
+    pub(super) supervisor: Addr<Supervisor>,
     fleet: Option<Arc<dyn Fleet>>,
     io: tokio::runtime::Handle,
 }

@@ -10,6 +10,7 @@ pub mod fleet;
 mod handle;
 pub mod messages;
 mod parked;
+mod resolving;
 mod resuming;
 
 use std::collections::{BTreeMap, HashMap, HashSet};

@@ -83,11 +83,7 @@ fn ending(run: RunId, to: RunState, error: Option<RunError>) -> ParkedUpdate {
         waiting: None,
         at: Timestamp::now(),
     };
-    ParkedUpdate {
-        run,
-        events: Vec::new(),
-        change: Some(change),
-    }
+    ParkedUpdate::moving(run, Vec::new(), change)
 }
 
 pub(super) fn count_ending(record: &RunRecord) {
@@ -109,6 +105,20 @@ impl Supervisor {
         });
     }
 
+    /// Gives a run that the store has in its queue its place here. In a fleet the store's notice brings it to whoever has a Permit.
+    pub(super) fn line_up(&mut self, record: &RunRecord) {
+        if self.member.is_some() {
+            return;
+        }
+        self.queue.insert(WaitingRun {
+            id: record.id,
+            account: record.account.clone(),
+            tier: record.tier.as_str().into(),
+            deadline: record.queue_deadline,
+            told_at: Timestamp::now(),
+        });
+    }
+
     /// Tells the runs of an account where they stand now, those for which it is time.
     pub(super) fn tell_positions(&mut self, account: &AccountId, _ctx: &mut Context<Self>) {
         let now = Timestamp::now();
@@ -122,16 +132,7 @@ impl Supervisor {
         self.services.io.spawn(async move {
             for (run, position) in told {
                 let events = vec![EventBody::RunQueuePosition { position }];
-                if let Err(error) = update(
-                    &services,
-                    ParkedUpdate {
-                        run,
-                        events,
-                        change: None,
-                    },
-                )
-                .await
-                {
+                if let Err(error) = update(&services, ParkedUpdate::telling(run, events)).await {
                     tracing::warn!(run_id = %run, %error, "a queue position could not be told");
                 }
             }
@@ -277,6 +278,7 @@ async fn give_back(services: &RunServices, record: &RunRecord) -> Result<(), Sto
         items: cut_off,
         progress: None,
         charges: Vec::new(),
+        calls: None,
         change: Some(change),
     };
     services.store.commit(commit).await?;
@@ -314,7 +316,7 @@ impl Handler<CancelTried> for Supervisor {
                 return self.answer_cancel(tried.run, tried.reply, ctx);
             }
             Ok(ParkedOutcome::NotParked(record)) => Ok(Some(*record)),
-            Ok(ParkedOutcome::NotFound) => Ok(None),
+            Ok(ParkedOutcome::NotFound | ParkedOutcome::Refused(_)) => Ok(None),
             Err(error) => Err(error),
         };
         // A client that went away does not need it.
@@ -344,16 +346,7 @@ impl Handler<GivenBack> for Supervisor {
                 return self.gone(record.id, &record.account, ctx);
             }
         }
-        // In a fleet the store's notice brings it to whoever has a Permit.
-        if self.member.is_none() {
-            self.queue.insert(WaitingRun {
-                id: record.id,
-                account: record.account.clone(),
-                tier: record.tier.into(),
-                deadline: None,
-                told_at: Timestamp::now(),
-            });
-        }
+        self.line_up(&record);
         self.resolving.remove(&record.id);
         self.gone(record.id, &record.account, ctx);
     }

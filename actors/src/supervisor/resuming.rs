@@ -7,7 +7,6 @@ use crate::event::{EventBody, QueuedReason};
 use crate::ids::RunId;
 use crate::ports::StoreError;
 use crate::ports::store::{ParkedOutcome, ParkedUpdate, StateChange};
-use crate::queue::WaitingRun;
 use crate::run_state::RunState;
 use crate::supervisor::Supervisor;
 use crate::supervisor::parked::update;
@@ -53,11 +52,7 @@ impl Handler<ResumeRun> for Supervisor {
                 waiting: None,
                 at: Timestamp::now(),
             };
-            let resumed = ParkedUpdate {
-                run,
-                events: vec![queued],
-                change: Some(change),
-            };
+            let resumed = ParkedUpdate::moving(run, vec![queued], change);
             let outcome = update(&services, resumed).await;
             ResumeTried { outcome, reply }
         });
@@ -70,24 +65,13 @@ impl Handler<ResumeTried> for Supervisor {
     fn handle(&mut self, tried: ResumeTried, ctx: &mut Self::Context) {
         let resumed = match tried.outcome {
             Ok(ParkedOutcome::Updated { record, .. }) => {
-                // In a fleet the store's notice brings it to whoever has a Permit.
-                if self.member.is_none() {
-                    self.queue.insert(WaitingRun {
-                        id: record.id,
-                        account: record.account,
-                        tier: record.tier.into(),
-                        // It has started before.
-                        deadline: None,
-                        told_at: Timestamp::now(),
-                    });
-                }
+                self.line_up(&record);
                 self.pump(ctx);
                 Ok(true)
             }
             // Somebody else was faster, or it has been cancelled.
-            Ok(ParkedOutcome::NotParked(_) | ParkedOutcome::NotFound) | Err(StoreError::IllegalMove { .. }) => {
-                Ok(false)
-            }
+            Ok(ParkedOutcome::NotParked(_) | ParkedOutcome::NotFound | ParkedOutcome::Refused(_))
+            | Err(StoreError::IllegalMove { .. }) => Ok(false),
             Err(error) => Err(error),
         };
         // Whoever asked may be gone.

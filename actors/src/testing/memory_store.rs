@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
+use crate::call_ledger::CallLedger;
 use crate::encoding::EncodedEvents;
 use crate::error::RunError;
 use crate::ids::{AccountId, InstanceId, KeyId, RunId};
@@ -165,6 +166,7 @@ fn record(id: RunId, stored: &StoredRun) -> RunRecord {
         },
         epoch: stored.epoch,
         spec: RunSpec {
+            agent: None,
             model: "none".into(),
             fallback_models: Vec::new(),
             instructions: None,
@@ -181,6 +183,7 @@ fn record(id: RunId, stored: &StoredRun) -> RunRecord {
         },
         error: None,
         waiting: None,
+        calls: CallLedger::default(),
         progress: RunProgress::default(),
         next_seq,
         reserved_seq: next_seq,
@@ -219,6 +222,10 @@ impl Store for MemoryStore {
     }
 
     async fn update_parked_run(&self, _update: ParkedUpdate) -> Result<ParkedOutcome, StoreError> {
+        events_only()
+    }
+
+    async fn runs_with_overdue_calls(&self, _now: Timestamp, _limit: u32) -> Result<Vec<RunRecord>, StoreError> {
         events_only()
     }
 

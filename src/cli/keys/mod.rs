@@ -24,6 +24,9 @@ pub enum KeysCommand {
         /// The account's tier, one of [tiers]; it counts for all keys of the account
         #[arg(long)]
         tier: String,
+        /// A key of the operator: it may also see the whole installation (GET /api/v1/cluster, /api/v1/models/keys)
+        #[arg(long)]
+        admin: bool,
         /// As JSON
         #[arg(long)]
         json: bool,
@@ -78,32 +81,47 @@ pub async fn run(
     output: &mut impl Write,
 ) -> Result<(), KeysError> {
     match command {
-        KeysCommand::Create { account, tier, json } => create(account, tier, json, config, store, output).await,
+        KeysCommand::Create {
+            account,
+            tier,
+            admin,
+            json,
+        } => {
+            let wanted = WantedKey { account, tier, admin };
+            create(wanted, json, config, store, output).await
+        }
         KeysCommand::List { json } => list(json, store, output).await,
         KeysCommand::Revoke { key } => revoke(key, store, output).await,
     }
 }
 
-async fn create(
+/// The key that is to be made.
+struct WantedKey {
     account: AccountId,
     tier: String,
+    admin: bool,
+}
+
+async fn create(
+    wanted: WantedKey,
     json: bool,
     config: &Config,
     store: &dyn Store,
     output: &mut impl Write,
 ) -> Result<(), KeysError> {
-    if !config.tiers.contains_key(&tier) {
+    if !config.tiers.contains_key(&wanted.tier) {
         let known: Vec<&str> = config.tiers.keys().map(String::as_str).collect();
-        let known = known.join(", ");
+        let (tier, known) = (wanted.tier, known.join(", "));
         return Err(KeysError::UnknownTier { tier, known });
     }
     let secret = ApiKeySecret::generate()?;
     let record = KeyRecord {
         id: KeyId::new(),
-        account,
-        tier,
+        account: wanted.account,
+        tier: wanted.tier,
         secret_hash: secret.hash(),
         last_four: secret.last_four(),
+        is_admin: wanted.admin,
         created_at: Timestamp::now(),
         revoked_at: None,
     };
@@ -118,8 +136,11 @@ async fn create(
     writeln!(output)?;
     writeln!(
         output,
-        "This is the secret of {} (account {}, tier {}).",
-        record.id, record.account, record.tier
+        "This is the secret of {} (account {}, tier {}{}).",
+        record.id,
+        record.account,
+        record.tier,
+        admin_mark(&record)
     )?;
     writeln!(
         output,
@@ -148,7 +169,7 @@ async fn list(json: bool, store: &dyn Store, output: &mut impl Write) -> Result<
             .revoked_at
             .map_or("active".to_owned(), |at| format!("revoked {}", to_the_minute(at)));
         [
-            format!("{}\n  {} · {}", key.id, key.account, key.tier),
+            format!("{}\n  {} · {}{}", key.id, key.account, key.tier, admin_mark(key)),
             format!("ck_…{}", key.last_four),
             format!("created {}\n{state}", to_the_minute(key.created_at)),
         ]
@@ -173,6 +194,11 @@ async fn revoke(key: KeyId, store: &dyn Store, output: &mut impl Write) -> Resul
     Ok(())
 }
 
+/// What a list of a key's rights ends with.
+const fn admin_mark(key: &KeyRecord) -> &'static str {
+    if key.is_admin { ", admin" } else { "" }
+}
+
 /// Without the hash: nobody needs it, and what is not shown cannot leak.
 fn as_json(key: &KeyRecord) -> Value {
     json!({
@@ -180,6 +206,7 @@ fn as_json(key: &KeyRecord) -> Value {
         "account": key.account,
         "tier": key.tier,
         "last_four": key.last_four,
+        "admin": key.is_admin,
         "created_at": key.created_at,
         "revoked_at": key.revoked_at,
     })

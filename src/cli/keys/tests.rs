@@ -23,8 +23,33 @@ fn create(tier: &str, json: bool) -> KeysCommand {
     KeysCommand::Create {
         account: "acme".parse().expect("a name"),
         tier: tier.to_owned(),
+        admin: false,
         json,
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_operators_key_is_marked_as_one() {
+    let (store, _directory) = new_store().await;
+    let wanted = |admin, json| KeysCommand::Create {
+        account: "acme".parse().expect("a name"),
+        tier: "pro".to_owned(),
+        admin,
+        json,
+    };
+    output_of(wanted(false, true), &store).await.expect("created");
+    let said = output_of(wanted(true, false), &store).await.expect("created");
+    assert!(said.contains("(account acme, tier pro, admin)"), "{said}");
+    let listed = output_of(KeysCommand::List { json: true }, &store)
+        .await
+        .expect("listed");
+    let listed: Value = serde_json::from_str(&listed).expect("JSON");
+    let admins: Vec<&Value> = (0..2).map(|place| &listed["data"][place]["admin"]).collect();
+    assert_eq!(admins, [&json!(false), &json!(true)]);
+    let listed = output_of(KeysCommand::List { json: false }, &store)
+        .await
+        .expect("listed");
+    assert_eq!(listed.matches("acme · pro, admin").count(), 1, "{listed}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

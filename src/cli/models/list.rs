@@ -83,6 +83,7 @@ fn json_of(config: &Config, name: &str, model: &ModelConfig) -> Value {
             "price": target.price.map(|price| json!({
                 "input": price.input,
                 "cached_input": price.cached_input,
+                "cache_write": price.cache_write,
                 "output": price.output,
             })),
         })
@@ -149,6 +150,7 @@ mod tests {
         assert_eq!(smart["name"], "smart");
         assert_eq!(smart["targets"][0]["keys"], 2);
         assert_eq!(smart["targets"][0]["price"]["cached_input"], 0.25);
+        assert_eq!(smart["targets"][0]["price"]["cache_write"], 0.25);
         assert_eq!(smart["targets"][1]["dialect"], "simulated");
         assert!(!text.contains("ONE_KEY"));
     }

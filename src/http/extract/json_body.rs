@@ -1,26 +1,25 @@
 //! Reads a JSON body within limits of size and time.
 
-use std::time::Duration;
-
 use actix_web::http::header;
 use actix_web::{HttpRequest, web};
 use serde_json::Value;
 
 use super::strict_json;
 use crate::http::error::{ApiError, ErrorCode};
+use crate::http::options::HttpOptions;
 
 /// The request's body as JSON. Refuses other media types, compressed, large and late bodies.
 pub(crate) async fn read_json(
     request: &HttpRequest,
     payload: web::Payload,
-    max_bytes: usize,
-    timeout: Duration,
+    options: &HttpOptions,
 ) -> Result<Value, ApiError> {
+    let max_bytes = options.max_body_bytes;
     check_media_type(request)?;
     if content_length(request).is_some_and(|length| length > max_bytes as u64) {
         return Err(too_large(max_bytes));
     }
-    let reading = tokio::time::timeout(timeout, payload.to_bytes_limited(max_bytes)).await;
+    let reading = tokio::time::timeout(options.request_timeout, payload.to_bytes_limited(max_bytes)).await;
     let Ok(read) = reading else {
         return Err(ApiError::new(
             ErrorCode::RequestTimeout,

@@ -8,8 +8,8 @@ use super::view::FileView;
 use crate::auth::Caller;
 use crate::http::error::ApiError;
 use crate::http::extract::query::QueryParameters;
+use crate::http::page::{Page, page_size};
 use crate::http::runs::cursor::CursorScope;
-use crate::http::runs::list::{Page, answer, page_size};
 use crate::http::state::HttpState;
 
 /// Lists the caller's files, newest first.
@@ -29,16 +29,7 @@ pub(super) async fn list_files(
         limit: limit + 1,
     };
     let files = state.parts.files.clone();
-    let mut found = state.on_io(async move { files.list(query).await }).await??;
-    let has_more = found.len() > limit as usize;
-    found.truncate(limit as usize);
-    let next_cursor = found
-        .last()
-        .filter(|_| has_more)
-        .map(|file| scope.write(file.id.uuid()));
-    Ok(answer(&Page {
-        data: found.into_iter().map(FileView::from).collect(),
-        has_more,
-        next_cursor,
-    }))
+    let found = state.on_io(async move { files.list(query).await }).await??;
+    let page = Page::of(found, limit, |file| scope.write(file.id.uuid()));
+    Ok(page.map(FileView::from).answer())
 }

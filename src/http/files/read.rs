@@ -6,7 +6,6 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use callboard_actors::ids::FileId;
 use callboard_actors::ports::files::FileRecord;
 use futures::{Stream, StreamExt, stream};
-use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::errors::file_not_found;
@@ -28,9 +27,7 @@ pub(super) async fn get_file(
 ) -> Result<HttpResponse, ApiError> {
     QueryParameters::of(&request, &[])?;
     let file = owned_file(&request, &state, &caller).await?;
-    Ok(HttpResponse::Ok()
-        .insert_header((header::CACHE_CONTROL, "no-store"))
-        .json(FileView::from(file)))
+    Ok(FileView::answer(file, HttpResponse::Ok()))
 }
 
 /// Sends a file's bytes.
@@ -74,7 +71,7 @@ pub(super) async fn delete_file(
     if !state.on_io(deleting).await?? {
         return Err(file_not_found());
     }
-    Ok(HttpResponse::Ok().json(json!({"id": file, "deleted": true})))
+    Ok(HttpResponse::NoContent().finish())
 }
 
 /// The bytes as the storage gives them, read on the I/O runtime, no faster than the client takes them.

@@ -46,10 +46,9 @@ pub(super) async fn create_file(
     let (upload, facts) = received.map_err(|_elapsed| too_late())??;
     // From here on it is one commit: a client that goes away now has its file.
     let file = upload.finish(facts).await?;
-    Ok(HttpResponse::Created()
-        .insert_header((header::LOCATION, file_path(file.id)))
-        .insert_header((header::CACHE_CONTROL, "no-store"))
-        .json(FileView::from(file)))
+    let mut response = HttpResponse::Created();
+    response.insert_header((header::LOCATION, file_path(file.id)));
+    Ok(FileView::answer(file, response))
 }
 
 struct Receiver<'a> {

@@ -1,5 +1,7 @@
 //! A file as clients see it.
 
+use actix_web::http::header;
+use actix_web::{HttpResponse, HttpResponseBuilder};
 use callboard_actors::ids::FileId;
 use callboard_actors::ports::files::FileRecord;
 use callboard_actors::time::Timestamp;
@@ -28,6 +30,15 @@ impl From<FileRecord> for FileView {
             purpose: file.purpose,
             created_at: file.created_at,
         }
+    }
+}
+
+impl FileView {
+    /// The answer that shows it.
+    pub(super) fn answer(file: FileRecord, mut response: HttpResponseBuilder) -> HttpResponse {
+        response
+            .insert_header((header::CACHE_CONTROL, "no-store"))
+            .json(Self::from(file))
     }
 }
 

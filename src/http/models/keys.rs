@@ -6,7 +6,7 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use metrics::{Label, gauge};
 
-use crate::auth::Caller;
+use crate::http::authenticate::Operator;
 use crate::http::error::ApiError;
 use crate::http::extract::query::QueryParameters;
 use crate::http::state::HttpState;
@@ -15,7 +15,7 @@ use crate::model_directory::{CircuitName, KeyPoolView, KeyView, ModelKeysView, P
 /// Shows every provider's keys.
 pub(super) async fn get_model_keys(
     request: HttpRequest,
-    _caller: Caller,
+    _operator: Operator,
     state: web::Data<HttpState>,
 ) -> Result<HttpResponse, ApiError> {
     QueryParameters::of(&request, &[])?;

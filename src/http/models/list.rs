@@ -46,6 +46,7 @@ struct TargetView<'a> {
 struct PriceView {
     input: Money,
     cached_input: Money,
+    cache_write: Money,
     output: Money,
 }
 
@@ -95,6 +96,7 @@ impl<'a> TargetView<'a> {
         let Price {
             input,
             cached_input,
+            cache_write,
             output,
         } = target.price;
         Self {
@@ -104,6 +106,7 @@ impl<'a> TargetView<'a> {
             price: (target.price != Price::default()).then_some(PriceView {
                 input,
                 cached_input,
+                cache_write,
                 output,
             }),
             simulated: target.is_simulated(),

@@ -1,5 +1,5 @@
-//! `/api/v1/models`: the models that runs may name and who answers them, and how things stand with the keys. Any caller may see it, as
-//! with the cluster: it tells of the installation and of no account, and of a key no more than its end.
+//! `/api/v1/models`: the models that runs may name and who answers them, which any caller may see; and for operators how things stand with
+//! the providers' keys, of which it shows no more than their end.
 
 mod keys;
 mod list;

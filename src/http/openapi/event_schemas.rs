@@ -4,7 +4,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::agent_schemas::AgentPin;
 use super::run_schemas::{Item, Role, RunError, RunLimits, Usage, WaitingReason};
+use super::tool_schemas::{ToolUse, WaitingCall};
 
 /// One event. Within a run `seq` is 0, 1, 2, … without a gap, and an event never changes.
 #[derive(Deserialize, ToSchema)]
@@ -39,7 +41,33 @@ pub(super) enum EventBody {
     RunRecovered { epoch: u64, lost: Option<LostEvents> },
     /// The run needs something from outside.
     #[serde(rename = "run.waiting")]
-    RunWaiting { reason: WaitingReason },
+    RunWaiting {
+        reason: WaitingReason,
+        /// The tool calls that somebody has to answer or decide.
+        calls: Option<Vec<WaitingCall>>,
+    },
+    /// Somebody has decided about a tool call.
+    #[serde(rename = "tool.decided")]
+    ToolDecided {
+        item_id: String,
+        call_id: String,
+        decision: ToolDecision,
+        /// With `approved`: arguments instead of the model's, JSON text.
+        arguments: Option<String>,
+    },
+    /// Tools that the run was to have are not there, this time.
+    #[serde(rename = "tools.unavailable")]
+    ToolsUnavailable { source: String, reason: String },
+    /// A tool call that is under way says how far it is.
+    #[serde(rename = "tool.progress")]
+    ToolProgress {
+        item_id: String,
+        call_id: String,
+        progress: f64,
+        /// What `progress` grows to, if the tool knows.
+        total: Option<f64>,
+        message: Option<String>,
+    },
     /// The provider failed in a way that may pass; try number `attempt` follows after `delay_ms`.
     #[serde(rename = "model.retrying")]
     ModelRetrying {
@@ -113,10 +141,11 @@ pub(super) enum EventBody {
 /// What was asked for, with the server's defaults filled in. What is empty is not there.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct RunSpec {
+    agent: Option<AgentPin>,
     model: String,
     fallback_models: Option<Vec<String>>,
     instructions: Option<String>,
-    tools: Option<Vec<String>>,
+    tools: Option<Vec<ToolUse>>,
     model_options: Option<Map<String, Value>>,
     metadata: Option<std::collections::BTreeMap<String, String>>,
     limits: RunLimits,
@@ -132,6 +161,17 @@ pub(super) enum QueuedReason {
     Resumed,
 }
 
+/// What was decided about a tool call.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ToolDecision {
+    Approved,
+    Refused,
+    Retry,
+    ResultTaken,
+    RunFailed,
+}
+
 /// What a model call has too little of while it waits.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -141,6 +181,7 @@ pub(super) enum ModelWaitingReason {
     ConcurrentCalls,
     CoolingDown,
     Line,
+    Budget,
 }
 
 /// Seqs that may have been seen and will never be used again (durability `relaxed` only).

@@ -1,31 +1,29 @@
 //! The paths of files.
 
-use utoipa::openapi::path::{HttpMethod, OperationBuilder, Parameter, PathItem, PathsBuilder};
+use utoipa::openapi::path::{HttpMethod, OperationBuilder, PathItem};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::Type;
 use utoipa::openapi::{Required, ResponseBuilder};
 
-use super::file_schemas::{DeletedFile, File, FileForm, FilePage};
-use super::operation::{api_operation, count, header_of, id_of, json_of, json_response, query_text, text};
+use super::file_schemas::{File, FileForm, FilePage};
+use super::operation::{api_operation, count, file_id, header_of, json_of, json_response, query_text, text};
+use super::paths::{CURSOR, LIMIT};
 use crate::http::error::ErrorCode;
 
 pub(super) const FILES: &str = "files";
 
-/// Adds them.
-pub(super) fn add(paths: PathsBuilder, limit: &str, cursor: &str) -> PathsBuilder {
+/// Each path with its operations.
+pub(super) fn file_paths() -> Vec<(&'static str, PathItem)> {
     let item = |method, operation: OperationBuilder| PathItem::new(method, operation.build());
-    let mut files = item(HttpMethod::Get, list_files(limit, cursor));
+    let mut files = item(HttpMethod::Get, list_files());
     files.merge_operations(item(HttpMethod::Post, create_file()));
     let mut file = item(HttpMethod::Get, get_file());
     file.merge_operations(item(HttpMethod::Delete, delete_file()));
-    paths
-        .path("/api/v1/files", files)
-        .path("/api/v1/files/{id}", file)
-        .path("/api/v1/files/{id}/content", item(HttpMethod::Get, get_content()))
-}
-
-fn file_id() -> Parameter {
-    id_of("The file's id, `file_…`")
+    vec![
+        ("/api/v1/files", files),
+        ("/api/v1/files/{id}", file),
+        ("/api/v1/files/{id}/content", item(HttpMethod::Get, get_content())),
+    ]
 }
 
 fn create_file() -> OperationBuilder {
@@ -62,11 +60,11 @@ fn create_file() -> OperationBuilder {
         .response("201", created)
 }
 
-fn list_files(limit: &str, cursor: &str) -> OperationBuilder {
+fn list_files() -> OperationBuilder {
     let errors = [ErrorCode::InvalidCursor];
     api_operation("listFiles", FILES, "Lists files, newest first", &errors)
-        .parameter(count("limit", 1, limit))
-        .parameter(query_text("cursor", cursor))
+        .parameter(count("limit", 1, LIMIT))
+        .parameter(query_text("cursor", CURSOR))
         .response("200", json_response::<FilePage>("Files"))
 }
 
@@ -94,5 +92,5 @@ fn get_content() -> OperationBuilder {
 fn delete_file() -> OperationBuilder {
     api_operation("deleteFile", FILES, "Deletes a file", &[ErrorCode::FileNotFound])
         .parameter(file_id())
-        .response("200", json_response::<DeletedFile>("It is gone"))
+        .response("204", ResponseBuilder::new().description("It is gone"))
 }

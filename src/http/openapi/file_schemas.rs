@@ -45,12 +45,3 @@ pub(super) struct FileForm {
     /// What it is for: 1 to 64 letters, digits, `-` or `_`. Kept and shown, nothing else.
     purpose: Option<String>,
 }
-
-/// A file that is gone.
-#[derive(Deserialize, ToSchema)]
-pub(super) struct DeletedFile {
-    /// `file_…`.
-    id: String,
-    /// Always true.
-    deleted: bool,
-}

@@ -3,6 +3,9 @@
 //! The schemas mirror the types that handlers read and write (`actors` knows no OpenAPI), the paths are put together in `paths`. A test
 //! on a real server asks every path and compares real answers with the schemas.
 
+mod agent_paths;
+#[expect(dead_code, reason = "these types exist for their schemas only")]
+mod agent_schemas;
 #[expect(dead_code, reason = "these types exist for their schemas only")]
 mod event_schemas;
 mod file_paths;
@@ -19,6 +22,8 @@ mod request_schemas;
 mod run_schemas;
 #[expect(dead_code, reason = "these types exist for their schemas only")]
 mod server_schemas;
+#[expect(dead_code, reason = "these types exist for their schemas only")]
+mod tool_schemas;
 #[expect(dead_code, reason = "these types exist for their schemas only")]
 mod usage_schemas;
 
@@ -67,6 +72,10 @@ async fn get_document() -> Result<HttpResponse, ApiError> {
 #[derive(OpenApi)]
 #[openapi(components(schemas(
     request_schemas::RunRequest,
+    agent_schemas::AgentRequest,
+    agent_schemas::AgentChange,
+    agent_schemas::Agent,
+    agent_schemas::AgentPage,
     run_schemas::Run,
     run_schemas::RunPage,
     run_schemas::ItemPage,
@@ -76,10 +85,12 @@ async fn get_document() -> Result<HttpResponse, ApiError> {
     file_schemas::File,
     file_schemas::FilePage,
     file_schemas::FileForm,
-    file_schemas::DeletedFile,
     model_schemas::Models,
     model_schemas::ModelKeys,
     model_schemas::Budget,
+    tool_schemas::ToolOutputs,
+    tool_schemas::Approvals,
+    tool_schemas::Reviews,
     server_schemas::Capacity,
     server_schemas::Cluster,
     server_schemas::Health,
@@ -165,7 +176,7 @@ mod tests {
             .filter_map(|variant| variant["properties"]["type"]["enum"][0].as_str())
             .collect();
         let vocabulary = include_str!("../../../docs/http-api.md");
-        assert_eq!(described.len(), 19);
+        assert_eq!(described.len(), 22);
         for kind in described {
             assert!(
                 vocabulary.contains(&format!("| `{kind}` | ")),

@@ -55,6 +55,8 @@ pub(super) struct ModelTarget {
 pub(super) struct ModelPrice {
     input: f64,
     cached_input: f64,
+    /// Of input that the provider puts into its cache.
+    cache_write: f64,
     output: f64,
 }
 

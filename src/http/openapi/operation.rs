@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use utoipa::ToSchema;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{OperationBuilder, Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{Content, Header, Ref, RefOr, Required, Response, ResponseBuilder};
@@ -86,6 +87,14 @@ pub(super) fn json_of<Body: ToSchema>() -> Content {
     Content::new(Some(RefOr::<Schema>::Ref(Ref::from_schema_name(Body::name()))))
 }
 
+/// A body of a request with this schema, which must be there.
+pub(super) fn json_request<Body: ToSchema>() -> RequestBody {
+    RequestBodyBuilder::new()
+        .content("application/json", json_of::<Body>())
+        .required(Some(Required::True))
+        .build()
+}
+
 /// A text of another kind than JSON.
 pub(super) fn text() -> Content {
     Content::new(Some(plain(Type::String)))
@@ -99,13 +108,22 @@ pub(super) fn header_of(description: &str, kind: Type) -> Header {
         .build()
 }
 
-/// `{id}` of a path.
+/// `{id}` of a path that names an agent.
+pub(super) fn agent_id() -> Parameter {
+    id_of("The agent's id, `agent_…`")
+}
+
+/// The same of a file.
+pub(super) fn file_id() -> Parameter {
+    id_of("The file's id, `file_…`")
+}
+
+/// The same of a run.
 pub(super) fn run_id() -> Parameter {
     id_of("The run's id, `run_…`")
 }
 
-/// `{id}` of a path, of whatever has one.
-pub(super) fn id_of(description: &str) -> Parameter {
+fn id_of(description: &str) -> Parameter {
     parameter("id", ParameterIn::Path, plain(Type::String), description)
         .required(Required::True)
         .build()

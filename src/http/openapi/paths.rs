@@ -1,22 +1,24 @@
 //! Every path, with what it takes and what it answers.
 
 use serde_json::json;
+use utoipa::ToSchema;
+use utoipa::openapi::ResponseBuilder;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, PathItem, Paths, PathsBuilder};
-use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::Type;
 use utoipa::openapi::tag::{Tag, TagBuilder};
-use utoipa::openapi::{Required, ResponseBuilder};
 
+use super::agent_paths::{AGENTS, agent_paths};
 use super::event_schemas::EventPage;
-use super::file_paths;
+use super::file_paths::{FILES, file_paths};
 use super::model_schemas::{Budget, ModelKeys, Models};
 use super::operation::{
-    api_operation, count, error_response, header_of, json_of, json_response, open_operation, query_of, query_text,
-    request_header, run_id, text,
+    api_operation, count, error_response, header_of, json_of, json_request, json_response, open_operation, query_of,
+    query_text, request_header, run_id, text,
 };
 use super::request_schemas::RunRequest;
 use super::run_schemas::{ItemPage, Run, RunPage, RunState};
 use super::server_schemas::{Capacity, Cluster, Health, ReadinessAnswer};
+use super::tool_schemas::{Approvals, Reviews, ToolOutputs};
 use super::usage_schemas::AccountUsage;
 use crate::http::error::ErrorCode;
 
@@ -25,15 +27,16 @@ const MODELS: &str = "models";
 const USAGE: &str = "usage";
 const SERVER: &str = "server";
 
-const LIMIT: &str = "Entries of the page; within `server.page_maximum`";
-const CURSOR: &str = "`next_cursor` of the page before";
+pub(super) const LIMIT: &str = "Entries of the page; within `server.page_maximum`";
+pub(super) const CURSOR: &str = "`next_cursor` of the page before";
 
 /// What the operations are grouped by.
 pub(super) fn tags() -> Vec<Tag> {
     let tag = |name: &str, description: &str| TagBuilder::new().name(name).description(Some(description)).build();
     vec![
         tag(RUNS, "Start runs, watch them, read them, end them"),
-        tag(file_paths::FILES, "Upload files, for runs to read and show to models"),
+        tag(AGENTS, "Settings of runs under a name, in versions"),
+        tag(FILES, "Upload files, for runs to read and show to models"),
         tag(MODELS, "Which models there are, and how their providers are"),
         tag(USAGE, "What accounts have used and may use"),
         tag(SERVER, "How the server is"),
@@ -43,17 +46,22 @@ pub(super) fn tags() -> Vec<Tag> {
 /// All paths.
 pub(super) fn paths() -> Paths {
     let get = |operation: OperationBuilder| PathItem::new(HttpMethod::Get, operation.build());
+    let post = |operation: OperationBuilder| PathItem::new(HttpMethod::Post, operation.build());
     let mut runs = get(list_runs());
     runs.merge_operations(PathItem::new(HttpMethod::Post, create_run().build()));
-    file_paths::add(PathsBuilder::new(), LIMIT, CURSOR)
+    let mut paths = PathsBuilder::new();
+    for (path, item) in agent_paths().into_iter().chain(file_paths()) {
+        paths = paths.path(path, item);
+    }
+    paths
         .path("/api/v1/runs", runs)
         .path("/api/v1/runs/{id}", get(get_run()))
         .path("/api/v1/runs/{id}/events", get(get_events()))
         .path("/api/v1/runs/{id}/items", get(list_items()))
-        .path(
-            "/api/v1/runs/{id}/cancel",
-            PathItem::new(HttpMethod::Post, cancel_run().build()),
-        )
+        .path("/api/v1/runs/{id}/cancel", post(cancel_run()))
+        .path("/api/v1/runs/{id}/tool_outputs", post(post_tool_outputs()))
+        .path("/api/v1/runs/{id}/approvals", post(post_approvals()))
+        .path("/api/v1/runs/{id}/review", post(post_review()))
         .path("/api/v1/models", get(get_models()))
         .path("/api/v1/models/keys", get(get_model_keys()))
         .path("/api/v1/budget", get(get_budget()))
@@ -81,7 +89,7 @@ fn create_run() -> OperationBuilder {
         ErrorCode::UnknownModel,
         ErrorCode::UnknownTool,
         ErrorCode::InvalidModelOption,
-        ErrorCode::AgentsNotAvailable,
+        ErrorCode::UnknownAgent,
         ErrorCode::UnknownFile,
         ErrorCode::InvalidImage,
         ErrorCode::FilesUnavailable,
@@ -97,10 +105,6 @@ fn create_run() -> OperationBuilder {
         ErrorCode::QueueFull,
         ErrorCode::ShuttingDown,
     ];
-    let body = RequestBodyBuilder::new()
-        .content("application/json", json_of::<RunRequest>())
-        .required(Some(Required::True))
-        .build();
     let location = || header_of("The run's path", Type::String);
     let replayed = || header_of("`true` if the run was there before", Type::String);
     let created = json_response::<Run>(
@@ -119,7 +123,7 @@ fn create_run() -> OperationBuilder {
             Type::String,
             "1 to 255 visible ASCII characters. The same key with the same body is the same run; with another body it is a conflict",
         ))
-        .request_body(Some(body))
+        .request_body(Some(json_request::<RunRequest>()))
         .response("201", created)
         .response("200", replay)
 }
@@ -215,6 +219,48 @@ fn cancel_run() -> OperationBuilder {
         )
 }
 
+fn post_tool_outputs() -> OperationBuilder {
+    about_calls::<ToolOutputs>(
+        "postToolOutputs",
+        "Answers calls of the client's own tools; when all are answered the run goes on",
+    )
+}
+
+fn post_approvals() -> OperationBuilder {
+    about_calls::<Approvals>(
+        "postApprovals",
+        "Says yes or no to tool calls that need a person's approval",
+    )
+}
+
+fn post_review() -> OperationBuilder {
+    about_calls::<Reviews>(
+        "postReview",
+        "Says what is to be done about tool calls that were cut off and must not be repeated unasked",
+    )
+}
+
+fn about_calls<Body: ToSchema>(id: &str, summary: &str) -> OperationBuilder {
+    let errors = [
+        ErrorCode::InvalidJson,
+        ErrorCode::InvalidType,
+        ErrorCode::InvalidValue,
+        ErrorCode::MissingField,
+        ErrorCode::UnknownField,
+        ErrorCode::RunNotFound,
+        ErrorCode::RunNotWaiting,
+        ErrorCode::CallNotWaiting,
+        ErrorCode::CallNeedsOther,
+        ErrorCode::BodyTooLarge,
+        ErrorCode::UnsupportedMediaType,
+        ErrorCode::RequestTimeout,
+    ];
+    api_operation(id, RUNS, summary, &errors)
+        .parameter(run_id())
+        .request_body(Some(json_request::<Body>()))
+        .response("200", json_response::<Run>("The run as it is then"))
+}
+
 fn get_models() -> OperationBuilder {
     let summary = "Lists the models that a run may name, and who answers them";
     api_operation("listModels", MODELS, summary, &[]).response("200", json_response::<Models>("All models"))
@@ -223,7 +269,8 @@ fn get_models() -> OperationBuilder {
 fn get_model_keys() -> OperationBuilder {
     let summary =
         "Shows how things stand with the providers' keys: what they allow, what is used of it, which are set aside";
-    api_operation("getModelKeys", MODELS, summary, &[]).response("200", json_response::<ModelKeys>("All keys"))
+    let errors = [ErrorCode::AdminRequired];
+    api_operation("getModelKeys", MODELS, summary, &errors).response("200", json_response::<ModelKeys>("All keys"))
 }
 
 fn get_budget() -> OperationBuilder {
@@ -254,7 +301,9 @@ fn get_capacity() -> OperationBuilder {
 
 fn get_cluster() -> OperationBuilder {
     let summary = "Shows the instances of this installation, how busy each is, and what they come to together";
-    api_operation("getCluster", SERVER, summary, &[]).response("200", json_response::<Cluster>("Instances and totals"))
+    let errors = [ErrorCode::AdminRequired];
+    api_operation("getCluster", SERVER, summary, &errors)
+        .response("200", json_response::<Cluster>("Instances and totals"))
 }
 
 fn healthz() -> OperationBuilder {

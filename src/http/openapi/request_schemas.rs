@@ -6,7 +6,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::agent_schemas::{AgentChoice, VariableValue};
 use super::run_schemas::{ContentPart, Role};
+use super::tool_schemas::ToolUse;
 
 /// What to run.
 #[derive(Deserialize, ToSchema)]
@@ -14,14 +16,18 @@ use super::run_schemas::{ContentPart, Role};
 pub(super) struct RunRequest {
     /// What the run begins with.
     input: RunInput,
-    /// A model of this server; without it, the server's default model.
+    /// The stored agent that the run is made of. What the run says itself takes the place of what the agent says.
+    agent: Option<AgentChoice>,
+    /// Values of the agent's variables.
+    variables: Option<BTreeMap<String, VariableValue>>,
+    /// A model of this server; without it, the agent's, or the server's default model.
     model: Option<String>,
     /// Models that are asked in turn if none of the providers of `model` can answer; at most 8.
     fallback_models: Option<Vec<String>>,
     /// What the model is told before the conversation.
     instructions: Option<String>,
-    /// Tools of this server that the model may call.
-    tools: Option<Vec<String>>,
+    /// Tools that the model may call.
+    tools: Option<Vec<ToolUse>>,
     /// Options for the model.
     model_options: Option<ModelOptions>,
     /// When to stop the run.
@@ -159,6 +165,8 @@ pub(super) struct SimulateOptions {
     fail: Option<SimulatedFailure>,
     /// Tokens of the input that are said to have been in a cache.
     cached_input_tokens: Option<u64>,
+    /// Tokens of the input that are said to have been put into a cache.
+    cache_write_input_tokens: Option<u64>,
     /// Makes answers begin late, by chance that follows from seed, conversation and attempt.
     slow_start: Option<SimulatedSlowStart>,
     /// The share of answers that break off, by the same chance.

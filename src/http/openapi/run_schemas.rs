@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
+
+use super::agent_schemas::AgentPin;
+use super::tool_schemas::{ToolUse, WaitingCall};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -20,6 +23,9 @@ pub(super) struct Run {
     /// Always `run`.
     object: String,
     state: RunState,
+    /// The stored agent that it was made of.
+    #[schema(required)]
+    agent: Option<AgentPin>,
     model: String,
     /// Models that are asked in turn if none of the providers of `model` can answer.
     fallback_models: Vec<String>,
@@ -27,7 +33,7 @@ pub(super) struct Run {
     simulated: bool,
     #[schema(required)]
     instructions: Option<String>,
-    tools: Vec<String>,
+    tools: Vec<ToolUse>,
     metadata: BTreeMap<String, String>,
     model_options: Map<String, Value>,
     limits: RunLimits,
@@ -37,6 +43,8 @@ pub(super) struct Run {
     /// What it waits for, if it does.
     #[schema(required)]
     waiting: Option<WaitingReason>,
+    /// The tool calls that somebody has to answer or decide; while `state` is `waiting`.
+    waiting_calls: Option<Vec<WaitingCall>>,
     /// Its place in its account's line while it is queued; 1 is next.
     #[schema(required)]
     queue_position: Option<u64>,
@@ -90,6 +98,10 @@ pub(super) enum WaitingReason {
     NeedsReview,
     /// The account's budget is used up.
     Budget,
+    /// The client has to answer tool calls.
+    ToolOutputs,
+    /// A person has to say whether tool calls may be made.
+    Approval,
 }
 
 /// When the run will be stopped.
@@ -128,6 +140,7 @@ pub(super) enum RunErrorCode {
     ModelProtocol,
     ContentFilter,
     ModelCapacity,
+    ModelRequestTooLarge,
     BudgetExceeded,
     FilesUnavailable,
 }
@@ -142,6 +155,9 @@ pub(super) struct Usage {
     /// Those of `input_tokens` that the provider had in its cache; not there if none.
     #[serde(default)]
     cached_input_tokens: u64,
+    /// Those of `input_tokens` that the provider put into its cache, where it says so (Anthropic); not there if none.
+    #[serde(default)]
+    cache_write_input_tokens: u64,
     /// Those of `output_tokens` that were thoughts; not there if none.
     #[serde(default)]
     reasoning_tokens: u64,

@@ -1,12 +1,17 @@
 //! `POST /api/v1/runs`.
 
+use std::sync::Arc;
+
 use actix_web::http::header::{self, HeaderName};
 use actix_web::{HttpRequest, HttpResponse, web};
 use callboard_actors::ids::AccountId;
 use callboard_actors::item::{Item, ItemStatus};
+use callboard_actors::ports::agents::AgentRecord;
 use callboard_actors::ports::store::Idempotency;
+use callboard_actors::spec::RunSpec;
 use callboard_actors::supervisor::messages::{StartRun, Started};
 
+use super::agent::find_agent;
 use super::idempotency::idempotency_of;
 use super::request::RunRequest;
 use super::view::{RunView, run_path};
@@ -32,9 +37,13 @@ pub(super) async fn create_run(
 ) -> Result<HttpResponse, ApiError> {
     QueryParameters::of(&request, &[])?;
     let options = &state.options;
-    let body = read_json(&request, payload, options.max_body_bytes, options.request_timeout).await?;
+    let body = read_json(&request, payload, &state.options).await?;
     let asked = RunRequest::read(&body, &options.runs)?;
-    let spec = asked.resolve(&state.parts.catalog, &options.runs)?;
+    let agent = match asked.agent() {
+        Some(agent) => Some(find_agent(&state, &caller, agent).await?),
+        None => None,
+    };
+    let spec = resolve(&asked, agent, &caller, &state).await?;
     let idempotency = idempotency_of(&request, &asked)?;
     if let Err(refusal) = check_images(&state, &caller.account, &asked.input).await
         && !is_replay(&state, &caller.account, idempotency.clone()).await?
@@ -76,6 +85,23 @@ pub(super) async fn create_run(
     }
     let view = RunView::whole(&state, started.run, started.queue_position).await?;
     Ok(response.json(view))
+}
+
+/// What will be done. Schemas that clients declare may take a while to compile: not on a thread that others wait for.
+async fn resolve(
+    asked: &RunRequest,
+    agent: Option<Arc<AgentRecord>>,
+    caller: &Caller,
+    state: &HttpState,
+) -> Result<RunSpec, ApiError> {
+    let (catalog, bounds) = (&state.parts.catalog, &state.options.runs);
+    if !asked.declares_tools(agent.as_deref()) {
+        return asked.resolve(agent.as_deref(), &caller.account, catalog, bounds);
+    }
+    let (asked, account) = (asked.clone(), caller.account.clone());
+    let resolving =
+        move |state: &HttpState| asked.resolve(agent.as_deref(), &account, &state.parts.catalog, &state.options.runs);
+    state.on_blocking_pool(resolving).await?
 }
 
 /// The run's events from the first one on, as the answer to the request that started it.

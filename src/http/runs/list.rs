@@ -1,12 +1,10 @@
 //! `GET /api/v1/runs` and `GET /api/v1/runs/{id}/items`.
 
-use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use callboard_actors::ids::RunId;
 use callboard_actors::item::Item;
 use callboard_actors::ports::store::RunQuery;
 use callboard_actors::run_state::RunState;
-use serde::Serialize;
 use uuid::Uuid;
 
 use super::cursor::CursorScope;
@@ -15,15 +13,8 @@ use crate::auth::Caller;
 use crate::http::error::ApiError;
 use crate::http::extract::query::{QueryParameters, invalid};
 use crate::http::extract::run_path::owned_run;
+use crate::http::page::{Page, page_size};
 use crate::http::state::HttpState;
-
-/// A part of a list.
-#[derive(Debug, Serialize)]
-pub(in crate::http) struct Page<Entry> {
-    pub(in crate::http) data: Vec<Entry>,
-    pub(in crate::http) has_more: bool,
-    pub(in crate::http) next_cursor: Option<String>,
-}
 
 /// Lists the caller's runs, newest first.
 pub(super) async fn list_runs(
@@ -45,23 +36,22 @@ pub(super) async fn list_runs(
         limit: limit + 1,
     };
     let store = state.parts.store.clone();
-    let mut runs = state.on_io(async move { store.list_runs(query).await }).await??;
-    let has_more = runs.len() > limit as usize;
-    runs.truncate(limit as usize);
-    let next_cursor = runs.last().filter(|_| has_more).map(|run| scope.write(run.id.uuid()));
-    let mut data = Vec::with_capacity(runs.len());
-    for run in runs {
+    let runs = state.on_io(async move { store.list_runs(query).await }).await??;
+    let page = Page::of(runs, limit, |run| scope.write(run.id.uuid()));
+    let mut data = Vec::with_capacity(page.data.len());
+    for run in page.data {
         let position = match run.state {
             RunState::Queued => state.parts.runs.queue_position(run.id).await,
             _ => None,
         };
         data.push(RunView::in_list(&state, run, position));
     }
-    Ok(answer(&Page {
+    Ok(Page {
         data,
-        has_more,
-        next_cursor,
-    }))
+        has_more: page.has_more,
+        next_cursor: page.next_cursor,
+    }
+    .answer())
 }
 
 /// Lists a run's items, input first.
@@ -79,32 +69,11 @@ pub(super) async fn list_items(
     let after = parameters.text("cursor").map(|cursor| scope.read(cursor)).transpose()?;
     let after = after.map(|place| place.as_u128() as u32);
     let store = state.parts.store.clone();
-    let mut items: Vec<(u32, Item)> = state
+    let items: Vec<(u32, Item)> = state
         .on_io(async move { store.items(run, after, limit + 1).await })
         .await??;
-    let has_more = items.len() > limit as usize;
-    items.truncate(limit as usize);
-    let last = items.last().filter(|_| has_more);
-    let next_cursor = last.map(|(place, _)| scope.write(Uuid::from_u128(u128::from(*place))));
-    Ok(answer(&Page {
-        data: items.into_iter().map(|(_, item)| item).collect(),
-        has_more,
-        next_cursor,
-    }))
-}
-
-pub(in crate::http) fn answer<Entry: Serialize>(page: &Page<Entry>) -> HttpResponse {
-    HttpResponse::Ok()
-        .insert_header((header::CACHE_CONTROL, "no-store"))
-        .json(page)
-}
-
-pub(in crate::http) fn page_size(parameters: &QueryParameters, state: &HttpState) -> Result<u32, ApiError> {
-    let most = state.options.max_page_size;
-    let asked = parameters.count("limit", 1, most.into())?;
-    Ok(asked
-        .and_then(|limit| u32::try_from(limit).ok())
-        .unwrap_or(state.options.default_page_size.min(most)))
+    let page = Page::of(items, limit, |(place, _)| scope.write(Uuid::from_u128((*place).into())));
+    Ok(page.map(|(_, item)| item).answer())
 }
 
 fn read_state(name: &str) -> Result<RunState, ApiError> {

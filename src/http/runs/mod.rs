@@ -1,5 +1,7 @@
 //! `/api/v1/runs`.
 
+mod agent;
+mod calls;
 mod cancel;
 mod create;
 pub(super) mod cursor;
@@ -8,6 +10,8 @@ mod input_items;
 pub(super) mod list;
 mod read;
 mod request;
+pub(super) mod settings;
+mod tools;
 mod view;
 
 use actix_web::web::{self, ServiceConfig};
@@ -26,5 +30,8 @@ pub(super) fn configure(config: &mut ServiceConfig) {
         .service(resource("/runs/{id}", "GET").route(web::get().to(read::get_run)))
         .service(resource("/runs/{id}/items", "GET").route(web::get().to(list::list_items)))
         .service(resource("/runs/{id}/events", "GET").route(web::get().to(events::get_events)))
+        .service(resource("/runs/{id}/tool_outputs", "POST").route(web::post().to(calls::post_tool_outputs)))
+        .service(resource("/runs/{id}/approvals", "POST").route(web::post().to(calls::post_approvals)))
+        .service(resource("/runs/{id}/review", "POST").route(web::post().to(calls::post_review)))
         .service(resource("/runs/{id}/cancel", "POST").route(web::post().to(cancel::cancel_run)));
 }

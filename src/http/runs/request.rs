@@ -2,102 +2,82 @@
 
 use std::collections::BTreeMap;
 
-use callboard_actors::event::MAX_SEQ;
+use callboard_actors::agent::{AgentPin, VariableError};
+use callboard_actors::ids::AccountId;
 use callboard_actors::item::{ContentPart, ImageSource, ItemContent};
-use callboard_actors::money::Money;
-use callboard_actors::spec::{RunLimits, RunSpec};
+use callboard_actors::ports::agents::AgentRecord;
+use callboard_actors::spec::{RunSettings, RunSpec};
 use callboard_actors::supervisor::messages::OnLimit;
+use callboard_actors::tool_use::ToolUse;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use super::agent::{RequestedAgent, read_agent, read_variables};
 use super::input_items::read_input;
-use crate::http::error::{ApiError, ErrorCode};
-use crate::http::extract::fields::{Fields, invalid_value, text, wrong_type};
+use super::settings::{SETTINGS_FIELDS, at_most, check_settings, limits_of, model_of, read_settings};
+use crate::http::error::ApiError;
+use crate::http::extract::fields::{Fields, invalid_value};
+use crate::http::metadata::read_metadata;
 use crate::http::options::RunRequestLimits;
 use crate::http::state::Catalog;
 
-const KNOWN_FIELDS: &[&str] = &[
-    "input",
-    "model",
-    "fallback_models",
-    "instructions",
-    "tools",
-    "metadata",
-    "model_options",
-    "limits",
-    "on_limit",
-    "stream",
-    "agent",
-];
-
-/// Models that a run may name beside its first.
-const MAX_FALLBACK_MODELS: usize = 8;
+/// Those beside [`SETTINGS_FIELDS`].
+const OWN_FIELDS: &[&str] = &["input", "agent", "variables", "metadata", "on_limit", "stream"];
 
 /// What a client asked for, nothing filled in. Its serialised form decides whether two requests are the same.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct RunRequest {
     pub(super) input: Vec<ItemContent>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    model: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    fallback_models: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    instructions: Option<String>,
-    tools: Vec<String>,
+    agent: Option<RequestedAgent>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    variables: BTreeMap<String, String>,
+    #[serde(flatten)]
+    settings: RunSettings,
     metadata: BTreeMap<String, String>,
-    model_options: Map<String, Value>,
-    limits: RequestedLimits,
     refuse_at_limit: bool,
     /// How to answer; no part of what was asked for.
     #[serde(skip)]
     pub(super) stream: bool,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-struct RequestedLimits {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_steps: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_output_tokens: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_total_tokens: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_cost_usd: Option<Money>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    deadline_seconds: Option<u64>,
-}
-
 impl RunRequest {
     /// Reads the body. Every error names the field.
     pub(super) fn read(body: &Value, bounds: &RunRequestLimits) -> Result<Self, ApiError> {
-        let fields = Fields::of(body, "", KNOWN_FIELDS)?;
-        if fields.optional("agent").is_some() {
-            return Err(ApiError::new(
-                ErrorCode::AgentsNotAvailable,
-                "stored agents are not available in this version; give `model`, `instructions` and `tools` instead",
-            )
-            .with_param("agent"));
+        let fields = Fields::of(body, "", &[OWN_FIELDS, SETTINGS_FIELDS].concat())?;
+        let agent = fields.optional("agent").map(read_agent).transpose()?;
+        let variables = read_variables(&fields)?;
+        if agent.is_none() && !variables.is_empty() {
+            return Err(invalid_value(
+                "variables",
+                "`variables` are those of an `agent`, and there is none",
+            ));
         }
         let input = read_input(fields.required("input")?, bounds.max_input_items)?;
         at_most("input", input.iter().map(text_bytes).sum(), bounds.max_input_bytes)?;
-        let instructions = fields.optional_text("instructions")?;
-        at_most(
-            "instructions",
-            instructions.map_or(0, str::len),
-            bounds.max_instructions_bytes,
-        )?;
+        let mut settings = read_settings(&fields, bounds)?;
+        if agent.is_none() {
+            // An empty list is nothing, where nobody else says anything.
+            settings.fallback_models = settings.fallback_models.filter(|models| !models.is_empty());
+            settings.tools = settings.tools.filter(|tools| !tools.is_empty());
+            settings.model_options = settings.model_options.filter(|options| !options.is_empty());
+        }
         Ok(Self {
             input,
-            model: fields.optional_text("model")?.map(str::to_owned),
-            fallback_models: read_names(&fields, "fallback_models", "model", MAX_FALLBACK_MODELS)?,
-            instructions: instructions.map(str::to_owned),
-            tools: read_names(&fields, "tools", "tool", bounds.max_tools)?,
+            agent,
+            variables,
+            settings,
             metadata: read_metadata(&fields, bounds)?,
-            model_options: fields.optional_object("model_options")?.cloned().unwrap_or_default(),
-            limits: read_limits(&fields, bounds)?,
             refuse_at_limit: read_on_limit(&fields)? == OnLimit::Refuse,
             stream: fields.optional_bool("stream")?.unwrap_or(false),
         })
+    }
+
+    /// Whether tools come with it that have to be taken apart first.
+    pub(super) fn declares_tools(&self, agent: Option<&AgentRecord>) -> bool {
+        let of_agent = || agent.and_then(|agent| agent.settings.run.tools.as_ref());
+        let tools = self.settings.tools.as_ref().or_else(of_agent);
+        tools.is_some_and(|tools| tools.iter().any(|tool| !matches!(tool, ToolUse::Server(_))))
     }
 
     /// What to do when the run cannot start at once.
@@ -109,69 +89,81 @@ impl RunRequest {
         }
     }
 
-    /// Fills in what the client left open and checks names against what this server has.
-    pub(super) fn resolve(&self, catalog: &Catalog, bounds: &RunRequestLimits) -> Result<RunSpec, ApiError> {
-        let model_name = self.model.as_deref().unwrap_or(&bounds.default_model);
-        self.check_model(catalog, model_name, "model")?;
-        for (index, fallback) in self.fallback_models.iter().enumerate() {
-            self.check_model(catalog, fallback, &format!("fallback_models[{index}]"))?;
-        }
-        for (index, tool) in self.tools.iter().enumerate() {
-            if !catalog.has_tool(tool) {
-                let known: Vec<&str> = catalog.tool_names().collect();
-                let param = format!("tools[{index}]");
-                return Err(unknown_name(ErrorCode::UnknownTool, "tool", &param, tool, &known));
-            }
-        }
-        let limits = RunLimits {
-            max_steps: self
-                .limits
-                .max_steps
-                .and_then(|steps| u32::try_from(steps).ok())
-                .unwrap_or(bounds.default_max_steps),
-            max_output_tokens: self.limits.max_output_tokens.or(bounds.default_max_output_tokens),
-            max_total_tokens: self.limits.max_total_tokens,
-            max_cost_usd: self.limits.max_cost_usd,
-            deadline_seconds: self
-                .limits
-                .deadline_seconds
-                .unwrap_or(bounds.default_deadline.as_secs()),
+    /// The stored agent that the run is to be made of.
+    pub(super) const fn agent(&self) -> Option<&RequestedAgent> {
+        self.agent.as_ref()
+    }
+
+    /// Fills in what the client left open, from its agent if it named one, and checks names against what this server has.
+    pub(super) fn resolve(
+        &self,
+        agent: Option<&AgentRecord>,
+        account: &AccountId,
+        catalog: &Catalog,
+        bounds: &RunRequestLimits,
+    ) -> Result<RunSpec, ApiError> {
+        let settings = match agent {
+            None => self.settings.clone(),
+            Some(agent) => self.settings_over(agent, bounds)?,
         };
+        check_settings(&settings, account, catalog, bounds).map_err(|error| self.blame(error))?;
         Ok(RunSpec {
-            model: model_name.to_owned(),
-            fallback_models: self.fallback_models.clone(),
-            instructions: self.instructions.clone(),
-            tools: self.tools.clone(),
-            model_options: self.model_options.clone(),
+            agent: agent.map(|agent| AgentPin {
+                id: agent.id,
+                version: agent.version,
+            }),
+            model: model_of(&settings, bounds).to_owned(),
+            limits: limits_of(&settings, bounds),
+            fallback_models: settings.fallback_models.unwrap_or_default(),
+            instructions: settings.instructions,
+            tools: settings.tools.unwrap_or_default(),
+            model_options: settings.model_options.unwrap_or_default(),
             metadata: self.metadata.clone(),
-            limits,
         })
     }
-}
 
-impl RunRequest {
-    /// Whether there is such a model, and whether it takes the run's options.
-    fn check_model(&self, catalog: &Catalog, name: &str, param: &str) -> Result<(), ApiError> {
-        let Some(model) = catalog.model(name) else {
-            let known: Vec<&str> = catalog.model_names().collect();
-            return Err(unknown_name(ErrorCode::UnknownModel, "model", param, name, &known));
+    /// What the request says, and where it says nothing, the agent.
+    fn settings_over(&self, agent: &AgentRecord, bounds: &RunRequestLimits) -> Result<RunSettings, ApiError> {
+        let mut base = agent.settings.run.clone();
+        if self.settings.instructions.is_none() {
+            let written = agent.settings.instructions_with(&self.variables);
+            base.instructions = written.map_err(|error| match &error {
+                VariableError::Unknown(name) | VariableError::Missing(name) => {
+                    invalid_value(&format!("variables.{name}"), &error.to_string())
+                }
+                VariableError::NotDeclared(_) => invalid_value("agent", &error.to_string()),
+            })?;
+            let length = base.instructions.as_ref().map_or(0, String::len);
+            if length > bounds.max_instructions_bytes {
+                let most = bounds.max_instructions_bytes;
+                let message = format!("the instructions have {length} bytes with these variables; at most {most}");
+                return Err(invalid_value("variables", &message));
+            }
+        } else if !self.variables.is_empty() {
+            let message = "`variables` are for the agent's instructions, and the run has `instructions` of its own";
+            return Err(invalid_value("variables", message));
+        }
+        Ok(self.settings.clone().over(base))
+    }
+
+    /// What is wrong with something that the request does not say is wrong with its agent.
+    fn blame(&self, error: ApiError) -> ApiError {
+        let field = error.param().unwrap_or_default();
+        let field = field.split(['.', '[']).next().unwrap_or_default();
+        let settings = &self.settings;
+        let is_said = match field {
+            "model" => settings.model.is_some(),
+            "fallback_models" => settings.fallback_models.is_some(),
+            "tools" => settings.tools.is_some(),
+            "model_options" => settings.model_options.is_some(),
+            _ => true,
         };
-        model.check_options(&self.model_options).map_err(|invalid| {
-            let param = format!("model_options.{}", invalid.key);
-            let message = format!("the model `{name}` does not take `{param}`: {}", invalid.problem);
-            ApiError::new(ErrorCode::InvalidModelOption, message).with_param(param)
-        })
+        // Who names another model answers for the options that it does not take.
+        if is_said || self.agent.is_none() || (field == "model_options" && settings.model.is_some()) {
+            return error;
+        }
+        error.of_agent()
     }
-}
-
-fn at_most(field: &str, bytes: usize, limit: usize) -> Result<(), ApiError> {
-    if bytes <= limit {
-        return Ok(());
-    }
-    Err(invalid_value(
-        field,
-        &format!("`{field}` has {bytes} bytes; this server takes at most {limit}"),
-    ))
 }
 
 /// Bytes of what an item says.
@@ -196,97 +188,6 @@ fn part_bytes(part: &ContentPart) -> usize {
             ..
         } => url.len(),
         ContentPart::Image { .. } => 0,
-    }
-}
-
-fn unknown_name(code: ErrorCode, what: &str, param: &str, name: &str, known: &[&str]) -> ApiError {
-    let message = format!("there is no {what} `{name}` here");
-    ApiError::new(code, message)
-        .with_param(param)
-        .with_detail("available", known.to_vec())
-}
-
-/// A list of names, each once.
-fn read_names(fields: &Fields<'_>, field: &str, what: &str, most: usize) -> Result<Vec<String>, ApiError> {
-    let listed = fields.optional_list(field)?.unwrap_or_default();
-    if listed.len() > most {
-        return Err(invalid_value(
-            field,
-            &format!("`{field}` may name at most {most} {what}s"),
-        ));
-    }
-    let mut names: Vec<String> = Vec::with_capacity(listed.len());
-    for (index, value) in listed.iter().enumerate() {
-        let path = format!("{field}[{index}]");
-        let name = text(value, &path)?;
-        if names.iter().any(|known| known == name) {
-            return Err(invalid_value(&path, &format!("the {what} `{name}` is listed twice")));
-        }
-        names.push(name.to_owned());
-    }
-    Ok(names)
-}
-
-fn read_metadata(fields: &Fields<'_>, bounds: &RunRequestLimits) -> Result<BTreeMap<String, String>, ApiError> {
-    let Some(given) = fields.optional_object("metadata")? else {
-        return Ok(BTreeMap::new());
-    };
-    if given.len() > bounds.max_metadata_entries {
-        let message = format!("`metadata` may have at most {} entries", bounds.max_metadata_entries);
-        return Err(invalid_value("metadata", &message));
-    }
-    let mut metadata = BTreeMap::new();
-    for (key, value) in given {
-        let path = format!("metadata.{key}");
-        let value = value.as_str().ok_or_else(|| wrong_type(&path, "a string", value))?;
-        if key.is_empty() || key.len() > bounds.max_metadata_key_bytes {
-            let message = format!("a metadata key has 1 to {} bytes", bounds.max_metadata_key_bytes);
-            return Err(invalid_value("metadata", &message));
-        }
-        if value.len() > bounds.max_metadata_value_bytes {
-            let message = format!("a metadata value has at most {} bytes", bounds.max_metadata_value_bytes);
-            return Err(invalid_value(&path, &message));
-        }
-        metadata.insert(key.clone(), value.to_owned());
-    }
-    Ok(metadata)
-}
-
-fn read_limits(fields: &Fields<'_>, bounds: &RunRequestLimits) -> Result<RequestedLimits, ApiError> {
-    let Some(value) = fields.optional("limits") else {
-        return Ok(RequestedLimits::default());
-    };
-    let known = [
-        "max_steps",
-        "max_output_tokens",
-        "max_total_tokens",
-        "max_cost_usd",
-        "deadline_seconds",
-    ];
-    let limits = Fields::of(value, "limits", &known)?;
-    Ok(RequestedLimits {
-        max_steps: limits.optional_count("max_steps", 1, bounds.max_steps_ceiling.into())?,
-        max_output_tokens: limits.optional_count("max_output_tokens", 1, bounds.max_output_tokens_ceiling)?,
-        max_total_tokens: limits.optional_count("max_total_tokens", 1, MAX_SEQ)?,
-        max_cost_usd: read_cost(&limits)?,
-        deadline_seconds: limits.optional_count("deadline_seconds", 1, bounds.deadline_ceiling.as_secs())?,
-    })
-}
-
-fn read_cost(limits: &Fields<'_>) -> Result<Option<Money>, ApiError> {
-    let Some(value) = limits.optional("max_cost_usd") else {
-        return Ok(None);
-    };
-    let path = limits.path_of("max_cost_usd");
-    let dollars = value
-        .as_f64()
-        .ok_or_else(|| wrong_type(&path, "a number of US dollars", value))?;
-    match Money::from_dollars(dollars) {
-        Some(cost) if !cost.is_zero() => Ok(Some(cost)),
-        _ => Err(invalid_value(
-            &path,
-            &format!("`{path}` must be more than 0, and at most {}", Money::MAX.dollars()),
-        )),
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use callboard_actors::agent::AgentPin;
 use callboard_actors::error::RunError;
-use callboard_actors::event::WaitingReason;
+use callboard_actors::event::{WaitingCall, WaitingReason};
 use callboard_actors::ids::RunId;
 use callboard_actors::item::{ItemContent, Role, Usage};
 use callboard_actors::money::Money;
@@ -11,6 +12,7 @@ use callboard_actors::ports::store::RunRecord;
 use callboard_actors::run_state::RunState;
 use callboard_actors::spec::RunLimits;
 use callboard_actors::time::Timestamp;
+use callboard_actors::tool_use::ToolUse;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -26,16 +28,19 @@ pub(crate) struct RunView {
     id: RunId,
     object: &'static str,
     state: RunState,
+    agent: Option<AgentPin>,
     model: String,
     fallback_models: Vec<String>,
     simulated: bool,
     instructions: Option<String>,
-    tools: Vec<String>,
+    tools: Vec<ToolUse>,
     metadata: BTreeMap<String, String>,
     model_options: Map<String, Value>,
     limits: RunLimits,
     error: Option<RunError>,
     waiting: Option<WaitingReason>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    waiting_calls: Vec<WaitingCall>,
     queue_position: Option<u64>,
     queue_deadline: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,6 +84,7 @@ impl RunView {
             id: record.id,
             object: "run",
             state: record.state,
+            agent: record.spec.agent,
             model: record.spec.model,
             fallback_models: record.spec.fallback_models,
             simulated,
@@ -89,6 +95,11 @@ impl RunView {
             limits: record.spec.limits,
             error: record.error,
             waiting: record.waiting,
+            waiting_calls: if record.state == RunState::Waiting {
+                record.calls.told()
+            } else {
+                Vec::new()
+            },
             queue_position: queue_position.filter(|_| waits),
             queue_deadline: record.queue_deadline.filter(|_| waits),
             output: None,

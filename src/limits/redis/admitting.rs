@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use callboard_actors::event::ModelWaitingReason;
-use callboard_actors::local_limits::SHORT_WAIT;
+use callboard_actors::local_limits::{Obstacle, SHORT_WAIT};
 use callboard_actors::ports::model::LimitHints;
 use callboard_actors::ports::rate_limits::{Admission, CallEnd, Wanted};
 use uuid::Uuid;
@@ -28,16 +28,19 @@ impl Shared {
                 self.standing.is_young(&wanted.keys[0].provider, until_old);
                 self.admit_by_both(wanted).await
             }
-            Ok(Decision::Refused(refusal)) => refused(refusal),
+            Ok(Decision::Refused(obstacles)) => refusal(&obstacles),
             Err(Away) => self.local.admit_now(wanted),
         }
     }
 
     pub(super) async fn admit_by_both(&self, wanted: &Wanted) -> Admission {
-        let places = match self.local.places_with_room(wanted) {
-            Ok(places) => places,
-            Err(refusal) => return refusal,
-        };
+        let obstacles = self.local.obstacles(wanted);
+        let places: Vec<usize> = (0..obstacles.len())
+            .filter(|place| obstacles[*place].is_none())
+            .collect();
+        if places.is_empty() {
+            return refusal(&obstacles.into_iter().flatten().collect::<Vec<_>>());
+        }
         let id = Uuid::now_v7();
         let narrowed = Wanted {
             keys: places.iter().map(|place| wanted.keys[*place].clone()).collect(),
@@ -59,19 +62,23 @@ impl Shared {
                 self.tell(&grant, LimitHints::default(), Some(CallEnd::NotMade)).await;
                 ask_again_soon(ModelWaitingReason::Line)
             }
-            Ok(Decision::Refused(Admission::AllKeysRefused)) if places.len() < wanted.keys.len() => {
-                ask_again_soon(ModelWaitingReason::CoolingDown)
+            Ok(Decision::Refused(by_fleet)) => {
+                // Each key by whoever said no to it: that the provider takes none of them may be known in part here, in part there.
+                let mut by_fleet = by_fleet.into_iter();
+                let by_either = obstacles
+                    .into_iter()
+                    .filter_map(|here| here.or_else(|| by_fleet.next()));
+                refusal(&by_either.collect::<Vec<_>>())
             }
-            Ok(Decision::Refused(refusal)) => refused(refusal),
             Ok(Decision::Young { .. }) => ask_again_soon(ModelWaitingReason::Line),
             Err(Away) => self.local.admit_now(wanted),
         }
     }
 }
 
-/// A refusal of Redis, as it is told to the caller.
-fn refused(refusal: Admission) -> Admission {
-    match refusal {
+/// What the caller is told if these are in the way.
+fn refusal(obstacles: &[Obstacle]) -> Admission {
+    match Obstacle::refusal(obstacles) {
         Admission::NotYet { wait, reason } if reason == ModelWaitingReason::TokensPerMinute => Admission::NotYet {
             wait: wait.min(LONGEST_WAIT_FOR_TOKENS),
             reason,

@@ -29,6 +29,23 @@ impl Shared {
         Err(Away)
     }
 
+    /// Has a look at what Redis counts; `None` if it does not say so in time. Whoever only looks decides nothing, and may ask for more than
+    /// a call does: Redis does not count as away for that.
+    pub(super) async fn seen_in_time<T>(&self, asking: impl Future<Output = Result<T, RedisError>>) -> Option<T> {
+        match tokio::time::timeout(self.options.answer_within, asking).await {
+            Ok(Ok(answer)) => Some(answer),
+            Ok(Err(error)) => {
+                self.link.report(&error);
+                tracing::debug!(reason = describe(&error), "Redis does not show how keys are used");
+                None
+            }
+            Err(_) => {
+                tracing::debug!("Redis does not show in time how keys are used");
+                None
+            }
+        }
+    }
+
     pub(super) fn connection(&self) -> Result<Connection, Away> {
         let connection = self.link.now();
         if connection.is_none() {

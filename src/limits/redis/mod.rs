@@ -111,12 +111,16 @@ impl RateLimits for RedisRateLimits {
     async fn settle(&self, grant: &Grant, end: CallEnd) {
         let is_ours_alone = self.shared.local.has_granted(grant);
         self.shared.local.settle_now(grant, end);
-        let concerns_all = matches!(end, CallEnd::RateLimited { .. } | CallEnd::KeyRefused);
+        let concerns_all = matches!(
+            end,
+            CallEnd::RateLimited { .. } | CallEnd::TooLarge { .. } | CallEnd::KeyRefused
+        );
         if !is_ours_alone || concerns_all {
             self.shared.tell(grant, LimitHints::default(), Some(end)).await;
         }
     }
 
+    /// What Redis does not say in time is shown as this instance counts it.
     async fn usage(&self, keys: &[LimitedKey]) -> Vec<KeyUsage> {
         let mut usage = self.shared.local.usage_now(keys);
         if self.shared.standing.is_away() {
@@ -129,11 +133,11 @@ impl RateLimits for RedisRateLimits {
             let places = (0..keys.len()).filter(|place| keys[*place].provider == *provider);
             let places: Vec<usize> = places.collect();
             let its_keys: Vec<&LimitedKey> = places.iter().map(|place| &keys[*place]).collect();
-            let Ok(mut connection) = self.shared.connection() else {
+            let Some(mut connection) = self.shared.link.now() else {
                 break;
             };
             let asking = self.shared.scripts.usage(&mut connection, provider, &its_keys);
-            let Ok(told) = self.shared.in_time(asking).await else {
+            let Some(told) = self.shared.seen_in_time(asking).await else {
                 break;
             };
             for (place, told) in places.into_iter().zip(told) {

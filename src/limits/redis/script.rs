@@ -13,11 +13,9 @@
 use std::time::Duration;
 
 use callboard_actors::event::ModelWaitingReason;
-use callboard_actors::local_limits::{LONGEST_COOLING, LimitTimes, SHORT_WAIT};
+use callboard_actors::local_limits::{LEAST_COOLING, LONGEST_COOLING, LimitTimes, Obstacle, SHORT_WAIT};
 use callboard_actors::ports::model::{LimitHints, WindowHint};
-use callboard_actors::ports::rate_limits::{
-    Admission, CallEnd, Grant, KeyLimits, KeyUsage, LimitedKey, USUAL_COOLING, Wanted,
-};
+use callboard_actors::ports::rate_limits::{CallEnd, Grant, KeyLimits, KeyUsage, LimitedKey, Wanted};
 use redis::{ErrorKind, RedisError, Script, ScriptInvocation};
 use uuid::Uuid;
 
@@ -35,7 +33,8 @@ pub(super) enum Decision {
         place: usize,
         tokens: u64,
     },
-    Refused(Admission),
+    /// What is in the way on each of the keys, in their order.
+    Refused(Vec<Obstacle>),
     /// Counting began less than a window ago, and there may be calls that were not counted.
     Young {
         until_old: Duration,
@@ -74,14 +73,15 @@ impl Scripts {
         young_will_do: bool,
     ) -> Result<Decision, RedisError> {
         let Some(first) = wanted.keys.first() else {
-            return Ok(Decision::Refused(Admission::AllKeysRefused));
+            return Ok(Decision::Refused(Vec::new()));
         };
         let names = wanted.keys.iter().map(|key| &*key.name);
         let mut call = self.about(&self.admit, &first.provider, names);
         call.arg(id.as_simple().to_string()).arg(wanted.tokens.min(MOST_TOKENS));
         call.arg(millis(wanted.lease))
             .arg(millis(SHORT_WAIT))
-            .arg(u8::from(young_will_do));
+            .arg(u8::from(young_will_do))
+            .arg(millis(self.times.told_limit_rules_out_for));
         for key in wanted.keys.iter() {
             let limits = &key.limits;
             for limit in [
@@ -92,26 +92,9 @@ impl Scripts {
                 call.arg(number_or_none(limit));
             }
         }
-        let (kind, number, detail): (String, u64, String) = call.invoke_async(connection).await?;
-        match kind.as_str() {
-            "granted" => {
-                let place = usize::try_from(number).ok().and_then(|place| place.checked_sub(1));
-                let place = place.filter(|place| *place < wanted.keys.len());
-                let (Some(place), Ok(tokens)) = (place, detail.parse()) else {
-                    return Err(unexpected());
-                };
-                Ok(Decision::Granted { place, tokens })
-            }
-            "not_yet" => Ok(Decision::Refused(Admission::NotYet {
-                wait: Duration::from_millis(number.max(1)).min(self.times.refused_key_rest),
-                reason: reason(&detail).ok_or_else(unexpected)?,
-            })),
-            "refused" => Ok(Decision::Refused(Admission::AllKeysRefused)),
-            "young" => Ok(Decision::Young {
-                until_old: Duration::from_millis(number),
-            }),
-            _ => Err(unexpected()),
-        }
+        let words: Vec<String> = call.invoke_async(connection).await?;
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        decision(&words, wanted.keys.len()).ok_or_else(unexpected)
     }
 
     pub(super) async fn answered(
@@ -140,12 +123,15 @@ impl Scripts {
             CallEnd::Unknown => ("unknown", String::new(), &nothing_said),
             CallEnd::NotMade => ("not_made", String::new(), &nothing_said),
             CallEnd::RateLimited { retry_after, hints } => {
-                let cooling = retry_after.unwrap_or(USUAL_COOLING).min(LONGEST_COOLING);
-                ("rate_limited", millis(cooling), hints)
+                let cooling = retry_after.map(|time| millis(time.clamp(LEAST_COOLING, LONGEST_COOLING)));
+                ("rate_limited", cooling.unwrap_or_default(), hints)
             }
+            CallEnd::TooLarge { hints } => ("too_large", String::new(), hints),
             CallEnd::KeyRefused => ("key_refused", String::new(), &nothing_said),
         };
         call.arg(how).arg(amount);
+        call.arg(millis(self.times.usual_cooling))
+            .arg(millis(self.times.longest_usual_cooling));
         add_hints(&mut call, hints);
         call.invoke_async(connection).await
     }
@@ -186,6 +172,43 @@ impl Scripts {
         call.arg(kept.as_millis().to_string());
         call
     }
+}
+
+/// What the words of `admit.lua` mean, about so many keys.
+fn decision(words: &[&str], keys: usize) -> Option<Decision> {
+    match words {
+        ["granted", place, tokens] => {
+            let place = place.parse::<usize>().ok()?.checked_sub(1)?;
+            let tokens = tokens.parse().ok()?;
+            (place < keys).then_some(Decision::Granted { place, tokens })
+        }
+        ["young", until_old] => Some(Decision::Young {
+            until_old: Duration::from_millis(until_old.parse().ok()?),
+        }),
+        ["obstacles", obstacles @ ..] => {
+            let obstacles: Vec<Obstacle> = obstacles.chunks(3).map(obstacle).collect::<Option<_>>()?;
+            (obstacles.len() == keys).then_some(Decision::Refused(obstacles))
+        }
+        _ => None,
+    }
+}
+
+fn obstacle(words: &[&str]) -> Option<Obstacle> {
+    let &[kind, number, detail] = words else {
+        return None;
+    };
+    let number: u64 = number.parse().ok()?;
+    Some(match kind {
+        "not_yet" => Obstacle::NotYet {
+            wait: Duration::from_millis(number),
+            reason: reason(detail)?,
+        },
+        "never_fits" => Obstacle::NeverFits { limit: number },
+        "refused" => Obstacle::KeyRefused {
+            until_retried: Duration::from_millis(number),
+        },
+        _ => return None,
+    })
 }
 
 fn key_usage(set: &KeyLimits, told: [i64; 7]) -> KeyUsage {

@@ -68,6 +68,9 @@ impl Word {
                 retry_after: retry_after.map(|time| time.saturating_sub(late)),
                 hints: only_limits(hints),
             },
+            CallEnd::TooLarge { hints } => CallEnd::TooLarge {
+                hints: only_limits(hints),
+            },
             end => end,
         })
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::SEAL_DIALECT;
 use super::events::{BlockDelta, ContentBlock, Event, MessageUsage};
-use crate::llm::upstream::{AnswerFold, Pieces, broke_off, foreign_event, reported};
+use crate::llm::upstream::{AnswerFold, Pieces, broke_off, foreign_event, log_unknown_reason, reported};
 
 /// An answer as far as it has come.
 #[derive(Debug, Default)]
@@ -135,19 +135,26 @@ fn finish_reason(name: &str) -> FinishReason {
         "tool_use" => FinishReason::ToolCalls,
         "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,
         "refusal" => FinishReason::ContentFilter,
-        // `end_turn`, `stop_sequence`, and `pause_turn`, which only tools of the provider's own lead to.
-        _ => FinishReason::Stop,
+        // The last is for tools of the provider's own, which are never asked for.
+        "end_turn" | "stop_sequence" | "pause_turn" => FinishReason::Stop,
+        unknown => {
+            log_unknown_reason(unknown);
+            FinishReason::Stop
+        }
     }
 }
 
-/// What was read is counted apart there, by whether it was cached.
+/// What was read is counted apart there, by whether it was cached. How long what was written to the cache is kept there makes no difference
+/// here: it has one price.
 fn usage_of(said: MessageUsage) -> Usage {
     let cached = said.cache_read_input_tokens.unwrap_or_default();
-    let input = [said.input_tokens, said.cache_creation_input_tokens, Some(cached)];
+    let written = said.cache_creation_input_tokens;
+    let input = [said.input_tokens, written, Some(cached)];
     Usage {
         input_tokens: input.into_iter().flatten().fold(0, u64::saturating_add),
         output_tokens: said.output_tokens.unwrap_or_default(),
         cached_input_tokens: cached,
+        cache_write_input_tokens: written.unwrap_or_default(),
         reasoning_tokens: 0,
     }
 }

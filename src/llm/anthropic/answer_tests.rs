@@ -79,6 +79,7 @@ fn text_comes_in_pieces_and_unknown_events_are_ignored() {
     );
     let usage = Usage {
         cached_input_tokens: 100,
+        cache_write_input_tokens: 20,
         ..Usage::of(123, 9)
     };
     let finished = ModelDelta::Finished {

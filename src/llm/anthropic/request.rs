@@ -1,5 +1,7 @@
 //! What is sent to `/v1/messages`.
 
+use std::borrow::Cow;
+
 use callboard_actors::item::CacheControl;
 use callboard_actors::ports::ModelRequest;
 use serde::Serialize;
@@ -8,6 +10,9 @@ use serde_json::{Value, json};
 use super::cache_marks::mark_all;
 use super::messages::{Block, Side, Turn, system_of, turns_of};
 use super::options::{OptionsInUse, OutputConfig, PassedOn};
+
+/// The fewest tokens that the API takes as a budget for thoughts.
+const SMALLEST_THINKING_BUDGET: u64 = 1_024;
 
 #[derive(Serialize)]
 pub(super) struct MessagesRequest<'a> {
@@ -24,7 +29,7 @@ pub(super) struct MessagesRequest<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     stop_sequences: Option<Vec<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    thinking: Option<&'a Value>,
+    thinking: Option<Cow<'a, Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     output_config: Option<OutputConfig<'a>>,
     #[serde(flatten)]
@@ -61,14 +66,16 @@ impl<'a> MessagesRequest<'a> {
         }
         // What the model may think is part of what it may write, and must leave room for an answer.
         let default_max_tokens = default_max_tokens.saturating_add(options.thinking_budget());
+        let max_tokens = request.max_output_tokens.unwrap_or(default_max_tokens);
+        let thinking = options
+            .thinking
+            .filter(|thinking| can_go_on_thinking(thinking, &messages));
         Self {
             model,
-            max_tokens: request.max_output_tokens.unwrap_or(default_max_tokens),
+            max_tokens,
             stream: true,
             tool_choice: tool_choice(&options, tools.is_empty()),
-            thinking: options
-                .thinking
-                .filter(|thinking| can_go_on_thinking(thinking, &messages)),
+            thinking: thinking.and_then(|thinking| thinking_within(max_tokens, thinking)),
             system,
             messages,
             tools,
@@ -92,6 +99,27 @@ fn tool_choice(options: &OptionsInUse<'_>, no_tools: bool) -> Option<Value> {
         choice["disable_parallel_tool_use"] = true.into();
     }
     Some(choice)
+}
+
+/// The API refuses a budget for thoughts that is not below `max_tokens`, and what is left of a run's or an account's budget may be less than
+/// the agent's author had in mind. The thoughts then have three quarters of it, so that an answer comes of them; `None` where not even the
+/// smallest budget fits.
+fn thinking_within(max_tokens: u64, thinking: &Value) -> Option<Cow<'_, Value>> {
+    let is_too_much = thinking["type"] == "enabled"
+        && thinking["budget_tokens"]
+            .as_u64()
+            .is_some_and(|budget| budget >= max_tokens);
+    if !is_too_much {
+        return Some(Cow::Borrowed(thinking));
+    }
+    if max_tokens <= SMALLEST_THINKING_BUDGET {
+        return None;
+    }
+    let mut less = thinking.clone();
+    less["budget_tokens"] = (max_tokens - max_tokens.div_ceil(4))
+        .max(SMALLEST_THINKING_BUDGET)
+        .into();
+    Some(Cow::Owned(less))
 }
 
 /// With a budget for thoughts (`enabled`), the API wants the turn that called the tools to begin with a thought. It does not if another

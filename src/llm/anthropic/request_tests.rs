@@ -248,6 +248,32 @@ fn there_is_always_a_limit_of_tokens_and_it_leaves_room_for_thoughts() {
 }
 
 #[test]
+fn what_it_may_think_stays_below_what_it_may_write() {
+    let thinking = |max_output_tokens, asked: Value| {
+        let mut request = request(Vec::new(), json!({"thinking": asked}), false);
+        request.max_output_tokens = Some(max_output_tokens);
+        sent_as(&request)["thinking"].clone()
+    };
+    let enabled = |tokens: u64| json!({"type": "enabled", "budget_tokens": tokens, "display": "omitted"});
+    for (max_output_tokens, expected) in [
+        (5_001, enabled(5_000)),
+        (5_000, enabled(3_750)),
+        (2_000, enabled(1_500)),
+        (1_025, enabled(1_024)),
+        (1_024, Value::Null),
+        (1, Value::Null),
+    ] {
+        assert_eq!(
+            thinking(max_output_tokens, enabled(5_000)),
+            expected,
+            "{max_output_tokens}"
+        );
+    }
+    let adaptive = json!({"type": "adaptive"});
+    assert_eq!(thinking(10, adaptive.clone()), adaptive);
+}
+
+#[test]
 fn a_model_that_takes_over_between_call_and_result_does_not_think_with_a_budget() {
     let enabled = json!({"thinking": {"type": "enabled", "budget_tokens": 5000}});
     let adaptive = json!({"thinking": {"type": "adaptive"}});

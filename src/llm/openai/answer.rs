@@ -7,7 +7,9 @@ use callboard_actors::item::Usage;
 use callboard_actors::ports::ModelDelta;
 
 use super::wire::{Chunk, ChunkUsage, Content, Delta, ToolCallDelta};
-use crate::llm::upstream::{AnswerFold, Pieces, broke_off, foreign_event, protocol, reported};
+use crate::llm::upstream::{
+    AnswerFold, Pieces, broke_off, foreign_event, gave_up, log_unknown_reason, protocol, reported,
+};
 
 /// An answer as far as it has come.
 #[derive(Debug, Default)]
@@ -15,6 +17,8 @@ pub(super) struct ChunkFold {
     model: Option<String>,
     usage: Usage,
     reason: Option<FinishReason>,
+    /// Anything of the answer has come.
+    has_begun: bool,
     /// The call that each index of the provider stands for now.
     tool_calls: BTreeMap<u32, OpenToolCall>,
     tool_calls_begun: u32,
@@ -29,6 +33,7 @@ struct OpenToolCall {
 impl AnswerFold for ChunkFold {
     fn event(&mut self, data: &str, answer: &mut Pieces) {
         if data == "[DONE]" {
+            self.done();
             return self.end(answer);
         }
         match serde_json::from_str::<Chunk>(data) {
@@ -47,6 +52,17 @@ impl AnswerFold for ChunkFold {
 }
 
 impl ChunkFold {
+    /// The provider says that this was all. Some never give a reason.
+    fn done(&mut self) {
+        if self.reason.is_none() && self.has_begun {
+            self.reason = Some(if self.tool_calls.is_empty() {
+                FinishReason::Stop
+            } else {
+                FinishReason::ToolCalls
+            });
+        }
+    }
+
     fn chunk(&mut self, chunk: Chunk, answer: &mut Pieces) {
         if let Some(error) = chunk.error {
             return answer.fail(reported(&error));
@@ -63,12 +79,10 @@ impl ChunkFold {
         };
         self.delta(choice.delta.unwrap_or_default(), answer);
         if let Some(reason) = choice.finish_reason {
-            self.reason = Some(match reason.as_str() {
-                "tool_calls" | "function_call" => FinishReason::ToolCalls,
-                "length" => FinishReason::Length,
-                "content_filter" => FinishReason::ContentFilter,
-                _ => FinishReason::Stop,
-            });
+            match finish_reason(&reason) {
+                Some(reason) => self.reason = Some(reason),
+                None => answer.fail(gave_up()),
+            }
         }
     }
 
@@ -84,6 +98,7 @@ impl ChunkFold {
     }
 
     fn delta(&mut self, delta: Delta, answer: &mut Pieces) {
+        self.has_begun |= delta.says_something();
         // Some servers say the same under both names.
         if let Some(text) = delta.reasoning_content.or(delta.reasoning) {
             answer.reasoning(text);
@@ -146,6 +161,23 @@ impl ChunkFold {
                 known.map_or(next, |(place, _)| *place)
             }
             None => next.saturating_sub(1),
+        }
+    }
+}
+
+/// `None` if the provider means that it could not go on: what has come is a part of an answer.
+fn finish_reason(name: &str) -> Option<FinishReason> {
+    match name {
+        "stop" | "eos" | "end_turn" => Some(FinishReason::Stop),
+        "tool_calls" | "function_call" => Some(FinishReason::ToolCalls),
+        // The second is Mistral's, for a full context window.
+        "length" | "model_length" => Some(FinishReason::Length),
+        "content_filter" => Some(FinishReason::ContentFilter),
+        // OpenRouter and Mistral; vLLM and SGLang; DeepSeek.
+        "error" | "abort" | "insufficient_system_resource" => None,
+        unknown => {
+            log_unknown_reason(unknown);
+            Some(FinishReason::Stop)
         }
     }
 }

@@ -48,6 +48,54 @@ fn a_stream_may_lack_done_and_usage_but_not_a_finish_reason() {
 }
 
 #[test]
+fn every_finish_reason_has_its_meaning() {
+    for (name, reason) in [
+        ("stop", FinishReason::Stop),
+        ("eos", FinishReason::Stop),
+        ("end_turn", FinishReason::Stop),
+        ("brand_new", FinishReason::Stop),
+        ("tool_calls", FinishReason::ToolCalls),
+        ("function_call", FinishReason::ToolCalls),
+        ("length", FinishReason::Length),
+        ("model_length", FinishReason::Length),
+        ("content_filter", FinishReason::ContentFilter),
+    ] {
+        let said = whole(ChunkFold::default(), &[last_chunk(name)]);
+        assert_eq!(said, [finished(reason, Usage::default(), "")], "{name}");
+    }
+}
+
+#[test]
+fn a_provider_that_could_not_go_on_has_not_answered() {
+    for name in ["error", "abort", "insufficient_system_resource"] {
+        let events = [chunk(json!({"content": "Hi"})), last_chunk(name), "[DONE]".into()];
+        let pieces = folded(ChunkFold::default(), &events);
+        let error = pieces[1].as_ref().expect_err("no answer");
+        assert_eq!((pieces.len(), error.kind), (2, ModelErrorKind::Status(503)), "{name}");
+        assert!(error.is_retryable() && error.is_upstream_trouble());
+    }
+}
+
+#[test]
+fn done_without_a_reason_ends_an_answer_that_has_begun() {
+    let done = || "[DONE]".to_owned();
+    let empty = chunk(json!({"role": "assistant", "content": ""}));
+    let call = json!({"index": 0, "id": "a", "function": {"name": "now", "arguments": "{}"}});
+    for (delta, reason) in [
+        (json!({"content": "Hi"}), FinishReason::Stop),
+        (json!({"tool_calls": [call]}), FinishReason::ToolCalls),
+    ] {
+        let said = whole(ChunkFold::default(), &[empty.clone(), chunk(delta), done()]);
+        assert_eq!(said.last(), Some(&finished(reason, Usage::default(), "")));
+    }
+    let nothing = folded(ChunkFold::default(), &[empty, done()]);
+    assert_eq!(
+        nothing[0].as_ref().expect_err("no answer").kind,
+        ModelErrorKind::Connection
+    );
+}
+
+#[test]
 fn unknown_fields_and_what_is_empty_or_null_are_ignored() {
     let events = [
         r#"{"choices":[],"prompt_filter_results":[1]}"#,

@@ -239,6 +239,20 @@ pub(super) struct Delta {
     pub(super) tool_calls: Option<Vec<ToolCallDelta>>,
 }
 
+impl Delta {
+    /// Whether there is anything of an answer in it.
+    pub(super) fn says_something(&self) -> bool {
+        let texts = [&self.reasoning_content, &self.reasoning, &self.refusal];
+        let has_text = texts.into_iter().flatten().any(|text| !text.is_empty());
+        let has_content = match &self.content {
+            Some(Content::Text(text)) => !text.is_empty(),
+            Some(Content::Parts(parts)) => !parts.is_empty(),
+            None => false,
+        };
+        has_text || has_content || self.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty())
+    }
+}
+
 /// A string; Mistral's reasoning models send parts.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]

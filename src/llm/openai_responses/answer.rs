@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::SEAL_DIALECT;
 use super::events::{Event, OutputItem, Response, ResponseUsage};
-use crate::llm::upstream::{AnswerFold, Pieces, broke_off, foreign_event, reported};
+use crate::llm::upstream::{AnswerFold, Pieces, broke_off, foreign_event, log_unknown_reason, reported};
 
 /// An answer as far as it has come. The provider numbers its output; the same number is a tool call's index.
 #[derive(Debug, Default)]
@@ -50,7 +50,9 @@ impl ResponseFold {
                 answer.reasoning(delta);
             }
             Event::Arguments { output_index, delta } => self.arguments(output_index, delta, answer),
-            Event::Ended { response } => self.ended(response, answer),
+            Event::Completed { response } => self.ended(response, answer),
+            Event::Incomplete { response } => Self::cut_short(response, answer),
+            Event::Failed { response } => answer.fail(reported(&response["error"])),
             // The error is the event itself in this API, and inside of it in others.
             Event::Error(event) => answer.fail(reported(event.get("error").unwrap_or(&event))),
         }
@@ -125,32 +127,44 @@ impl ResponseFold {
         }
     }
 
-    fn ended(&mut self, response: Response, answer: &mut Pieces) {
-        let reason = match response.status.as_deref() {
-            Some("failed" | "cancelled") => return answer.fail(reported(&response.error)),
-            Some("incomplete") => match response
-                .incomplete_details
-                .and_then(|details| details.reason)
-                .as_deref()
-            {
-                Some("content_filter") => FinishReason::ContentFilter,
-                _ => FinishReason::Length,
-            },
-            _ if self.tool_calls.is_empty() => FinishReason::Stop,
-            _ => FinishReason::ToolCalls,
-        };
-        let usage = usage_of(&response.usage.unwrap_or_default());
-        answer.finish(reason, usage, response.model.unwrap_or_default());
+    /// Some servers end every response with the same event, and say in its status what became of it.
+    fn ended(&self, response: Response, answer: &mut Pieces) {
+        match response.status.as_deref() {
+            Some("failed" | "cancelled") => answer.fail(reported(&response.error)),
+            Some("incomplete") => Self::cut_short(response, answer),
+            _ if self.tool_calls.is_empty() => finish(FinishReason::Stop, response, answer),
+            _ => finish(FinishReason::ToolCalls, response, answer),
+        }
     }
+
+    fn cut_short(response: Response, answer: &mut Pieces) {
+        let details = response.incomplete_details.as_ref();
+        let reason = match details.and_then(|details| details.reason.as_deref()) {
+            Some("content_filter") => FinishReason::ContentFilter,
+            Some("max_output_tokens") | None => FinishReason::Length,
+            Some(unknown) => {
+                log_unknown_reason(unknown);
+                FinishReason::Length
+            }
+        };
+        finish(reason, response, answer);
+    }
+}
+
+fn finish(reason: FinishReason, response: Response, answer: &mut Pieces) {
+    let usage = usage_of(&response.usage.unwrap_or_default());
+    answer.finish(reason, usage, response.model.unwrap_or_default());
 }
 
 fn usage_of(said: &ResponseUsage) -> Usage {
     let cached = said.input_tokens_details.as_ref().and_then(|all| all.cached_tokens);
     let thought = said.output_tokens_details.as_ref();
     Usage {
-        input_tokens: said.input_tokens.unwrap_or_default(),
-        output_tokens: said.output_tokens.unwrap_or_default(),
         cached_input_tokens: cached.unwrap_or_default(),
         reasoning_tokens: thought.and_then(|all| all.reasoning_tokens).unwrap_or_default(),
+        ..Usage::of(
+            said.input_tokens.unwrap_or_default(),
+            said.output_tokens.unwrap_or_default(),
+        )
     }
 }

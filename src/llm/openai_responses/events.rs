@@ -24,12 +24,15 @@ pub(super) enum Event {
     Reasoning { delta: String },
     #[serde(rename = "response.function_call_arguments.delta")]
     Arguments { output_index: u32, delta: String },
-    #[serde(
-        rename = "response.completed",
-        alias = "response.incomplete",
-        alias = "response.failed"
-    )]
-    Ended { response: Response },
+    #[serde(rename = "response.completed")]
+    Completed { response: Response },
+    #[serde(rename = "response.incomplete")]
+    Incomplete { response: Response },
+    #[serde(rename = "response.failed", alias = "response.cancelled")]
+    Failed {
+        #[serde(default)]
+        response: Value,
+    },
     #[serde(rename = "error")]
     Error(Value),
     #[serde(other)]

@@ -183,18 +183,32 @@ fn how_an_answer_ends_decides_what_becomes_of_it() {
     for (details, expected) in [
         (json!({"reason": "max_output_tokens"}), FinishReason::Length),
         (json!({"reason": "content_filter"}), FinishReason::ContentFilter),
+        (json!({"reason": "brand_new"}), FinishReason::Length),
         (Value::Null, FinishReason::Length),
     ] {
-        let end = ended(
-            "response.incomplete",
-            json!({"status": "incomplete", "incomplete_details": details}),
-        );
-        assert_eq!(last(&[end.expect("no error")]).0, expected);
+        for (kind, status) in [
+            ("response.incomplete", json!("incomplete")),
+            ("response.incomplete", Value::Null),
+            ("response.completed", json!("incomplete")),
+        ] {
+            let end = ended(kind, json!({"status": status, "incomplete_details": details}));
+            assert_eq!(last(&[end.expect("no error")]).0, expected, "{kind}");
+        }
     }
-    let failed = json!({"status": "failed", "error": {"code": "rate_limit_exceeded", "message": "sk-123"}});
-    let error = ended("response.failed", failed).expect_err("it failed");
-    assert_eq!(error.kind, ModelErrorKind::Status(429));
-    assert!(!error.message.contains("sk-123"));
+    let error = json!({"code": "rate_limit_exceeded", "message": "sk-123"});
+    for (kind, status) in [
+        ("response.failed", json!("failed")),
+        ("response.failed", Value::Null),
+        ("response.completed", json!("failed")),
+    ] {
+        let error = ended(kind, json!({"status": status, "error": error})).expect_err("it failed");
+        assert_eq!(error.kind, ModelErrorKind::Status(429), "{kind}");
+        assert!(!error.message.contains("sk-123"));
+    }
+    for kind in ["response.failed", "response.cancelled"] {
+        let error = ended(kind, Value::Null).expect_err("there is no answer");
+        assert_eq!(error.kind, ModelErrorKind::Status(500), "{kind}");
+    }
 }
 
 #[test]

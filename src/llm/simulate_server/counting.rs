@@ -7,8 +7,12 @@ use crate::llm::simulated::script::estimate_tokens;
 /// What separates messages, tokens each.
 const TOKENS_PER_MESSAGE: u64 = 3;
 
-/// A picture, whatever its size.
-const TOKENS_OF_IMAGE: u64 = 765;
+/// A picture as OpenAI counts a square of 1024, looked at closely and not.
+const TOKENS_OF_OPENAI_IMAGE: u64 = 765;
+const TOKENS_OF_LOW_DETAIL_IMAGE: u64 = 85;
+
+/// The most that Anthropic counts for one; it takes no advice on how closely to look.
+const TOKENS_OF_ANTHROPIC_IMAGE: u64 = 1_600;
 
 /// Fields whose texts the model does not read.
 const NOT_READ: [&str; 6] = ["type", "role", "id", "status", "cache_control", "detail"];
@@ -36,9 +40,8 @@ impl InputSize {
             Value::String(text) => self.add_text(text),
             Value::Array(values) => values.iter().for_each(|value| self.add(value)),
             Value::Object(fields) => {
-                let kind = fields.get("type").and_then(Value::as_str);
-                if let Some("image" | "image_url" | "input_image") = kind {
-                    self.other_tokens += TOKENS_OF_IMAGE;
+                if let Some(tokens) = tokens_of_image(value) {
+                    self.other_tokens += tokens;
                     return;
                 }
                 let read = fields.iter().filter(|(name, _)| !NOT_READ.contains(&name.as_str()));
@@ -68,6 +71,21 @@ impl InputSize {
     }
 }
 
+/// In the words of each dialect; `None` if it is no picture.
+fn tokens_of_image(part: &Value) -> Option<u64> {
+    let detail = match part["type"].as_str()? {
+        "image" => return Some(TOKENS_OF_ANTHROPIC_IMAGE),
+        "image_url" => &part["image_url"]["detail"],
+        "input_image" => &part["detail"],
+        _ => return None,
+    };
+    Some(if detail == "low" {
+        TOKENS_OF_LOW_DETAIL_IMAGE
+    } else {
+        TOKENS_OF_OPENAI_IMAGE
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,6 +100,33 @@ mod tests {
         ]);
         size.add_tools(&[json!({"type": "function", "function": {"name": "abcd", "parameters": {}}})]);
         // 12 bytes of text, 4 and 2 of the tool.
-        assert_eq!(size.tokens(), 5 + 2 * TOKENS_PER_MESSAGE + TOKENS_OF_IMAGE);
+        assert_eq!(size.tokens(), 5 + 2 * TOKENS_PER_MESSAGE + TOKENS_OF_OPENAI_IMAGE);
+    }
+
+    #[test]
+    fn pictures_count_as_their_provider_says() {
+        for (part, tokens) in [
+            (
+                json!({"type": "image_url", "image_url": {"url": "data:…", "detail": "low"}}),
+                85,
+            ),
+            (
+                json!({"type": "image_url", "image_url": {"url": "data:…", "detail": "high"}}),
+                765,
+            ),
+            (
+                json!({"type": "input_image", "image_url": "data:…", "detail": "low"}),
+                85,
+            ),
+            (json!({"type": "input_image", "image_url": "data:…"}), 765),
+            (
+                json!({"type": "image", "source": {"type": "url", "url": "https://…"}}),
+                1_600,
+            ),
+        ] {
+            let mut size = InputSize::default();
+            size.add(&part);
+            assert_eq!(size.tokens(), tokens, "{part}");
+        }
     }
 }

@@ -279,3 +279,37 @@ async fn nobody_there_is_a_connection_error_that_names_no_address() {
         assert!(!format!("{error:?}").contains("127.0.0.1"));
     }
 }
+
+#[actix_rt::test]
+async fn thinking_is_fitted_into_however_little_may_be_written() {
+    let dialects = Dialects::of(json!({}));
+    let (_, model) = dialects
+        .0
+        .iter()
+        .find(|(name, _)| *name == "messages")
+        .expect("it is there");
+    for max_output_tokens in [1, 1_024, 1_025, 4_000, 8_000, 8_001] {
+        let mut asked = request(&json!({"tokens": 3}), 1);
+        let thinking = json!({"type": "enabled", "budget_tokens": 8_000});
+        Arc::make_mut(&mut asked.options).insert("thinking".into(), thinking);
+        asked.max_output_tokens = Some(max_output_tokens);
+        let answered = answer_to(&**model, asked).await;
+        assert!(answered.is_ok(), "{max_output_tokens}: {answered:?}");
+    }
+}
+
+#[actix_rt::test]
+async fn what_was_put_into_the_cache_is_told_where_the_dialect_has_a_word_for_it() {
+    let simulate = json!({"tokens": 3, "cached_input_tokens": 1, "cache_write_input_tokens": 2});
+    for (name, model) in Dialects::of(json!({})).0 {
+        let pieces = answer(&*model, &simulate, 1).await.expect("an answer");
+        let (.., usage) = said(&pieces);
+        let written = if name == "messages" { 2 } else { 0 };
+        assert_eq!(
+            (usage.cached_input_tokens, usage.cache_write_input_tokens),
+            (1, written),
+            "{name}"
+        );
+        assert!(usage.input_tokens >= 3, "{name}: {usage:?}");
+    }
+}

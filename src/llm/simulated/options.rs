@@ -24,6 +24,8 @@ pub struct SimulateOptions {
     pub reasoning_tokens: u32,
     /// Tokens of the input that are said to have been in a cache; all of them at most.
     pub cached_input_tokens: u64,
+    /// Tokens of the input that are said to have been put into a cache; at most those that were not in it.
+    pub cache_write_input_tokens: u64,
     /// Makes each token carry the time at which it was sent: `t=<microseconds since 1970> `.
     pub stamp: bool,
     /// Tools to call, all at once, before the text.
@@ -107,6 +109,7 @@ impl Default for SimulateOptions {
             text: None,
             reasoning_tokens: 0,
             cached_input_tokens: 0,
+            cache_write_input_tokens: 0,
             stamp: false,
             tool_calls: Vec::new(),
             tool_rounds: 1,

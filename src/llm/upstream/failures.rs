@@ -33,6 +33,24 @@ pub(in crate::llm) fn broke_off() -> ModelError {
     ModelError::new(ModelErrorKind::Connection, "the model's answer broke off")
 }
 
+/// The provider ended its answer because it could not go on. Trouble of its own, as a 503 would be.
+pub(in crate::llm) fn gave_up() -> ModelError {
+    ModelError::new(
+        ModelErrorKind::Status(503),
+        "the model's provider could not finish its answer",
+    )
+}
+
+/// A reason to end that nobody has told us of: the answer counts as whole. Only what looks like a name is logged.
+pub(in crate::llm) fn log_unknown_reason(name: &str) {
+    let is_name = name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let reason = if is_name { name } else { "no name" };
+    tracing::debug!(
+        reason,
+        "a model's provider ended an answer for a reason that is not known"
+    );
+}
+
 /// An error that came as an event, after the answer had begun. It has no status of its own; its code or type stands for one.
 pub(in crate::llm) fn reported(error: &Value) -> ModelError {
     let status = status_of(error).unwrap_or(500);
@@ -45,12 +63,22 @@ pub(super) async fn refused(response: reqwest::Response) -> ModelError {
     let mut status = response.status().as_u16();
     let hints = limit_hints(response.headers());
     let retry_after = retry_after(response.headers());
+    let is_final = response
+        .headers()
+        .get("x-should-retry")
+        .is_some_and(|value| value == "false");
     let body = tokio::time::timeout(BODY_PATIENCE, start_of_body(response)).await;
     let mut message = format!("the model's provider answered {status}");
     if status == 429 && body.is_ok_and(|body| has_no_credit(&body)) {
         // Waiting does not help, and another key may: this is about payment.
         status = 402;
         message = "the model's provider says that there is no credit left for this key".into();
+    } else if status == 429 && is_final {
+        // Neither does it here, and another key may not either: this is about the request.
+        status = 413;
+        message = "the model's provider says that its limits never have room for this request; make its input shorter, or lower \
+                   limits.max_output_tokens"
+            .into();
     }
     ModelError {
         kind: ModelErrorKind::Status(status),

@@ -17,7 +17,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
-pub(super) use failures::{broke_off, foreign_event, protocol, reported};
+pub(super) use failures::{broke_off, foreign_event, gave_up, log_unknown_reason, protocol, reported};
 pub(super) use options::{ResponseFormat, ToolChoice, invalid, refuse_unknown, unusable_options};
 pub(super) use reading::{AnswerFold, Pieces};
 
@@ -38,6 +38,9 @@ impl ProviderClient {
             .pool_max_idle_per_host(max_idle_connections)
             .redirect(reqwest::redirect::Policy::none())
             .tcp_nodelay(true)
+            // Packed, the pieces of a stream would be held back.
+            .no_gzip()
+            .no_brotli()
             .http1_only();
         // A proxy of the environment is for the world outside, not for a provider on this machine.
         if is_loopback(&base_url.parse()?) {

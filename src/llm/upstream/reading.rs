@@ -132,6 +132,10 @@ impl<Fold: AnswerFold> Reading<Fold> {
                     if self.pieces.whole {
                         read_out(std::mem::replace(&mut self.bytes, stream::empty().boxed()));
                     }
+                    // Pings and comments too are sent by somebody who is at work.
+                    if self.pieces.ready.is_empty() {
+                        self.pieces.say(ModelDelta::Working);
+                    }
                 }
                 Some(Err(error)) => self.pieces.fail(connection(&error)),
                 None if !self.is_event_stream && !self.has_heard => self.pieces.fail(protocol(

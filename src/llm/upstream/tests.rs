@@ -1,5 +1,6 @@
 //! What is made of streams that are none, and of keys.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use callboard_actors::ports::{ModelDelta, ModelErrorKind};
@@ -20,7 +21,13 @@ async fn an_answer_that_is_no_event_stream_is_not_taken_for_one_that_broke_off()
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         let bytes = stream::iter([Ok(bytes::Bytes::from_static(body.as_bytes()))]).boxed();
         let reading = Reading::new(is_event_stream(&headers), bytes, 100, Echo);
-        reading.next().await.expect("a piece").0
+        let mut pieces = pin!(stream::unfold(reading, Reading::next));
+        loop {
+            match pieces.next().await.expect("a piece") {
+                Ok(ModelDelta::Working) => {}
+                piece => return piece,
+            }
+        }
     };
     for (kind, body) in [
         ("text/html; charset=utf-8", "<html>Sign in</html>"),

@@ -1,5 +1,6 @@
 //! Port `Budgets`: each change of what an account holds is a short transaction under the lock of the account's row of `budgets`. Nothing
-//! else waits for that lock, and whoever has it waits for nobody: commits of runs add charges and end holds without it.
+//! else waits for that lock: commits of runs add charges and end holds without it. Whoever has it waits at most for a commit of the run that
+//! takes a hold: its row is locked, last of all, so that whoever ends the run's epoch finds all of its holds.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -19,13 +20,10 @@ use super::PostgresStore;
 use super::failure::store_error;
 use super::pool::within_patience;
 use super::reads::Statement;
-use super::rows::{self, IdBytes, signed};
+use super::rows::{self, IdBytes};
 use crate::store::activity::Activity;
-use crate::store::budget_statements::{
-    ADD_TOP_UP, BEGIN_FOLDING, END_FOLDING, FORGET_ARCHIVED, IS_HELD, RELEASE, TAKE_HOLD, TO_FOLD, count_top_up,
-    fold_into_budget, fold_into_days, select_dead_holds, standing_in_days, standing_since_ever, usage,
-};
-use crate::store::budgets::{FOLDED_AT_ONCE, NO_HOLD, Standing, amount_values, day_number, days_of, usage_rows};
+use crate::store::budget_statements::{IS_HELD, RELEASE, bound_statements, charge_holds, end_holds, select_dead_holds};
+use crate::store::budgets::{FOLDED_AT_ONCE, NO_HOLD, Standing, usage_rows};
 
 macro_rules! capped_sum {
     ($value:literal) => {
@@ -43,13 +41,10 @@ macro_rules! capped {
     };
 }
 
-pub(super) const STANDING_IN_DAYS: &str = standing_in_days!(capped_sum);
-pub(super) const STANDING_SINCE_EVER: &str = standing_since_ever!(capped_sum);
-const COUNT_TOP_UP: &str = count_top_up!(capped);
-const FOLD_INTO_DAYS: &str = fold_into_days!(capped_sum, capped);
-const FOLD_INTO_BUDGET: &str = fold_into_budget!(capped_sum, capped);
-const USAGE: &str = usage!(capped_sum, "");
-const USAGE_OF_ACCOUNT: &str = usage!(capped_sum, " AND account = $3");
+bound_statements!(capped_sum, capped, " FOR SHARE OF runs");
+
+const CHARGE_HOLDS: &str = charge_holds!("runs.id = ANY($1)");
+const END_HOLDS: &str = end_holds!("runs.id = ANY($1)");
 
 const LOCK: &str = "SELECT account FROM budgets WHERE account = $1 FOR UPDATE";
 const ADD_BUDGET: &str = "INSERT INTO budgets (account) VALUES ($1) ON CONFLICT (account) DO NOTHING";
@@ -124,15 +119,7 @@ impl Counted<'_> {
         if let Some(refusal) = standing.refusal(hold) {
             return Ok(refusal);
         }
-        let mut take = sqlx::query(TAKE_HOLD)
-            .bind(hold.id.id_bytes())
-            .bind(hold.account.as_str())
-            .bind(hold.run.id_bytes())
-            .bind(signed(hold.epoch));
-        for value in amount_values(&hold.amount) {
-            take = take.bind(value);
-        }
-        if self.execute(take.bind(hold.at.as_micros())).await? > 0 {
+        if self.execute(take_hold(hold)).await? > 0 {
             return Ok(HoldOutcome::Held);
         }
         let row = self.row(sqlx::query(IS_HELD).bind(hold.id.id_bytes())).await?;
@@ -144,15 +131,7 @@ impl Counted<'_> {
     }
 
     async fn add_top_up(&mut self, top_up: &TopUp) -> Result<(), StoreError> {
-        let mut add = sqlx::query(ADD_TOP_UP)
-            .bind(top_up.id.id_bytes())
-            .bind(top_up.account.as_str())
-            .bind(day_number(top_up.at.utc_day()));
-        let mut count = sqlx::query(COUNT_TOP_UP).bind(top_up.account.as_str());
-        for value in amount_values(&top_up.amount) {
-            add = add.bind(value);
-            count = count.bind(value);
-        }
+        let [add, count] = add_top_up(top_up);
         if self.execute(add).await? > 0 {
             self.execute(count).await?;
         }
@@ -161,13 +140,9 @@ impl Counted<'_> {
 
     /// Folds at most `limit` charges of the account made before this, and says how many. Its budget is locked.
     async fn fold(&mut self, account: &AccountId, before: i64, limit: u32) -> Result<u64, StoreError> {
-        let begin = sqlx::query(BEGIN_FOLDING)
-            .bind(account.as_str())
-            .bind(before)
-            .bind(i64::from(limit));
-        let count = self.execute(begin).await?;
+        let count = self.execute(begin_folding(account, before, limit)).await?;
         if count > 0 {
-            for text in [FOLD_INTO_DAYS, FOLD_INTO_BUDGET, FORGET_ARCHIVED, END_FOLDING] {
+            for text in FOLD {
                 self.execute(sqlx::query(text).bind(account.as_str())).await?;
             }
         }
@@ -175,15 +150,13 @@ impl Counted<'_> {
     }
 }
 
-/// How the account stands, without this hold.
-fn standing(account: &AccountId, but_for: ModelCallId, period: BudgetPeriod, at: Timestamp) -> Statement<'_> {
-    let days = days_of(period, at);
-    let text = days.map_or(STANDING_SINCE_EVER, |_| STANDING_IN_DAYS);
-    let statement = sqlx::query(text).bind(account.as_str()).bind(but_for.id_bytes());
-    match days {
-        None => statement,
-        Some((first, last)) => statement.bind(first).bind(last),
+/// Before the epochs of these running runs, which are locked, are ended by another than their owners: charges by estimate what they hold.
+pub(super) async fn charge_holds_of(connection: &mut PgConnection, runs: &[Vec<u8>]) -> Result<(), StoreError> {
+    for text in [CHARGE_HOLDS, END_HOLDS] {
+        let statement = sqlx::query(text).bind(runs);
+        statement.execute(&mut *connection).await.map_err(store_error)?;
     }
+    Ok(())
 }
 
 impl PostgresStore {
@@ -242,12 +215,7 @@ impl Budgets for PostgresStore {
     }
 
     async fn usage(&self, query: UsageQuery) -> Result<Vec<UsageRow>, StoreError> {
-        let (from, to) = (day_number(query.from), day_number(query.to));
-        let statement = match &query.account {
-            None => sqlx::query(USAGE).bind(from).bind(to),
-            Some(account) => sqlx::query(USAGE_OF_ACCOUNT).bind(from).bind(to).bind(account.as_str()),
-        };
-        usage_rows(&self.readers.rows(statement).await?)
+        usage_rows(&self.readers.rows(used(&query)).await?)
     }
 
     /// In transactions of one account each: after an error, some are folded. Forgets holds that do not count any more as well.
@@ -258,9 +226,7 @@ impl Budgets for PostgresStore {
         let mut folded = 0;
         while folded < u64::from(limit) {
             let left = u32::try_from(u64::from(limit) - folded).unwrap_or(u32::MAX);
-            let find = sqlx::query(TO_FOLD)
-                .bind(before.as_micros())
-                .bind(i64::from(FOLDED_AT_ONCE.min(left)));
+            let find = to_fold(before, FOLDED_AT_ONCE.min(left));
             let mut count = 0;
             for row in self.readers.rows(find).await? {
                 let (account, entries) = (rows::account(&row)?, rows::small(&row, "entries")?);

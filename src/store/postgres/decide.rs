@@ -3,10 +3,10 @@
 use callboard_actors::encoding::encode;
 use callboard_actors::event::EventBody;
 use callboard_actors::ids::AccountId;
-use callboard_actors::ports::StoreError;
 use callboard_actors::ports::store::{
     Admission, Claim, ClaimRun, Creation, Idempotency, NewRun, ParkedOutcome, ParkedUpdate, RunCommit, RunRecord,
 };
+use callboard_actors::ports::{Parked, StoreError};
 use callboard_actors::run_state::RunState;
 
 use super::fleet::admission::{admit, expire_queued};
@@ -174,6 +174,9 @@ fn commit(step: &RunCommit, picture: &mut Picture) -> Result<(), StoreError> {
     if let Some(progress) = step.progress {
         record.progress = progress;
     }
+    if let Some(calls) = &step.calls {
+        record.calls.clone_from(calls);
+    }
     row.changed = true;
     // The row's account pays, whatever the commit says.
     let account = record.account.clone();
@@ -199,24 +202,29 @@ pub(super) fn parked(update: &ParkedUpdate, picture: &mut Picture) -> Result<Par
         return Ok(ParkedOutcome::NotParked(Box::new(record.clone())));
     }
     let from = record.state;
-    let events = update.apply_to(record)?;
-    if update.change.is_none() && events.is_none() {
+    let (events, items, change) = match update.apply_to(record)? {
+        Parked::Changed { events, items, change } => (events, items, change),
+        Parked::Refused(problem) => return Ok(ParkedOutcome::Refused(problem)),
+        Parked::NotWaiting => return Ok(ParkedOutcome::NotParked(Box::new(record.clone()))),
+    };
+    if change.is_none() && events.is_none() {
         return Ok(ParkedOutcome::Updated {
             record: Box::new(record.clone()),
             events,
         });
     }
     row.changed = true;
-    if update.change.is_some() {
+    if change.is_some() {
         row.line = FIRST_IN_LINE;
     }
     let record = record.clone();
-    if let Some(change) = &update.change {
+    if let Some(change) = &change {
         picture.count(&record.account, Some(from), change.to)?;
     }
     if let Some(events) = &events {
         picture.append_events(update.run, events.clone());
     }
+    picture.append_items(update.run, &items)?;
     Ok(ParkedOutcome::Updated {
         record: Box::new(record),
         events,
@@ -240,5 +248,6 @@ fn fail_abandoned(fail: &FailAbandonedRun, picture: &mut Picture) -> Result<Answ
     let account = record.account.clone();
     picture.count(&account, Some(RunState::Running), RunState::Failed)?;
     picture.append_events(fail.run, events.clone());
+    picture.abandoned.push(fail.run);
     Ok(Answer::Abandoned(Some(events)))
 }

@@ -8,6 +8,7 @@ use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
+use super::budgets::charge_holds_of;
 use super::failure::store_error;
 use super::pool::Pool;
 use super::rows::{self, IdBytes, run_columns};
@@ -37,8 +38,8 @@ const SLOTS: &str = "SELECT account, running FROM accounts WHERE running > 0";
 const SET_TIER: &str = "INSERT INTO accounts (account, tier, slot_limit) \
      VALUES ($1, $2, (SELECT concurrent_runs FROM tiers WHERE name = $2)) \
      ON CONFLICT (account) DO UPDATE SET tier = excluded.tier, slot_limit = excluded.slot_limit";
-const CREATE_KEY: &str = "INSERT INTO api_keys (id, account, secret_hash, last_four, created_at, revoked_at) \
-                          VALUES ($1, $2, $3, $4, $5, $6)";
+const CREATE_KEY: &str = "INSERT INTO api_keys (id, account, secret_hash, last_four, is_admin, created_at, revoked_at) \
+                          VALUES ($1, $2, $3, $4, $5, $6, $7)";
 const REVOKE_KEY: &str = "UPDATE api_keys SET revoked_at = COALESCE(revoked_at, $2) WHERE id = $1";
 const FORGET: &str = "UPDATE runs SET idempotency_key = NULL, request_hash = NULL WHERE id IN \
      (SELECT id FROM runs WHERE idempotency_key IS NOT NULL AND created_at < $1 ORDER BY id LIMIT $2 FOR UPDATE)";
@@ -63,6 +64,8 @@ pub(super) async fn recover(connection: &mut PgConnection, instance: InstanceId)
         running: left.iter().map(rows::run_record).collect::<Result<_, _>>()?,
         ..Recovered::default()
     };
+    let left: Vec<Vec<u8>> = recovered.running.iter().map(|record| record.id.id_bytes()).collect();
+    charge_holds_of(&mut transaction, &left).await?;
     for record in &mut recovered.running {
         record.epoch += 1;
     }
@@ -91,6 +94,7 @@ pub(super) async fn create_key(connection: &mut PgConnection, key: &KeyRecord) -
         .bind(key.account.as_str())
         .bind(&key.secret_hash[..])
         .bind(&key.last_four)
+        .bind(i16::from(key.is_admin))
         .bind(key.created_at.as_micros())
         .bind(key.revoked_at.map(Timestamp::as_micros));
     create.execute(&mut *transaction).await.map_err(store_error)?;

@@ -4,6 +4,7 @@
 //! everywhere, so that lanes wait for each other and never in a circle), decides each write in memory, and writes all of them with a few
 //! statements. A quota is exact because the account's counters change under its row's lock. Plain SQL: no functions, no triggers.
 
+mod agents;
 mod archive;
 mod budgets;
 mod decide;
@@ -192,6 +193,10 @@ impl Store for PostgresStore {
 
     async fn list_runs(&self, query: RunQuery) -> Result<Vec<RunRecord>, StoreError> {
         self.readers.list_runs(&query).await
+    }
+
+    async fn runs_with_overdue_calls(&self, now: Timestamp, limit: u32) -> Result<Vec<RunRecord>, StoreError> {
+        self.readers.runs_with_overdue_calls(now, limit).await
     }
 
     async fn runs_waiting_for_budget(

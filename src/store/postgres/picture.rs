@@ -25,6 +25,8 @@ pub(super) struct Picture {
     pub(super) items: Vec<(RunId, i64, String)>,
     /// What model calls used, by run and account.
     pub(super) charges: Vec<(RunId, AccountId, Charge)>,
+    /// Running runs whose epoch is ended without their owner.
+    pub(super) abandoned: Vec<RunId>,
     /// Instances whose lease is held, of those that admit runs.
     pub(super) held_leases: BTreeSet<InstanceId>,
     /// The database's time; read only if it decides something.

@@ -8,6 +8,7 @@ use callboard_actors::item::Item;
 use callboard_actors::ports::StoreError;
 use callboard_actors::ports::store::{Creation, Idempotency, KeyRecord, RunQuery, RunRecord};
 use callboard_actors::run_state::RunState;
+use callboard_actors::time::Timestamp;
 use futures::TryStreamExt;
 use sqlx::Postgres;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
@@ -51,6 +52,15 @@ macro_rules! list_runs {
 pub(super) const WAITING_FOR_BUDGET: &str = "SELECT id, account FROM runs WHERE state = 'waiting' AND waiting = '\"budget\"' \
                                   AND id > $1 ORDER BY id LIMIT $2";
 
+/// The condition of its index, word for word.
+pub(super) const WITH_CALLS_DUE: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    " FROM runs JOIN run_specs ON run_specs.run_id = runs.id \
+     WHERE runs.state = 'waiting' AND runs.calls_deadline IS NOT NULL AND runs.calls_deadline <= $1 \
+     ORDER BY runs.calls_deadline LIMIT $2"
+);
+
 const ITEMS: &str =
     "SELECT position, content FROM items WHERE run_id = $1 AND position > $2 ORDER BY position LIMIT $3";
 
@@ -65,7 +75,7 @@ macro_rules! select_keys {
     ($rest:literal) => {
         concat!(
             "SELECT api_keys.id, api_keys.account, accounts.tier, api_keys.secret_hash, api_keys.last_four, \
-             api_keys.created_at, api_keys.revoked_at \
+             CAST(api_keys.is_admin AS BIGINT) AS is_admin, api_keys.created_at, api_keys.revoked_at \
              FROM api_keys JOIN accounts ON accounts.account = api_keys.account ",
             $rest
         )
@@ -149,6 +159,15 @@ impl Readers {
         let found = self.rows(statement).await?;
         let runs = found.iter().map(|row| Ok((rows::run_id(row)?, rows::account(row)?)));
         runs.collect()
+    }
+
+    pub(super) async fn runs_with_overdue_calls(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<RunRecord>, StoreError> {
+        let statement = sqlx::query(WITH_CALLS_DUE).bind(now.as_micros()).bind(i64::from(limit));
+        self.rows(statement).await?.iter().map(rows::run_record).collect()
     }
 
     pub(super) async fn items(

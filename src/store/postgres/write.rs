@@ -100,7 +100,7 @@ impl Write {
         match self {
             Self::Create(_) | Self::Admit(_) | Self::Claim(_) | Self::FailAbandoned(_) | Self::Expire(_) => true,
             Self::Commit(commit) => commit.change.is_some(),
-            Self::Parked(update) => update.change.is_some(),
+            Self::Parked(update) => update.change.is_some() || !update.resolutions.is_empty(),
         }
     }
 

@@ -5,36 +5,39 @@ use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use sqlx::{PgConnection, Postgres};
 
+use super::budgets::charge_holds_of;
 use super::failure::store_error;
 use super::picture::{AccountCounts, Picture, RunPicture};
 use super::rows::{IdBytes, json, signed};
 use crate::store::activity::Activity;
-use crate::store::budgets::charge_values;
+use crate::store::budgets::{CHARGE_VALUES, charge_values};
 
 type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
 const INSERT_RUNS: &str = "
 INSERT INTO runs (id, state, epoch, instance, next_seq, reserved_seq, next_item, steps, input_tokens, output_tokens,
-                  cached_input_tokens, reasoning_tokens, cost_nanos, error, waiting, started_at, ended_at, queue_deadline, line,
-                  cancel_requested, account, tier, created_at, idempotency_key, request_hash, place, told_position, told_at)
+                  cached_input_tokens, cache_write_input_tokens, reasoning_tokens, cost_nanos, error, waiting, started_at, ended_at, queue_deadline, line,
+                  cancel_requested, calls, calls_deadline, account, tier, created_at, idempotency_key, request_hash, place, told_position, told_at)
 SELECT * FROM unnest($1::bytea[], $2::text[], $3::bigint[], $4::bytea[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
-                     $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::text[],
-                     $16::bigint[], $17::bigint[], $18::bigint[], $19::smallint[], $20::bool[], $21::text[], $22::text[],
-                     $23::bigint[], $24::text[], $25::bytea[], $26::bigint[], $27::bigint[], $28::bigint[])";
+                     $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::text[], $16::text[],
+                     $17::bigint[], $18::bigint[], $19::bigint[], $20::smallint[], $21::bool[], $22::text[], $23::bigint[], $24::text[],
+                     $25::text[], $26::bigint[], $27::text[], $28::bytea[], $29::bigint[], $30::bigint[], $31::bigint[])";
 
 const UPDATE_RUNS: &str = "
 UPDATE runs SET state = new.state, epoch = new.epoch, instance = new.instance, next_seq = new.next_seq,
                 reserved_seq = new.reserved_seq, next_item = new.next_item, steps = new.steps,
                 input_tokens = new.input_tokens, output_tokens = new.output_tokens,
-                cached_input_tokens = new.cached_input_tokens, reasoning_tokens = new.reasoning_tokens,
+                cached_input_tokens = new.cached_input_tokens,
+                cache_write_input_tokens = new.cache_write_input_tokens, reasoning_tokens = new.reasoning_tokens,
                 cost_nanos = new.cost_nanos, error = new.error, waiting = new.waiting, started_at = new.started_at, ended_at = new.ended_at,
-                queue_deadline = new.queue_deadline, line = new.line, cancel_requested = new.cancel_requested
+                queue_deadline = new.queue_deadline, line = new.line, cancel_requested = new.cancel_requested,
+                calls = new.calls, calls_deadline = new.calls_deadline
 FROM unnest($1::bytea[], $2::text[], $3::bigint[], $4::bytea[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
-            $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::text[], $16::bigint[],
-            $17::bigint[], $18::bigint[], $19::smallint[], $20::bool[])
+            $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::text[], $16::text[],
+            $17::bigint[], $18::bigint[], $19::bigint[], $20::smallint[], $21::bool[], $22::text[], $23::bigint[])
      AS new (id, state, epoch, instance, next_seq, reserved_seq, next_item, steps, input_tokens, output_tokens,
-             cached_input_tokens, reasoning_tokens, cost_nanos, error, waiting, started_at, ended_at, queue_deadline, line,
-             cancel_requested)
+             cached_input_tokens, cache_write_input_tokens, reasoning_tokens, cost_nanos, error, waiting, started_at, ended_at, queue_deadline, line,
+             cancel_requested, calls, calls_deadline)
 WHERE runs.id = new.id";
 
 const INSERT_SPECS: &str = "INSERT INTO run_specs (run_id, spec) SELECT * FROM unnest($1::bytea[], $2::text[])";
@@ -48,9 +51,9 @@ const INSERT_ITEMS: &str = "INSERT INTO items (run_id, position, content) \
 /// With the ends of the holds that the charges are of.
 const INSERT_CHARGES: &str = "WITH ended AS (DELETE FROM budget_holds WHERE id = ANY($3::bytea[])) \
      INSERT INTO usage_entries (run_id, account, id, model, provider, day, input_tokens, output_tokens, cached_input_tokens, \
-                                reasoning_tokens, cost_nanos, call_micros, at) \
+                                cache_write_input_tokens, reasoning_tokens, cost_nanos, call_micros, at) \
      SELECT * FROM unnest($1::bytea[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], \
-                          $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[]) \
+                          $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[]) \
      ON CONFLICT DO NOTHING";
 
 const UPDATE_ACCOUNTS: &str = "UPDATE accounts SET running = new.running, queued = new.queued, slot_limit = new.slot_limit, \
@@ -74,6 +77,17 @@ pub(super) async fn write(
 ) -> Result<(), StoreError> {
     let changed = picture.runs.values().filter(|run| run.changed);
     let (new, old): (Vec<_>, Vec<_>) = changed.partition(|run| run.new.is_some());
+    // What a run is charged goes before its change, and what its owner knows before what is estimated.
+    if !picture.charges.is_empty() {
+        activity.count_statements(1);
+        let charge = insert_charges(picture);
+        charge.execute(&mut *connection).await.map_err(store_error)?;
+    }
+    if !picture.abandoned.is_empty() {
+        activity.count_statements(2);
+        let runs: Vec<Vec<u8>> = picture.abandoned.iter().map(IdBytes::id_bytes).collect();
+        charge_holds_of(connection, &runs).await?;
+    }
     let mut statements = Vec::new();
     if !new.is_empty() {
         statements.push(insert_runs(&new)?);
@@ -87,9 +101,6 @@ pub(super) async fn write(
     }
     if !picture.items.is_empty() {
         statements.push(insert_items(picture));
-    }
-    if !picture.charges.is_empty() {
-        statements.push(insert_charges(picture));
     }
     if picture.accounts.values().any(|counts| counts.changed) {
         statements.push(update_accounts(picture));
@@ -106,11 +117,14 @@ fn column<T>(runs: &[&RunPicture], value: impl Fn(&RunPicture) -> T) -> Vec<T> {
     runs.iter().map(|run| value(run)).collect()
 }
 
-/// What can change about a run, `$1` to `$20`.
+/// What can change about a run, `$1` to `$23`.
 fn bind_state<'q>(statement: Statement<'q>, runs: &[&RunPicture]) -> Result<Statement<'q>, StoreError> {
     let mut errors = Vec::with_capacity(runs.len());
     let mut waiting = Vec::with_capacity(runs.len());
+    let mut calls = Vec::with_capacity(runs.len());
     for run in runs {
+        let ledger = Some(&run.record.calls).filter(|calls| !calls.is_empty());
+        calls.push(ledger.map(json).transpose()?);
         errors.push(run.record.error.as_ref().map(json).transpose()?);
         waiting.push(run.record.waiting.as_ref().map(json).transpose()?);
     }
@@ -128,6 +142,9 @@ fn bind_state<'q>(statement: Statement<'q>, runs: &[&RunPicture]) -> Result<Stat
         .bind(column(runs, |run| {
             signed(run.record.progress.usage.cached_input_tokens)
         }))
+        .bind(column(runs, |run| {
+            signed(run.record.progress.usage.cache_write_input_tokens)
+        }))
         .bind(column(runs, |run| signed(run.record.progress.usage.reasoning_tokens)))
         .bind(column(runs, |run| signed(run.record.progress.cost.nanos())))
         .bind(errors)
@@ -136,7 +153,13 @@ fn bind_state<'q>(statement: Statement<'q>, runs: &[&RunPicture]) -> Result<Stat
         .bind(column(runs, |run| run.record.ended_at.map(|at| at.as_micros())))
         .bind(column(runs, |run| run.record.queue_deadline.map(|at| at.as_micros())))
         .bind(column(runs, |run| run.line))
-        .bind(column(runs, |run| run.cancel_requested)))
+        .bind(column(runs, |run| run.cancel_requested))
+        .bind(calls)
+        .bind(column(runs, |run| {
+            let is_empty = run.record.calls.is_empty();
+            let deadline = run.record.calls.next_deadline().filter(|_| !is_empty);
+            deadline.map(|at| at.as_micros())
+        })))
 }
 
 fn insert_runs(runs: &[&RunPicture]) -> Result<Statement<'static>, StoreError> {
@@ -199,7 +222,7 @@ fn insert_items(picture: &Picture) -> Statement<'static> {
 
 fn insert_charges(picture: &Picture) -> Statement<'static> {
     let charges = &picture.charges;
-    let values: Vec<[i64; 8]> = charges.iter().map(|(_, _, charge)| charge_values(charge)).collect();
+    let values: Vec<[i64; CHARGE_VALUES]> = charges.iter().map(|(_, _, charge)| charge_values(charge)).collect();
     let mut insert = sqlx::query(INSERT_CHARGES)
         .bind(charges.iter().map(|(run, _, _)| run.id_bytes()).collect::<Vec<_>>())
         .bind(
@@ -226,7 +249,7 @@ fn insert_charges(picture: &Picture) -> Statement<'static> {
                 .map(|(_, _, charge)| charge.provider.clone())
                 .collect::<Vec<_>>(),
         );
-    for index in 0..8 {
+    for index in 0..CHARGE_VALUES {
         insert = insert.bind(values.iter().map(|values| values[index]).collect::<Vec<_>>());
     }
     insert

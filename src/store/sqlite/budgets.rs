@@ -1,7 +1,7 @@
 //! Port `Budgets`: every change goes through the one writer, so nothing happens between a look and its hold.
 
 use async_trait::async_trait;
-use callboard_actors::ids::{AccountId, ModelCallId, RunId};
+use callboard_actors::ids::{AccountId, InstanceId, ModelCallId, RunId};
 use callboard_actors::ports::StoreError;
 use callboard_actors::ports::budgets::{
     Balance, BudgetPeriod, Budgets, Charge, HoldOutcome, NewHold, TopUp, UsageQuery, UsageRow,
@@ -9,16 +9,11 @@ use callboard_actors::ports::budgets::{
 use callboard_actors::time::Timestamp;
 
 use super::SqliteStore;
-use super::rows::{self, IdBytes, signed};
+use super::rows::{self, IdBytes};
 use super::transaction::{Statement, WriteFailure, WriteTransaction};
 use super::writer::Write;
-use crate::store::budget_statements::{
-    ADD_TOP_UP, BEGIN_FOLDING, END_FOLDING, FORGET_ARCHIVED, IS_HELD, RELEASE, TAKE_HOLD, TO_FOLD, count_top_up,
-    fold_into_budget, fold_into_days, select_dead_holds, standing_in_days, standing_since_ever, usage,
-};
-use crate::store::budgets::{
-    FOLDED_AT_ONCE, NO_HOLD, Standing, amount_values, charge_values, day_number, days_of, usage_rows,
-};
+use crate::store::budget_statements::{IS_HELD, RELEASE, bound_statements, charge_holds, end_holds, select_dead_holds};
+use crate::store::budgets::{FOLDED_AT_ONCE, NO_HOLD, Standing, charge_values, usage_rows};
 
 /// `sum` fails beyond 64 bits, `total` is a float.
 macro_rules! capped_sum {
@@ -33,19 +28,18 @@ macro_rules! capped {
     };
 }
 
-pub(super) const STANDING_IN_DAYS: &str = standing_in_days!(capped_sum);
-pub(super) const STANDING_SINCE_EVER: &str = standing_since_ever!(capped_sum);
-const COUNT_TOP_UP: &str = count_top_up!(capped);
-const FOLD_INTO_DAYS: &str = fold_into_days!(capped_sum, capped);
-const FOLD_INTO_BUDGET: &str = fold_into_budget!(capped_sum, capped);
-const USAGE: &str = usage!(capped_sum, "");
-const USAGE_OF_ACCOUNT: &str = usage!(capped_sum, " AND account = $3");
+bound_statements!(capped_sum, capped, "");
+
+const CHARGE_HOLDS_OF_RUN: &str = charge_holds!("runs.id = $1");
+const END_HOLDS_OF_RUN: &str = end_holds!("runs.id = $1");
+const CHARGE_HOLDS_OF_OTHERS: &str = charge_holds!("runs.instance <> $1");
+const END_HOLDS_OF_OTHERS: &str = end_holds!("runs.instance <> $1");
 
 /// The account is that of the run's row, whatever the commit says.
 const CHARGE: &str = "\
     INSERT INTO usage_entries (run_id, account, id, model, provider, day, input_tokens, output_tokens, cached_input_tokens, \
-                               reasoning_tokens, cost_nanos, call_micros, at) \
-    SELECT runs.id, runs.account, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM runs WHERE runs.id = ? ON CONFLICT DO NOTHING; \
+                               cache_write_input_tokens, reasoning_tokens, cost_nanos, call_micros, at) \
+    SELECT runs.id, runs.account, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM runs WHERE runs.id = ? ON CONFLICT DO NOTHING; \
     DELETE FROM budget_holds WHERE id = ?";
 
 const FORGET_DEAD_HOLDS: &str = concat!(
@@ -74,15 +68,23 @@ pub(super) async fn charge(
     Ok(())
 }
 
-/// How the account stands, without this hold.
-fn standing(account: &AccountId, but_for: ModelCallId, period: BudgetPeriod, at: Timestamp) -> Statement<'_> {
-    let days = days_of(period, at);
-    let text = days.map_or(STANDING_SINCE_EVER, |_| STANDING_IN_DAYS);
-    let statement = sqlx::query(text).bind(account.as_str()).bind(but_for.id_bytes());
-    match days {
-        None => statement,
-        Some((first, last)) => statement.bind(first).bind(last),
+/// Before a running run's epoch is ended by another than its owner: charges by estimate what it holds.
+pub(super) async fn charge_holds_of(transaction: &mut WriteTransaction<'_>, run: RunId) -> Result<(), WriteFailure> {
+    for text in [CHARGE_HOLDS_OF_RUN, END_HOLDS_OF_RUN] {
+        transaction.execute(sqlx::query(text).bind(run.id_bytes())).await?;
     }
+    Ok(())
+}
+
+/// The same of all running runs that do not run at this instance.
+pub(super) async fn charge_holds_of_others(
+    transaction: &mut WriteTransaction<'_>,
+    instance: InstanceId,
+) -> Result<(), WriteFailure> {
+    for text in [CHARGE_HOLDS_OF_OTHERS, END_HOLDS_OF_OTHERS] {
+        transaction.execute(sqlx::query(text).bind(instance.id_bytes())).await?;
+    }
+    Ok(())
 }
 
 impl Write for NewHold {
@@ -98,15 +100,7 @@ impl Write for NewHold {
         if let Some(refusal) = standing.refusal(self) {
             return Ok(refusal);
         }
-        let mut take = sqlx::query(TAKE_HOLD)
-            .bind(self.id.id_bytes())
-            .bind(self.account.as_str())
-            .bind(self.run.id_bytes())
-            .bind(signed(self.epoch));
-        for value in amount_values(&self.amount) {
-            take = take.bind(value);
-        }
-        if transaction.execute(take.bind(self.at.as_micros())).await? > 0 {
+        if transaction.execute(take_hold(self)).await? > 0 {
             return Ok(HoldOutcome::Held);
         }
         let row = transaction.row(sqlx::query(IS_HELD).bind(self.id.id_bytes())).await?;
@@ -136,16 +130,7 @@ impl Write for TopUp {
     type Answer = ();
 
     async fn apply(&self, transaction: &mut WriteTransaction<'_>) -> Result<(), WriteFailure> {
-        let values = amount_values(&self.amount);
-        let mut add = sqlx::query(ADD_TOP_UP)
-            .bind(self.id.id_bytes())
-            .bind(self.account.as_str())
-            .bind(day_number(self.at.utc_day()));
-        let mut count = sqlx::query(COUNT_TOP_UP).bind(self.account.as_str());
-        for value in values {
-            add = add.bind(value);
-            count = count.bind(value);
-        }
+        let [add, count] = add_top_up(self);
         if transaction.execute(add).await? > 0 {
             transaction.execute(count).await?;
         }
@@ -160,13 +145,9 @@ async fn fold(
     before: i64,
     limit: u32,
 ) -> Result<u64, WriteFailure> {
-    let begin = sqlx::query(BEGIN_FOLDING)
-        .bind(account.as_str())
-        .bind(before)
-        .bind(limit);
-    let count = transaction.execute(begin).await?;
+    let count = transaction.execute(begin_folding(account, before, limit)).await?;
     if count > 0 {
-        for text in [FOLD_INTO_DAYS, FOLD_INTO_BUDGET, FORGET_ARCHIVED, END_FOLDING] {
+        for text in FOLD {
             transaction.execute(sqlx::query(text).bind(account.as_str())).await?;
         }
     }
@@ -184,7 +165,7 @@ impl Write for FoldSome {
     type Answer = u64;
 
     async fn apply(&self, transaction: &mut WriteTransaction<'_>) -> Result<u64, WriteFailure> {
-        let find = sqlx::query(TO_FOLD).bind(self.before.as_micros()).bind(self.limit);
+        let find = to_fold(self.before, self.limit);
         let mut folded = 0;
         for row in transaction.rows(find).await? {
             let entries = rows::small(&row, "entries")?;
@@ -229,12 +210,7 @@ impl Budgets for SqliteStore {
     }
 
     async fn usage(&self, query: UsageQuery) -> Result<Vec<UsageRow>, StoreError> {
-        let (from, to) = (day_number(query.from), day_number(query.to));
-        let statement = match &query.account {
-            None => sqlx::query(USAGE).bind(from).bind(to),
-            Some(account) => sqlx::query(USAGE_OF_ACCOUNT).bind(from).bind(to).bind(account.as_str()),
-        };
-        usage_rows(&self.readers.rows(statement).await?)
+        usage_rows(&self.readers.rows(used(&query)).await?)
     }
 
     /// In transactions of at most 1,000 charges: after an error, some are folded. Forgets holds that do not count any more as well.

@@ -1,5 +1,6 @@
 //! Steps of running runs: the path that every streamed token takes, so each kind of commit is one text and one trip to the database.
 
+use callboard_actors::call_ledger::CallLedger;
 use callboard_actors::ports::StoreError;
 use callboard_actors::ports::store::{RunCommit, StateChange};
 use callboard_actors::run_state::RunState;
@@ -28,6 +29,7 @@ macro_rules! progress {
     () => {
         ", steps = COALESCE(?, steps), input_tokens = COALESCE(?, input_tokens), \
           output_tokens = COALESCE(?, output_tokens), cached_input_tokens = COALESCE(?, cached_input_tokens), \
+          cache_write_input_tokens = COALESCE(?, cache_write_input_tokens), \
           reasoning_tokens = COALESCE(?, reasoning_tokens), cost_nanos = COALESCE(?, cost_nanos)"
     };
 }
@@ -35,6 +37,12 @@ macro_rules! progress {
 macro_rules! change {
     () => {
         ", state = ?, error = ?, waiting = ?, ended_at = ?"
+    };
+}
+
+macro_rules! calls {
+    () => {
+        ", calls = ?, calls_deadline = ?"
     };
 }
 
@@ -65,10 +73,17 @@ fn text(commit: &RunCommit) -> &'static str {
             }
         };
     }
-    match (commit.change.is_some(), commit.progress.is_some()) {
-        (true, _) => with_parts!(seqs!(), progress!(), change!(), guard!()),
-        (false, true) => with_parts!(seqs!(), progress!(), guard!()),
-        (false, false) => with_parts!(seqs!(), guard!()),
+    match (
+        commit.change.is_some(),
+        commit.progress.is_some(),
+        commit.calls.is_some(),
+    ) {
+        (true, _, true) => with_parts!(seqs!(), progress!(), change!(), calls!(), guard!()),
+        (true, _, false) => with_parts!(seqs!(), progress!(), change!(), guard!()),
+        (false, true, true) => with_parts!(seqs!(), progress!(), calls!(), guard!()),
+        (false, true, false) => with_parts!(seqs!(), progress!(), guard!()),
+        (false, false, true) => with_parts!(seqs!(), calls!(), guard!()),
+        (false, false, false) => with_parts!(seqs!(), guard!()),
     }
 }
 
@@ -104,11 +119,15 @@ fn bind_all(commit: &RunCommit) -> Result<Statement<'_>, WriteFailure> {
             .bind(usage.map(|usage| signed(usage.input_tokens)))
             .bind(usage.map(|usage| signed(usage.output_tokens)))
             .bind(usage.map(|usage| signed(usage.cached_input_tokens)))
+            .bind(usage.map(|usage| signed(usage.cache_write_input_tokens)))
             .bind(usage.map(|usage| signed(usage.reasoning_tokens)))
             .bind(commit.progress.map(|progress| signed(progress.cost.nanos())));
     }
     if let Some(change) = &commit.change {
         statements = bind_change(statements, change)?;
+    }
+    if let Some(calls) = &commit.calls {
+        statements = bind_calls(statements, calls)?;
     }
     statements = statements
         .bind(run.clone())
@@ -127,8 +146,16 @@ fn bind_all(commit: &RunCommit) -> Result<Statement<'_>, WriteFailure> {
     Ok(statements)
 }
 
+/// `calls`, `calls_deadline`.
+pub(super) fn bind_calls<'q>(statements: Statement<'q>, calls: &CallLedger) -> Result<Statement<'q>, WriteFailure> {
+    let written = (!calls.is_empty()).then_some(calls);
+    Ok(statements
+        .bind(written.map(json).transpose()?)
+        .bind(written.and_then(CallLedger::next_deadline).map(|at| at.as_micros())))
+}
+
 /// `state`, `error`, `waiting`, `ended_at`.
-pub(super) fn bind_change<'q>(statements: Statement<'q>, change: &StateChange) -> Result<Statement<'q>, WriteFailure> {
+fn bind_change<'q>(statements: Statement<'q>, change: &StateChange) -> Result<Statement<'q>, WriteFailure> {
     let waiting = change.waiting.filter(|_| change.to == RunState::Waiting);
     Ok(statements
         .bind(change.to.as_str())

@@ -11,8 +11,8 @@ use super::writer::Write;
 const SET_TIER: &str = "INSERT INTO accounts (account, tier) VALUES (?, ?) \
                         ON CONFLICT (account) DO UPDATE SET tier = excluded.tier";
 
-const CREATE_KEY: &str =
-    "INSERT INTO api_keys (id, account, secret_hash, last_four, created_at, revoked_at) VALUES (?, ?, ?, ?, ?, ?)";
+const CREATE_KEY: &str = "INSERT INTO api_keys (id, account, secret_hash, last_four, is_admin, created_at, revoked_at) \
+                          VALUES (?, ?, ?, ?, ?, ?, ?)";
 
 const REVOKE_KEY: &str = "UPDATE api_keys SET revoked_at = COALESCE(revoked_at, ?) WHERE id = ?";
 
@@ -32,6 +32,7 @@ impl Write for KeyRecord {
             .bind(self.account.as_str())
             .bind(&self.secret_hash[..])
             .bind(&self.last_four)
+            .bind(i64::from(self.is_admin))
             .bind(self.created_at.as_micros())
             .bind(self.revoked_at.map(Timestamp::as_micros));
         transaction.execute(create).await?;

@@ -8,6 +8,7 @@
 //!
 //! Not here: Permits, queues, retries. Whoever is answered `Unavailable` decides when to come again.
 
+mod agents;
 mod archive;
 mod budgets;
 mod checkpoint;
@@ -178,6 +179,10 @@ impl Store for SqliteStore {
 
     async fn list_runs(&self, query: RunQuery) -> Result<Vec<RunRecord>, StoreError> {
         self.readers.list_runs(&query).await
+    }
+
+    async fn runs_with_overdue_calls(&self, now: Timestamp, limit: u32) -> Result<Vec<RunRecord>, StoreError> {
+        self.readers.runs_with_overdue_calls(now, limit).await
     }
 
     async fn runs_waiting_for_budget(

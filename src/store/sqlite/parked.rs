@@ -3,11 +3,14 @@
 use callboard_actors::encoding::EncodedEvents;
 use callboard_actors::error::RunError;
 use callboard_actors::ids::RunId;
+use callboard_actors::item::Item;
+use callboard_actors::ports::Parked;
 use callboard_actors::ports::store::{ParkedOutcome, ParkedUpdate};
 use callboard_actors::time::Timestamp;
 
+use super::budgets::charge_holds_of;
 use super::claim::append_events;
-use super::commit::bind_change;
+use super::commit::bind_calls;
 use super::rows::{self, IdBytes, run_columns, signed};
 use super::transaction::{WriteFailure, WriteTransaction};
 use super::writer::Write;
@@ -20,8 +23,12 @@ const FIND: &str = concat!(
 
 const EXTEND: &str = "UPDATE runs SET next_seq = ?, reserved_seq = 0 WHERE id = ?";
 
-const MOVE: &str = "UPDATE runs SET state = ?, error = ?, waiting = ?, ended_at = ?, next_seq = ?, reserved_seq = 0, \
-                           queue_deadline = NULL WHERE id = ?";
+const CHANGE: &str = "UPDATE runs SET state = ?, error = ?, waiting = ?, ended_at = ?, calls = ?, calls_deadline = ?, next_seq = ?, \
+                             reserved_seq = 0, queue_deadline = NULL WHERE id = ?";
+
+const APPEND_ITEMS: &str = "INSERT INTO items (run_id, position, content) \
+    SELECT ?, base.position + each.key, each.value FROM json_each(?) AS each, \
+           (SELECT COALESCE(max(position) + 1, 0) AS position FROM items WHERE run_id = ?) AS base";
 
 const FIND_ABANDONED: &str = concat!(
     "SELECT ",
@@ -45,19 +52,33 @@ impl Write for ParkedUpdate {
         if !record.is_parked() {
             return Ok(ParkedOutcome::NotParked(Box::new(record)));
         }
-        let events = self.apply_to(&mut record).map_err(WriteFailure::Refused)?;
-        if self.change.is_none() && events.is_none() {
+        let parked = self.apply_to(&mut record).map_err(WriteFailure::Refused)?;
+        let (events, items, change) = match parked {
+            Parked::Changed { events, items, change } => (events, items, change),
+            Parked::Refused(problem) => return Ok(ParkedOutcome::Refused(problem)),
+            Parked::NotWaiting => return Ok(ParkedOutcome::NotParked(Box::new(record))),
+        };
+        if change.is_none() && events.is_none() {
             return Ok(ParkedOutcome::Updated {
                 record: Box::new(record),
                 events,
             });
         }
-        let next_seq = signed(record.next_seq);
-        let update = match &self.change {
-            None => sqlx::query(EXTEND).bind(next_seq),
-            Some(change) => bind_change(sqlx::query(MOVE), change)?.bind(next_seq),
+        let update = if change.is_none() && self.resolutions.is_empty() {
+            sqlx::query(EXTEND)
+        } else {
+            let update = sqlx::query(CHANGE)
+                .bind(record.state.as_str())
+                .bind(record.error.as_ref().map(rows::json).transpose()?)
+                .bind(record.waiting.as_ref().map(rows::json).transpose()?)
+                .bind(record.ended_at.map(|at| at.as_micros()));
+            bind_calls(update, &record.calls)?
         };
-        transaction.execute(update.bind(self.run.id_bytes())).await?;
+        let update = update.bind(signed(record.next_seq)).bind(self.run.id_bytes());
+        transaction.execute(update).await?;
+        if !items.is_empty() {
+            append_items(transaction, self.run, &items).await?;
+        }
         if let Some(events) = &events {
             append_events(transaction, self.run, events).await?;
         }
@@ -66,6 +87,15 @@ impl Write for ParkedUpdate {
             events,
         })
     }
+}
+
+async fn append_items(transaction: &mut WriteTransaction<'_>, run: RunId, items: &[Item]) -> Result<(), WriteFailure> {
+    let append = sqlx::query(APPEND_ITEMS)
+        .bind(run.id_bytes())
+        .bind(rows::json(&items)?)
+        .bind(run.id_bytes());
+    transaction.execute(append).await?;
+    Ok(())
 }
 
 /// As [`Store::fail_abandoned_run`](callboard_actors::ports::Store::fail_abandoned_run).
@@ -89,6 +119,7 @@ impl Write for FailAbandonedRun {
         };
         let record = rows::run_record(&row)?;
         let events = record.abandoned_events(&self.error)?;
+        charge_holds_of(transaction, self.run).await?;
         let fail = sqlx::query(FAIL_ABANDONED)
             .bind(rows::json(&self.error)?)
             .bind(self.at.as_micros())

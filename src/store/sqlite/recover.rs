@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use callboard_actors::ids::{AccountId, InstanceId};
 use callboard_actors::ports::store::Recovered;
 
+use super::budgets::charge_holds_of_others;
 use super::rows::{self, IdBytes, run_columns};
 use super::transaction::{WriteFailure, WriteTransaction};
 use super::writer::Write;
@@ -47,6 +48,7 @@ impl Write for Recover {
         for row in transaction.rows(sqlx::query(SLOTS)).await? {
             slots.insert(rows::account(&row)?, rows::get(&row, "running")?);
         }
+        charge_holds_of_others(transaction, self.instance).await?;
         let take_over = sqlx::query(TAKE_OVER).bind(instance.clone()).bind(instance);
         transaction.execute(take_over).await?;
         Ok(Recovered { running, queued, slots })

@@ -10,7 +10,7 @@ pub(super) use crate::store::rows::*;
 macro_rules! returned_run_columns {
     () => {
         "id, account, tier, state, epoch, next_seq, reserved_seq, steps, input_tokens, output_tokens, cached_input_tokens, \
-         reasoning_tokens, cost_nanos, error, waiting, \
+         cache_write_input_tokens, reasoning_tokens, cost_nanos, error, waiting, calls, \
          created_at, started_at, ended_at, queue_deadline, history, \
          (SELECT spec FROM run_specs WHERE run_specs.run_id = runs.id) AS spec"
     };

@@ -7,12 +7,15 @@ mod process;
 mod protocol;
 pub mod worker;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use callboard_actors::ids::FileId;
 use callboard_actors::ports::files::FileRecord;
 use callboard_actors::ports::{RetryClass, Tool, ToolCall, ToolDefinition, ToolError};
 use serde::Deserialize;
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use crate::files::{FileError, FileService};
 pub use process::{DocumentLimits, DocumentReader, ReadError};
@@ -89,6 +92,10 @@ impl Tool for ParseFile {
 
     fn retry_class(&self) -> RetryClass {
         RetryClass::Safe
+    }
+
+    fn places(&self) -> Option<Arc<Semaphore>> {
+        Some(self.documents.places().clone())
     }
 
     async fn call(&self, call: ToolCall) -> Result<String, ToolError> {

@@ -1,5 +1,6 @@
 //! The server's side: a process for each document, a few at a time, each killed when its time is over or nobody waits for it any more.
 
+use std::io;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
@@ -32,7 +33,7 @@ pub struct DocumentLimits {
 pub struct DocumentReader {
     program: Arc<PathBuf>,
     limits: DocumentLimits,
-    turns: Arc<Semaphore>,
+    places: Arc<Semaphore>,
 }
 
 /// Why there is no text.
@@ -46,20 +47,28 @@ pub enum ReadError {
     Storage(#[from] StorageError),
     /// The process could not be started or spoken to.
     #[error("the process that reads documents failed: {0}")]
-    Process(#[from] std::io::Error),
+    Process(#[from] io::Error),
     /// It said something that is no answer.
     #[error("the process that reads documents gave no answer")]
     NoAnswer,
 }
 
 impl DocumentReader {
-    /// `program` is a Callboard, or one that serves with [`crate::app::serve_with_tools`].
-    pub fn new(program: PathBuf, limits: DocumentLimits) -> Self {
-        Self {
-            program: Arc::new(program),
+    /// Reads them with this very program, which is a Callboard, or one that serves with [`crate::app::serve_with_tools`].
+    ///
+    /// # Errors
+    /// It is not known where the program is.
+    pub fn of_this_program(limits: DocumentLimits) -> io::Result<Self> {
+        Ok(Self {
+            program: Arc::new(this_program()?),
+            places: Arc::new(Semaphore::new(limits.max_parallel.max(1))),
             limits,
-            turns: Arc::new(Semaphore::new(limits.max_parallel.max(1))),
-        }
+        })
+    }
+
+    /// One for each document that is read at the same time. Whoever reads takes one first.
+    pub fn places(&self) -> &Arc<Semaphore> {
+        &self.places
     }
 
     /// What reading a document may use.
@@ -67,10 +76,8 @@ impl DocumentReader {
         &self.limits
     }
 
-    /// The text of a document, when it is this one's turn. Dropping the future kills the process.
+    /// The text of a document. Dropping the future kills the process.
     pub async fn read(&self, contents: Contents, request: &ReadRequest) -> Result<Extracted, ReadError> {
-        // Never closed.
-        let _turn = self.turns.acquire().await;
         let mut child = self.start()?;
         let reading = self.attend(&mut child, contents, request);
         match tokio::time::timeout(self.limits.timeout, reading).await {
@@ -82,7 +89,7 @@ impl DocumentReader {
         }
     }
 
-    fn start(&self) -> std::io::Result<Child> {
+    fn start(&self) -> io::Result<Child> {
         Command::new(&*self.program)
             .arg(COMMAND)
             // Secrets are in the environment. What is set keeps the parsers to one thread, and memory to what is used.
@@ -111,7 +118,7 @@ impl DocumentReader {
             max_memory_bytes: self.limits.max_memory,
             max_cpu_seconds: self.limits.timeout.as_secs() + 1,
         };
-        let mut head = serde_json::to_vec(&assignment).map_err(std::io::Error::from)?;
+        let mut head = serde_json::to_vec(&assignment).map_err(io::Error::from)?;
         head.push(b'\n');
         let (sent, said) = tokio::join!(send(stdin, head, contents), hear(stdout, request.max_bytes));
         let status = child.wait().await?;
@@ -155,6 +162,15 @@ impl DocumentReader {
         tracing::warn!(%status, "the process that reads documents ended badly");
         ReadError::NoAnswer
     }
+}
+
+/// The file may have been replaced by a newer version's since this process was started; on Linux it can be had all the same.
+fn this_program() -> io::Result<PathBuf> {
+    let itself = PathBuf::from("/proc/self/exe");
+    if cfg!(target_os = "linux") && itself.exists() {
+        return Ok(itself);
+    }
+    std::env::current_exe()
 }
 
 /// Gives the process its document. One that does not want all of it has its reasons.

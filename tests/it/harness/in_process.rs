@@ -20,12 +20,16 @@ use callboard_actors::llm::{ModelRoute, Pictures};
 use callboard_actors::ports::event_log::Reach;
 use callboard_actors::ports::files::FileQuota;
 use callboard_actors::ports::store::*;
-use callboard_actors::ports::{Budgets, EventLog, EventLogError, EventStream, LogHead, Model, StoreError, Tool};
+use callboard_actors::ports::{
+    Agents, Budgets, EventLog, EventLogError, EventStream, LogHead, Model, StoreError, Tool,
+};
 use callboard_actors::services::{Durability, RunServices, RunSettings};
 use callboard_actors::spec::{RunLimits, RunSpec};
 use callboard_actors::supervisor::messages::{OnLimit, StartRun};
 use callboard_actors::supervisor::{Beginning, SupervisorHandle, SupervisorSettings};
+use callboard_actors::testing::fixed_tools::FixedTools;
 use callboard_actors::time::Timestamp;
+use callboard_actors::tool_use::ToolUse;
 use futures::StreamExt;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -75,6 +79,7 @@ struct ScriptedLog {
 pub(crate) struct InProcess {
     pub(crate) io: Runtime,
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) agents: Arc<dyn Agents>,
     pub(crate) budgets: Arc<dyn Budgets>,
     pub(crate) files: FileService,
     pub(crate) log: Arc<dyn EventLog>,
@@ -116,6 +121,7 @@ impl InProcess {
         let handle = io.handle().clone();
         let opened = io.spawn(async move { SqliteStore::open(options, &handle).await });
         let inner = opened.await.expect("no panic").expect("it opens");
+        let agents = Arc::new(inner.clone());
         let budgets = Arc::new(inner.clone());
         let storage = FileStorage::in_folder(&directory.path().join("files"));
         let files = FileService::new(Arc::new(inner.clone()), storage, file_limits(), io.handle().clone());
@@ -128,6 +134,7 @@ impl InProcess {
         Self {
             io,
             store,
+            agents,
             budgets,
             files,
             log,
@@ -192,13 +199,14 @@ impl InProcess {
                 files: Arc::new(self.files.clone()),
                 max_bytes_per_call: 100_000,
             }),
-            tools: tools.into_iter().map(|tool| (tool.definition().name, tool)).collect(),
+            toolbox: Arc::new(FixedTools::new(tools)),
             io: self.io.handle().clone(),
             settings: RunSettings {
                 durability: Durability::Strict {
                     delta_interval: Duration::ZERO,
                 },
                 tool_timeout: 600 * second,
+                approval_deadline: None,
                 tool_max_output: 1000,
                 max_parallel_tools: 4,
                 max_tool_calls_per_answer: 4,
@@ -299,10 +307,11 @@ pub(crate) fn start_of(simulate: serde_json::Value, tools: &[&str]) -> StartRun 
         account: AccountId::local(),
         tier: "one".into(),
         spec: RunSpec {
+            agent: None,
             model: "simulated".into(),
             fallback_models: Vec::new(),
             instructions: None,
-            tools: tools.iter().map(|tool| (*tool).to_owned()).collect(),
+            tools: tools.iter().map(|tool| ToolUse::named(*tool)).collect(),
             model_options: serde_json::Map::from_iter([("simulate".to_owned(), simulate)]),
             metadata: BTreeMap::new(),
             limits: RunLimits {
@@ -346,6 +355,10 @@ impl Store for ScriptedStore {
         let answer = self.inner.update_parked_run(update).await;
         self.script.after_parked_update().await;
         answer
+    }
+
+    async fn runs_with_overdue_calls(&self, now: Timestamp, limit: u32) -> Result<Vec<RunRecord>, StoreError> {
+        self.inner.runs_with_overdue_calls(now, limit).await
     }
 
     async fn fail_abandoned_run(

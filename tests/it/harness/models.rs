@@ -8,9 +8,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use callboard_actors::event::FinishReason;
 use callboard_actors::item::Usage;
-use callboard_actors::llm::{CallSettings, Choice, ModelRoute, ModelTimeouts};
+use callboard_actors::llm::{
+    CallLine, CallSettings, Choice, Circuit, CircuitSettings, ModelRoute, ModelTimeouts, Price, Provider, Target,
+};
+use callboard_actors::local_limits::{LimitTimes, LocalRateLimits};
 use callboard_actors::ports::model::InvalidOption;
-use callboard_actors::ports::{Model, ModelAnswer, ModelDelta, ModelError, ModelErrorKind, ModelRequest};
+use callboard_actors::ports::rate_limits::{KeyLimits, LimitedKey};
+use callboard_actors::ports::{Model, ModelAnswer, ModelDelta, ModelError, ModelErrorKind, ModelRequest, RateLimits};
 use callboard_actors::retry::RetryPolicy;
 use futures::StreamExt;
 use futures::stream;
@@ -22,8 +26,12 @@ use tokio::sync::Semaphore;
 pub(crate) enum Answer {
     /// Says this and ends well.
     Says(&'static str),
+    /// Says this and is cut off by a limit of tokens.
+    CutOffAfter(&'static str),
     /// Says this, and the connection breaks.
     BreaksAfter(&'static str),
+    /// Says this, and then this error.
+    FailsAfter(&'static str, ModelErrorKind),
     /// Says this, and nothing more.
     StallsAfter(&'static str),
     /// Answers with an error.
@@ -79,17 +87,14 @@ impl Model for ScriptedModel {
         let said = |text: &str| Ok(ModelDelta::Text(text.to_owned()));
         let pieces = match self.next() {
             Answer::Fails(kind) => return Err(ModelError::new(kind, "told to fail")),
-            Answer::Says(text) => {
-                let end = ModelDelta::Finished {
-                    reason: FinishReason::Stop,
-                    usage: USAGE,
-                    model: "scripted".into(),
-                };
-                stream::iter([said(text), Ok(end)]).boxed()
-            }
+            Answer::Says(text) => stream::iter([said(text), Ok(end(FinishReason::Stop))]).boxed(),
+            Answer::CutOffAfter(text) => stream::iter([said(text), Ok(end(FinishReason::Length))]).boxed(),
             Answer::BreaksAfter(text) => {
                 let broken = ModelError::new(ModelErrorKind::Connection, "told to break");
                 stream::iter([said(text), Err(broken)]).boxed()
+            }
+            Answer::FailsAfter(text, kind) => {
+                stream::iter([said(text), Err(ModelError::new(kind, "told to fail"))]).boxed()
             }
             Answer::StallsAfter(text) => stream::iter([said(text)]).chain(stream::pending()).boxed(),
         };
@@ -99,6 +104,49 @@ impl Model for ScriptedModel {
     fn check_options(&self, _options: &Map<String, Value>) -> Result<(), InvalidOption> {
         Ok(())
     }
+}
+
+fn end(reason: FinishReason) -> ModelDelta {
+    ModelDelta::Finished {
+        reason,
+        usage: USAGE,
+        model: "scripted".into(),
+    }
+}
+
+/// A route to one provider with a key for each of these, and the line in front of them.
+pub(crate) fn keyed_route(
+    name: &str,
+    calls: CallSettings,
+    provider: &str,
+    models: &[&Arc<ScriptedModel>],
+) -> (Arc<ModelRoute>, Arc<dyn RateLimits>) {
+    let mut route = ModelRoute::to(name, models[0].clone(), calls);
+    let limits: Arc<dyn RateLimits> = Arc::new(LocalRateLimits::new(LimitTimes::default()));
+    let circuit = CircuitSettings {
+        failures: 0,
+        rest: Duration::ZERO,
+        longest_rest: Duration::ZERO,
+    };
+    let key = |number: usize| LimitedKey {
+        name: format!("{provider}/{number}").into(),
+        provider: provider.into(),
+        limits: KeyLimits::default(),
+    };
+    route.targets = vec![Arc::new(Target {
+        provider: Arc::new(Provider {
+            name: provider.into(),
+            circuit: Circuit::new(circuit),
+        }),
+        upstream_model: name.into(),
+        keys: (1..=models.len()).map(key).collect(),
+        has_keys: true,
+        models: models.iter().map(|model| (*model).clone() as Arc<dyn Model>).collect(),
+        line: CallLine::new(limits.clone(), 10),
+        weight: 1,
+        price: Price::default(),
+    })];
+    (Arc::new(route), limits)
 }
 
 /// How the routes of tests make calls: patient, and without pauses that a test would have to wait for.

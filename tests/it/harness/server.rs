@@ -79,6 +79,23 @@ impl Site {
         running.unwrap()
     }
 
+    /// Makes an API key of the operator and gives its secret.
+    pub(crate) async fn create_admin_key(&self, account: &str, tier: &str) -> String {
+        let arguments = [
+            "keys",
+            "create",
+            "--admin",
+            "--json",
+            "--account",
+            account,
+            "--tier",
+            tier,
+        ];
+        let output = self.run_to_end(&arguments).await;
+        let printed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        printed["secret"].as_str().unwrap().to_owned()
+    }
+
     /// Makes an API key and gives its secret.
     pub(crate) async fn create_key(&self, account: &str, tier: &str) -> String {
         binary()

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix_web::dev::ServerHandle;
+use callboard::agent_directory::AgentDirectory;
 use callboard::auth::{Authenticator, RateLimiters};
 use callboard::blocking::BlockingPool;
 use callboard::config::LOCAL_TIER;
@@ -13,6 +14,7 @@ use callboard::http::{
 };
 use callboard::llm::simulated::SimulatedModel;
 use callboard_actors::ports::Fleet;
+use callboard_actors::testing::fixed_tools::FixedTools;
 use callboard_actors::time::Timestamp;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -42,6 +44,7 @@ impl Surface {
         let parts = HttpParts {
             runs,
             store: behind.store.clone(),
+            agents: AgentDirectory::new(behind.agents.clone()),
             budgets: behind.budgets.clone(),
             files: behind.files.clone(),
             event_log: behind.log.clone(),
@@ -53,7 +56,7 @@ impl Surface {
             },
             catalog: Catalog::new(
                 BTreeMap::from([("simulated".to_owned(), simulated)]),
-                Default::default(),
+                Arc::new(FixedTools::new([])),
             ),
             model_directory: Default::default(),
             tier_budgets: Default::default(),

@@ -62,7 +62,8 @@ async fn look(services: &RunServices, fleet: &dyn Fleet, run: RunId, is_asked: &
             }
             // Its turn has come, or somebody else ended it: the next look tells.
             ParkedOutcome::NotParked(record) => Ok(Look::Running(record)),
-            ParkedOutcome::NotFound => Ok(Look::Over(None)),
+            // Nothing was said of its tool calls.
+            ParkedOutcome::NotFound | ParkedOutcome::Refused(_) => Ok(Look::Over(None)),
         };
     }
     if record.state != RunState::Running {

@@ -88,7 +88,7 @@ impl Handler<Noticed> for Supervisor {
                 self.pump(ctx);
             }
             Notice::CancelAsked { run, owner } if owner == member.instance => self.cancel_here(run),
-            Notice::CancelAsked { .. } | Notice::KeysChanged => {}
+            Notice::CancelAsked { .. } | Notice::KeysChanged | Notice::AgentChanged(_) => {}
         }
     }
 }

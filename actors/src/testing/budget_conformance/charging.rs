@@ -119,6 +119,7 @@ pub async fn numbers_stop_at_what_can_be_counted(fresh: &FreshBudgets) {
             input_tokens: u64::MAX,
             output_tokens: u64::MAX,
             cached_input_tokens: u64::MAX,
+            cache_write_input_tokens: u64::MAX,
             reasoning_tokens: u64::MAX,
         },
         cost: Money::MAX,
@@ -144,6 +145,7 @@ pub async fn numbers_stop_at_what_can_be_counted(fresh: &FreshBudgets) {
             told.input_tokens,
             told.output_tokens,
             told.cached_input_tokens,
+            told.cache_write_input_tokens,
             told.reasoning_tokens,
         ] {
             assert_eq!(tokens, MOST);

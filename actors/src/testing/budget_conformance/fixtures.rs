@@ -8,14 +8,14 @@ use crate::item::Usage;
 use crate::money::Money;
 use crate::ports::StoreError;
 use crate::ports::budgets::{
-    Amount, Balance, BudgetLimits, BudgetPeriod, Charge, HoldOutcome, NewHold, UsageQuery, UsageRow,
+    Amount, Balance, BudgetLimits, BudgetPeriod, CallEstimate, Charge, HoldOutcome, NewHold, UsageQuery, UsageRow,
 };
 use crate::ports::store::{RunCommit, RunRecord};
 use crate::testing::store_conformance::fixtures::{account, delta_commit, record, running};
 use crate::time::Timestamp;
 
 /// No limit, each month anew.
-pub(super) const UNLIMITED: BudgetLimits = BudgetLimits {
+pub(in crate::testing) const UNLIMITED: BudgetLimits = BudgetLimits {
     period: BudgetPeriod::Month,
     cost: None,
     tokens: None,
@@ -49,7 +49,7 @@ pub(super) fn amounts(calls: u64, tokens: u64) -> Amount {
 }
 
 /// A hold of the run for a call of so many tokens.
-pub(super) fn new_hold(run: &RunRecord, limits: BudgetLimits, tokens: u64) -> NewHold {
+pub(in crate::testing) fn new_hold(run: &RunRecord, limits: BudgetLimits, tokens: u64) -> NewHold {
     NewHold {
         id: ModelCallId::new(),
         run: run.id,
@@ -57,7 +57,39 @@ pub(super) fn new_hold(run: &RunRecord, limits: BudgetLimits, tokens: u64) -> Ne
         account: run.account.clone(),
         limits,
         amount: amount(tokens),
+        estimate: estimate(tokens / 2),
         at: Timestamp::now(),
+    }
+}
+
+fn estimate(tokens: u64) -> CallEstimate {
+    let Charge {
+        model,
+        provider,
+        usage,
+        cost,
+        ..
+    } = charge_of(ModelCallId::new(), tokens);
+    CallEstimate {
+        model,
+        provider,
+        usage,
+        cost,
+        call_time: Duration::from_micros(tokens),
+    }
+}
+
+/// What the hold is charged for if nobody can tell what its call used.
+pub(in crate::testing) fn estimated(hold: &NewHold) -> Charge {
+    let estimate = hold.estimate.clone();
+    Charge {
+        id: hold.id,
+        model: estimate.model,
+        provider: estimate.provider,
+        usage: estimate.usage,
+        cost: estimate.cost,
+        call_time: estimate.call_time,
+        at: hold.at,
     }
 }
 

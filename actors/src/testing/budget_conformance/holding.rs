@@ -93,25 +93,35 @@ pub async fn each_limit_refuses_what_would_exceed_it(fresh: &FreshBudgets) {
     }
 }
 
-/// What a call will take is not known before.
-pub async fn call_time_is_refused_once_it_is_reached(fresh: &FreshBudgets) {
+/// What a call may take is held, and what it has taken is charged.
+pub async fn call_time_is_held_and_charged(fresh: &FreshBudgets) {
     let run = fresh.running("acme").await;
     let limits = BudgetLimits {
-        call_time: Some(Duration::from_secs(10)),
+        call_time: Some(Duration::from_secs(12)),
         ..UNLIMITED
     };
-    for _ in 0..2 {
-        let hold = new_hold(&run, limits, 1);
-        fresh.held(&hold).await;
-        let mut charge = charge_of(hold.id, 1);
-        charge.call_time = Duration::from_micros(5_000_000);
-        fresh.charge(&run, vec![charge]).await;
-    }
-    let refused = fresh.hold(&new_hold(&run, limits, 1)).await;
-    let Ok(HoldOutcome::Exhausted { kind, used, .. }) = refused else {
+    let of_five_seconds = || {
+        let mut hold = new_hold(&run, limits, 1);
+        hold.amount.call_time = Duration::from_secs(5);
+        hold
+    };
+    let first = of_five_seconds();
+    fresh.held(&first).await;
+    fresh.held(&of_five_seconds()).await;
+    let third = of_five_seconds();
+    let refused = fresh.hold(&third).await;
+    let Ok(HoldOutcome::Exhausted { kind, held, .. }) = refused else {
         panic!("not refused: {refused:?}");
     };
-    assert_eq!((kind, used.call_time), (BudgetKind::CallTime, Duration::from_secs(10)));
+    assert_eq!((kind, held.call_time), (BudgetKind::CallTime, Duration::from_secs(10)));
+    let mut charge = charge_of(first.id, 1);
+    charge.call_time = Duration::from_secs(2);
+    fresh.charge(&run, vec![charge]).await;
+    fresh.held(&third).await;
+    assert!(matches!(
+        fresh.hold(&of_five_seconds()).await,
+        Ok(HoldOutcome::Exhausted { .. })
+    ));
 }
 
 /// And counted.

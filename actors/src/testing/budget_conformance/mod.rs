@@ -11,7 +11,7 @@
 
 pub mod charging;
 pub mod ending;
-mod fixtures;
+pub(super) mod fixtures;
 pub mod folding;
 pub mod holding;
 pub mod model;
@@ -49,14 +49,16 @@ macro_rules! budget_conformance {
             holding::a_hold_counts_until_it_is_released,
             holding::the_same_hold_twice_is_one,
             holding::each_limit_refuses_what_would_exceed_it,
-            holding::call_time_is_refused_once_it_is_reached,
+            holding::call_time_is_held_and_charged,
             holding::without_limits_everything_is_held,
             holding::parallel_holds_never_exceed_a_limit,
             holding::parallel_calls_use_a_limit_up_and_never_exceed_it,
             holding::accounts_do_not_see_each_other,
             ending::holds_end_with_their_run,
             ending::holds_end_when_their_run_waits_or_is_handed_over,
-            ending::holds_end_when_their_run_is_taken_over,
+            ending::holds_of_a_lost_epoch_become_charges,
+            ending::no_hold_is_lost_with_its_epoch,
+            ending::lost_calls_do_not_come_free,
             ending::a_run_that_does_not_run_gets_no_hold,
             charging::a_charge_ends_its_hold_and_is_used,
             charging::a_charge_without_a_hold_counts,
@@ -67,6 +69,8 @@ macro_rules! budget_conformance {
             charging::numbers_stop_at_what_can_be_counted,
             periods::a_charge_counts_in_the_period_of_its_time,
             periods::a_new_period_begins_with_nothing_used,
+            periods::a_call_over_midnight_counts_on_both_sides_until_it_is_charged,
+            periods::what_is_lost_counts_where_it_was_held,
             periods::forever_never_ends,
             topping_up::a_top_up_counts_in_its_period,
             topping_up::the_same_top_up_twice_is_one,

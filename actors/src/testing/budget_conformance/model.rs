@@ -9,10 +9,10 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use super::FreshBudgets;
-use super::fixtures::{UNLIMITED, amount, amounts, at, charge_of, charging, new_hold};
+use super::fixtures::{UNLIMITED, amounts, at, charge_of, charging, estimated, new_hold};
 use crate::ids::{InstanceId, ModelCallId, RunId};
 use crate::ports::StoreError;
-use crate::ports::budgets::{Amount, Balance, BudgetLimits, BudgetPeriod, Charge, HoldOutcome, TopUp};
+use crate::ports::budgets::{Amount, Balance, BudgetLimits, BudgetPeriod, Charge, HoldOutcome, NewHold, TopUp};
 use crate::run_state::RunState;
 use crate::testing::store_conformance::fixtures::{account, move_commit, record};
 use crate::time::Timestamp;
@@ -85,7 +85,7 @@ struct Model {
     account: String,
     /// Each with its epoch, if it runs.
     runs: Vec<(RunId, Option<u64>)>,
-    holds: Vec<(ModelCallId, RunId, u64, u64)>,
+    holds: Vec<NewHold>,
     released: Vec<ModelCallId>,
     charges: Vec<(RunId, Charge)>,
     top_ups: Vec<(u64, Timestamp)>,
@@ -102,14 +102,18 @@ impl Model {
         for (tokens, _) in self.top_ups.iter().filter(|(_, moment)| counts(*moment)) {
             balance.topped_up = balance.topped_up.plus(amounts(1, *tokens));
         }
-        for (id, run, epoch, tokens) in &self.holds {
-            let runs = self.runs.contains(&(*run, Some(*epoch)));
-            let is_charged = self.charges.iter().any(|(_, charge)| charge.id == *id);
-            if runs && !is_charged && !self.released.contains(id) {
-                balance.held = balance.held.plus(amount(*tokens));
-            }
+        for hold in self.counting_holds() {
+            balance.held = balance.held.plus(hold.amount);
         }
         balance
+    }
+
+    fn counting_holds(&self) -> impl Iterator<Item = &NewHold> {
+        self.holds.iter().filter(|hold| {
+            let runs = self.runs.contains(&(hold.run, Some(hold.epoch)));
+            let is_charged = self.charges.iter().any(|(_, charge)| charge.id == hold.id);
+            runs && !is_charged && !self.released.contains(&hold.id)
+        })
     }
 
     /// One step on both; they must say the same.
@@ -128,7 +132,7 @@ impl Model {
                 self.hold(fresh, self.runs[run], tokens, limit, PERIODS[period]).await;
             }
             Step::Release { hold } if hold < self.holds.len() => {
-                let id = self.holds[hold].0;
+                let id = self.holds[hold].id;
                 fresh.budgets.release(id).await.expect("the store answers");
                 self.released.push(id);
             }
@@ -139,8 +143,8 @@ impl Model {
                 moment,
             } if run < self.runs.len() => {
                 // Only its own run charges a hold.
-                let of_run = |index: usize| self.holds.get(index).filter(|hold| hold.1 == self.runs[run].0);
-                let id = hold.and_then(of_run).map_or_else(ModelCallId::new, |hold| hold.0);
+                let of_run = |index: usize| self.holds.get(index).filter(|hold| hold.run == self.runs[run].0);
+                let id = hold.and_then(of_run).map_or_else(ModelCallId::new, |hold| hold.id);
                 let charge = Charge {
                     at: at(MOMENTS[moment]),
                     call_time: Duration::from_micros(tokens),
@@ -162,6 +166,8 @@ impl Model {
             }
             Step::TakeOver => {
                 fresh.store.recover(InstanceId::new()).await.expect("the store answers");
+                let lost: Vec<_> = self.counting_holds().map(|hold| (hold.run, estimated(hold))).collect();
+                self.charges.extend(lost);
                 for epoch in self.runs.iter_mut().filter_map(|(_, epoch)| epoch.as_mut()) {
                     *epoch += 1;
                 }
@@ -216,9 +222,9 @@ impl Model {
                 assert_eq!(outcome, Ok(exhausted));
             }
             (None, None) => assert_eq!(outcome, Err(StoreError::Fenced)),
-            (None, Some(epoch)) => {
+            (None, Some(_)) => {
                 assert_eq!(outcome, Ok(HoldOutcome::Held));
-                self.holds.push((hold.id, run, epoch, tokens));
+                self.holds.push(hold);
             }
         }
     }

@@ -1,9 +1,9 @@
 //! When a budget begins anew.
 
 use super::FreshBudgets;
-use super::fixtures::{UNLIMITED, amounts, at, charge_of, new_hold, tokens_limit};
-use crate::ids::ModelCallId;
-use crate::ports::budgets::{Amount, BudgetLimits, BudgetPeriod, Charge, HoldOutcome};
+use super::fixtures::{UNLIMITED, amount, amounts, at, charge_of, estimated, new_hold, tokens_limit};
+use crate::ids::{InstanceId, ModelCallId};
+use crate::ports::budgets::{Amount, BudgetLimits, BudgetPeriod, Charge, HoldOutcome, NewHold};
 
 /// The last and the first moments of days and months, with the day before the first and a leap day among them.
 const MOMENTS: [&str; 6] = [
@@ -14,6 +14,10 @@ const MOMENTS: [&str; 6] = [
     "2028-02-29T23:59:59.999999Z",
     "2028-03-01T00:00:00Z",
 ];
+
+/// The last moment of a day and a month, and the first of the next ones.
+const LAST: &str = "2028-02-29T23:59:59.999999Z";
+const FIRST: &str = "2028-03-01T00:00:00Z";
 
 async fn charge_each_moment(fresh: &FreshBudgets) {
     let run = fresh.running("acme").await;
@@ -71,21 +75,97 @@ pub async fn a_new_period_begins_with_nothing_used(fresh: &FreshBudgets) {
             hold.at = at(moment);
             hold
         };
-        let (last, first) = ("2028-02-29T23:59:59.999999Z", "2028-03-01T00:00:00Z");
         let charge = Charge {
-            at: at(last),
+            at: at(LAST),
             ..charge_of(ModelCallId::new(), 90)
         };
         fresh.charge(&run, vec![charge]).await;
-        fresh.held(&hold(last, 10)).await;
-        let refused = fresh.hold(&hold(last, 1)).await;
+        fresh.held(&hold(LAST, 10)).await;
+        let refused = fresh.hold(&hold(LAST, 1)).await;
         assert!(matches!(refused, Ok(HoldOutcome::Exhausted { .. })), "{refused:?}");
-        fresh.held(&hold(first, 90)).await;
-        let refused = fresh.hold(&hold(first, 1)).await;
+        fresh.held(&hold(FIRST, 90)).await;
+        let refused = fresh.hold(&hold(FIRST, 1)).await;
         let Ok(HoldOutcome::Exhausted { used, held, .. }) = refused else {
             panic!("not refused: {refused:?}");
         };
         assert_eq!((used, held), (Amount::default(), amounts(2, 100)));
+    }
+}
+
+/// What it holds is held in whatever period is asked about; what it has used is used in the one in which it ended, and in no other.
+pub async fn a_call_over_midnight_counts_on_both_sides_until_it_is_charged(fresh: &FreshBudgets) {
+    for (period, name) in [(BudgetPeriod::Day, "day"), (BudgetPeriod::Month, "month")] {
+        let limits = BudgetLimits {
+            period,
+            ..tokens_limit(100)
+        };
+        let run = fresh.running(name).await;
+        let hold = NewHold {
+            at: at(LAST),
+            ..new_hold(&run, limits, 60)
+        };
+        fresh.held(&hold).await;
+        for moment in [LAST, FIRST] {
+            let balance = fresh.balance_at(name, period, at(moment)).await;
+            assert_eq!(
+                (balance.used, balance.held),
+                (Amount::default(), amount(60)),
+                "{moment}"
+            );
+            let too_much = NewHold {
+                at: at(moment),
+                ..new_hold(&run, limits, 41)
+            };
+            let refused = fresh.hold(&too_much).await;
+            assert!(matches!(refused, Ok(HoldOutcome::Exhausted { .. })), "{refused:?}");
+        }
+        let charge = Charge {
+            at: at(FIRST),
+            ..charge_of(hold.id, 50)
+        };
+        fresh.charge(&run, vec![charge]).await;
+        for _ in 0..2 {
+            for (moment, used) in [(LAST, Amount::default()), (FIRST, amount(50))] {
+                let balance = fresh.balance_at(name, period, at(moment)).await;
+                assert_eq!((balance.used, balance.held), (used, Amount::default()), "{moment}");
+            }
+            fresh.fold_all().await;
+        }
+        for (moment, left) in [(LAST, 100), (FIRST, 50)] {
+            for (tokens, is_there) in [(left + 1, false), (left, true)] {
+                let next = NewHold {
+                    at: at(moment),
+                    ..new_hold(&run, limits, tokens)
+                };
+                let outcome = fresh.hold(&next).await;
+                assert_eq!(outcome == Ok(HoldOutcome::Held), is_there, "{moment}: {outcome:?}");
+                fresh.budgets.release(next.id).await.expect("the store answers");
+            }
+        }
+    }
+}
+
+/// Whenever its instance is missed: nobody has made that call since.
+pub async fn what_is_lost_counts_where_it_was_held(fresh: &FreshBudgets) {
+    let run = fresh.running("acme").await;
+    let held = [LAST, FIRST].map(|moment| NewHold {
+        at: at(moment),
+        ..new_hold(&run, UNLIMITED, 60)
+    });
+    for hold in &held {
+        fresh.held(hold).await;
+    }
+    fresh.store.recover(InstanceId::new()).await.expect("the store answers");
+    for _ in 0..2 {
+        for period in [BudgetPeriod::Day, BudgetPeriod::Month] {
+            for hold in &held {
+                let balance = fresh.balance_at("acme", period, hold.at).await;
+                assert_eq!(balance.used, estimated(hold).amount(), "{period:?}");
+            }
+        }
+        let days: Vec<_> = fresh.usage(Some("acme")).await.iter().map(|row| row.day).collect();
+        assert_eq!(days, held.each_ref().map(|hold| hold.at.utc_day()));
+        fresh.fold_all().await;
     }
 }
 

@@ -27,6 +27,7 @@ fn as_asked(admission: &FleetAdmission, state: RunState) -> RunRecord {
         spec: admission.spec.clone(),
         error: None,
         waiting: None,
+        calls: Default::default(),
         progress: RunProgress::default(),
         next_seq: 2,
         reserved_seq: 0,

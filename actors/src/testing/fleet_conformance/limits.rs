@@ -124,6 +124,7 @@ pub async fn an_account_that_changes_its_tier_changes_its_limit(fresh: &FreshFle
         tier: "ultra".into(),
         secret_hash: [1; 32],
         last_four: "wxyz".into(),
+        is_admin: false,
         created_at: Timestamp::now(),
         revoked_at: None,
     };

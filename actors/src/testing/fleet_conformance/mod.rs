@@ -31,7 +31,7 @@ pub mod turns;
 use std::any::Any;
 use std::sync::Arc;
 
-use crate::ports::{Fleet, Store};
+use crate::ports::{Budgets, Fleet, Store};
 
 /// An empty database.
 pub struct FreshFleet {
@@ -41,6 +41,8 @@ pub struct FreshFleet {
     pub fleet: Arc<dyn Fleet>,
     /// Another one of the same database, opened for itself: what another instance has.
     pub elsewhere: Arc<dyn Fleet>,
+    /// What accounts have used, in the same database.
+    pub budgets: Arc<dyn Budgets>,
     /// What must live as long as the test: a temporary directory, a container.
     pub keep: Box<dyn Any + Send>,
 }
@@ -117,6 +119,7 @@ macro_rules! fleet_conformance {
             taking_over::lost_runs_are_taken_over_as_they_are,
             taking_over::only_lost_runs_in_running_are_taken_over,
             taking_over::many_takers_take_each_run_once,
+            taking_over::what_lost_runs_hold_is_charged_once,
             taking_over::the_old_owner_is_fenced,
             taking_over::a_run_may_be_lost_again_and_again,
             taking_over::a_run_is_taken_only_when_the_lease_is_over,

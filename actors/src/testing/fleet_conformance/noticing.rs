@@ -107,11 +107,7 @@ pub async fn what_comes_into_the_queue_is_heard(fresh: &FreshFleet) {
     let run = claimed_one(&fresh.fleet, instance).await;
     moves(&fresh.store, &run, RunState::Waiting).await;
     listeners.clear(fresh).await;
-    let back = ParkedUpdate {
-        run: run.id,
-        events: Vec::new(),
-        change: Some(change(RunState::Queued)),
-    };
+    let back = ParkedUpdate::moving(run.id, Vec::new(), change(RunState::Queued));
     fresh.store.update_parked_run(back).await.expect("the store answers");
     listeners.both_hear(Notice::Claimable).await;
 }
@@ -177,6 +173,7 @@ pub async fn changed_keys_are_heard(fresh: &FreshFleet) {
             tier: "pro".into(),
             secret_hash: [secret; 32],
             last_four: "wxyz".into(),
+            is_admin: false,
             created_at: Timestamp::now(),
             revoked_at: None,
         };

@@ -4,16 +4,20 @@ use std::time::Duration;
 
 use super::FreshFleet;
 use super::fixtures::{
-    LONG_LEASE, PATIENCE, admission, at_once, beat, claimed_one, commit, delta_commit, dies, eventually, heartbeat,
-    ids, joined, kinds, move_commit, moves, newcomer, picture, queued, record, running, running_runs, taken,
+    LONG_LEASE, PATIENCE, account, admission, at_once, beat, claimed_one, commit, delta_commit, dies, eventually,
+    heartbeat, ids, joined, kinds, move_commit, moves, newcomer, picture, queued, record, running, running_runs, taken,
     under_the_next_epoch, view,
 };
 use crate::encoding::encode;
 use crate::event::EventBody;
+use crate::ids::RunId;
 use crate::ports::StoreError;
+use crate::ports::budgets::{Amount, BudgetPeriod, HoldOutcome};
 use crate::ports::fleet::{Admitted, FleetAdmission, Heartbeat, InstanceLoad, NewInstance};
 use crate::ports::store::{RunCommit, RunRecord};
 use crate::run_state::RunState;
+use crate::testing::budget_conformance::fixtures::{UNLIMITED, estimated, new_hold};
+use crate::time::Timestamp;
 
 /// Oldest first and no more than asked for, as they were but for the epoch; nothing is told, and no Slot moves.
 pub async fn lost_runs_are_taken_over_as_they_are(fresh: &FreshFleet) {
@@ -147,6 +151,60 @@ pub async fn many_takers_take_each_run_once(fresh: &FreshFleet) {
     let mut named = ids(&all);
     named.sort_unstable();
     assert_eq!(named, left);
+}
+
+/// By whichever of many takers has its run; one that was given up only when it is taken, and one that is alive not at all.
+pub async fn what_lost_runs_hold_is_charged_once(fresh: &FreshFleet) {
+    let (lost, alive) = (joined(&fresh.fleet).await, joined(&fresh.elsewhere).await);
+    let balance = async || {
+        let at = Timestamp::now();
+        let balance = fresh.budgets.balance(&account("acme"), BudgetPeriod::Month, at).await;
+        balance.expect("the store answers")
+    };
+    let (mut expected, mut held) = (Amount::default(), Amount::default());
+    for number in 0..12 {
+        let run = running(&fresh.fleet, "acme", lost).await;
+        for tokens in [10, 100 + number] {
+            let hold = new_hold(&run, UNLIMITED, tokens);
+            assert_eq!(fresh.budgets.hold(hold.clone()).await, Ok(HoldOutcome::Held));
+            expected = expected.plus(estimated(&hold).amount());
+            held = held.plus(hold.amount);
+        }
+    }
+    let given_up = running(&fresh.fleet, "acme", alive).await;
+    let hold = new_hold(&given_up, UNLIMITED, 20);
+    assert_eq!(fresh.budgets.hold(hold.clone()).await, Ok(HoldOutcome::Held));
+    let kept = running(&fresh.fleet, "acme", alive).await;
+    let kept_hold = new_hold(&kept, UNLIMITED, 30);
+    assert_eq!(fresh.budgets.hold(kept_hold.clone()).await, Ok(HoldOutcome::Held));
+    let disowned = fresh.fleet.disown_unknown(alive, vec![kept.id], RunId::new()).await;
+    assert_eq!(disowned, Ok(1));
+    dies(&fresh.fleet, lost).await;
+    held = held.plus(hold.amount).plus(kept_hold.amount);
+    let before = balance().await;
+    assert_eq!((before.used, before.held), (Amount::default(), held));
+
+    let mut takers = Vec::new();
+    for number in 0..4 {
+        takers.push((number, joined(&fresh.seen_by(number)).await));
+    }
+    let took = at_once(takers.into_iter().map(|(number, taker)| {
+        let fleet = fresh.seen_by(number);
+        async move {
+            let mut count = 0;
+            for _ in 0..10 {
+                count += taken(&fleet, taker, 3).await.len();
+            }
+            count
+        }
+    }))
+    .await;
+    // What a taker has locked is passed over by the others.
+    let rest = taken(&fresh.fleet, alive, 100).await.len();
+    assert_eq!(took.iter().sum::<usize>() + rest, 13);
+    let after = balance().await;
+    assert_eq!(after.used, expected.plus(estimated(&hold).amount()));
+    assert_eq!(after.held, kept_hold.amount);
 }
 
 /// It may write neither an event, nor a step, nor an ending, nor a hand-over; who took the run over may.

@@ -50,14 +50,14 @@ pub async fn who_had_started_before_comes_first(fresh: &FreshFleet) {
         moves(&fresh.store, run, RunState::Queued).await;
     }
     moves(&fresh.store, &resumed, RunState::Waiting).await;
-    let back = ParkedUpdate {
-        run: resumed.id,
-        events: vec![EventBody::RunQueued {
+    let back = ParkedUpdate::moving(
+        resumed.id,
+        vec![EventBody::RunQueued {
             position: 1,
             reason: QueuedReason::Resumed,
         }],
-        change: Some(change(RunState::Queued)),
-    };
+        change(RunState::Queued),
+    );
     let outcome = fresh.store.update_parked_run(back).await;
     assert!(matches!(outcome, Ok(ParkedOutcome::Updated { .. })), "{outcome:?}");
     let late = queued(&fresh.fleet, "acme", instance).await;

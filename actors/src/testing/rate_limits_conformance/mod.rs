@@ -7,9 +7,11 @@
 mod choosing;
 mod counting;
 mod ending;
+mod fitting;
 mod fixtures;
 mod hammering;
 mod hearing;
+mod recovering;
 mod resting;
 mod windows;
 
@@ -22,19 +24,28 @@ use crate::ports::RateLimits;
 
 pub use choosing::{all_keys_are_used_evenly, keys_without_limits_share_what_is_under_way, larger_keys_get_more};
 pub use counting::{
-    a_limit_of_calls_holds, a_limit_of_concurrent_calls_holds, a_limit_of_tokens_holds, a_refusal_counts_nothing,
-    instances_count_together, more_than_the_limit_waits_for_an_empty_minute, usage_is_told_in_order,
+    a_limit_of_calls_holds, a_limit_of_concurrent_calls_holds, a_limit_of_tokens_holds,
+    a_little_more_than_the_limit_waits_for_an_empty_minute, a_refusal_counts_nothing, instances_count_together,
+    usage_is_told_in_order,
 };
 pub use ending::{
     a_call_that_was_not_made_counts_for_nothing, a_grant_is_settled_only_once, a_grant_that_nobody_settles_was_made,
     a_rate_limited_call_counts_without_its_tokens, an_unknown_end_counts_what_was_reserved,
     what_was_reserved_is_corrected_to_what_was_used,
 };
+pub use fitting::{
+    a_call_that_is_too_large_does_not_cool_its_key, a_limit_that_is_told_rules_out_for_a_while,
+    what_never_fits_is_said_at_once,
+};
 pub use fixtures::{Granted, GrantedCalls, calls, end_call, granted, key, not_yet, wanted};
 pub use hammering::{no_window_sees_more_calls_than_the_limit, no_window_sees_more_tokens_than_the_limit};
 pub use hearing::{
     a_lower_limit_of_the_provider_counts, calls_under_way_are_not_taken_for_others, others_use_counts_for_a_window,
     the_provider_is_believed_when_others_have_gone,
+};
+pub use recovering::{
+    a_careful_try_without_an_answer_lets_the_next_try, a_key_that_has_cooled_down_is_used_with_care,
+    a_key_that_meets_429_again_cools_longer,
 };
 pub use resting::{
     a_key_that_cools_down_is_granted_to_nobody, a_refused_key_rests_and_one_call_tries_it_again,
@@ -65,7 +76,7 @@ macro_rules! rate_limits_conformance {
             a_limit_of_calls_holds,
             a_limit_of_tokens_holds,
             a_limit_of_concurrent_calls_holds,
-            more_than_the_limit_waits_for_an_empty_minute,
+            a_little_more_than_the_limit_waits_for_an_empty_minute,
             instances_count_together,
             usage_is_told_in_order,
             a_minute_begins_with_the_answer,
@@ -82,6 +93,12 @@ macro_rules! rate_limits_conformance {
             other_keys_are_used_meanwhile,
             a_refused_key_rests_and_one_call_tries_it_again,
             a_try_that_was_not_made_lets_the_next_try,
+            a_key_that_has_cooled_down_is_used_with_care,
+            a_careful_try_without_an_answer_lets_the_next_try,
+            a_key_that_meets_429_again_cools_longer,
+            what_never_fits_is_said_at_once,
+            a_limit_that_is_told_rules_out_for_a_while,
+            a_call_that_is_too_large_does_not_cool_its_key,
             a_lower_limit_of_the_provider_counts,
             others_use_counts_for_a_window,
             the_provider_is_believed_when_others_have_gone,

@@ -7,9 +7,9 @@ use tokio::time::Instant;
 use super::LimitsFactory;
 use super::fixtures::{calls, granted, granted_in_the_end, key, not_yet, until, usage, wanted};
 use crate::event::ModelWaitingReason;
-use crate::ports::rate_limits::{Admission, CallEnd, USUAL_COOLING};
+use crate::ports::rate_limits::{Admission, CallEnd};
 
-const fn rate_limited(retry_after: Option<Duration>) -> CallEnd {
+pub(super) const fn rate_limited(retry_after: Option<Duration>) -> CallEnd {
     CallEnd::RateLimited {
         retry_after,
         hints: crate::ports::model::LimitHints {
@@ -57,7 +57,7 @@ pub async fn the_usual_cooling_is_known(factory: &impl LimitsFactory) {
     let hurt = granted(&limits, &wanted(&keys, 1)).await;
     limits.settle(&hurt, rate_limited(None)).await;
     let cooling_for = usage(&limits, &keys[0]).await.cooling_for.expect("it cools down");
-    assert!(cooling_for <= USUAL_COOLING, "{cooling_for:?}");
+    assert!(cooling_for <= factory.times().usual_cooling, "{cooling_for:?}");
     not_yet(&limits, &wanted(&keys, 1)).await;
 }
 

@@ -26,6 +26,7 @@ pub async fn a_new_run_reads_back_whole(store: Arc<dyn Store>) {
         spec: run.spec.clone(),
         error: None,
         waiting: None,
+        calls: Default::default(),
         progress: RunProgress::default(),
         next_seq: 1,
         reserved_seq: 500,

@@ -25,6 +25,7 @@ pub async fn a_commit_writes_all_its_parts(store: Arc<dyn Store>) {
         steps: 2,
         usage: Usage {
             cached_input_tokens: 5,
+            cache_write_input_tokens: 8,
             reasoning_tokens: 6,
             ..Usage::of(1 << 40, 7)
         },

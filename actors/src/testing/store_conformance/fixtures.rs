@@ -15,6 +15,7 @@ use crate::ports::store::{
 use crate::run_state::RunState;
 use crate::spec::{RunLimits, RunSpec};
 use crate::time::Timestamp;
+use crate::tool_use::ToolUse;
 
 pub(in crate::testing) fn account(name: &str) -> AccountId {
     name.parse().expect("an account name")
@@ -22,10 +23,11 @@ pub(in crate::testing) fn account(name: &str) -> AccountId {
 
 pub(in crate::testing) fn spec() -> RunSpec {
     RunSpec {
+        agent: None,
         model: "simulated".into(),
         fallback_models: Vec::new(),
         instructions: Some("answer in \"one\" line\nand \\ no more: ü \u{1F980} \u{0}".into()),
-        tools: vec!["clock".into()],
+        tools: vec![ToolUse::named("clock")],
         model_options: [("temperature".to_owned(), 0.1.into())].into_iter().collect(),
         metadata: [("ticket".to_owned(), "4711".to_owned())].into(),
         limits: RunLimits {
@@ -114,6 +116,7 @@ pub(in crate::testing) fn deltas(run: RunId, first_seq: u64, count: u64) -> Enco
 /// A commit of nothing, to be filled.
 pub(in crate::testing) fn commit(record: &RunRecord) -> RunCommit {
     RunCommit {
+        calls: None,
         run: record.id,
         account: record.account.clone(),
         epoch: record.epoch,
@@ -155,11 +158,7 @@ pub(in crate::testing) fn move_commit(record: &RunRecord, to: RunState) -> RunCo
 }
 
 pub(in crate::testing) fn parked(run: RunId, to: RunState) -> ParkedUpdate {
-    ParkedUpdate {
-        run,
-        events: Vec::new(),
-        change: Some(change(to)),
-    }
+    ParkedUpdate::moving(run, Vec::new(), change(to))
 }
 
 /// A run of so many commits of so many deltas each, and its end.

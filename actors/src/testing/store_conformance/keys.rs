@@ -15,6 +15,7 @@ fn key(account_name: &str, tier: &str, secret: u8) -> KeyRecord {
         tier: tier.into(),
         secret_hash: [secret; 32],
         last_four: "wxyz".into(),
+        is_admin: secret == 3,
         created_at: Timestamp::from_micros(i64::from(secret)),
         revoked_at: None,
     }

@@ -22,6 +22,7 @@ pub mod reading;
 pub mod recovery;
 pub mod repeating;
 pub mod waiting_for_budget;
+pub mod waiting_for_calls;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -86,6 +87,11 @@ macro_rules! store_conformance {
             parked::an_abandoned_run_fails_once,
             waiting_for_budget::runs_that_wait_for_their_budget_are_listed_oldest_first,
             waiting_for_budget::a_run_that_waited_for_its_budget_goes_on,
+            waiting_for_calls::answers_are_written_one_after_the_other_and_then_the_run_goes_on,
+            waiting_for_calls::each_call_is_answered_once,
+            waiting_for_calls::what_is_wrong_changes_nothing,
+            waiting_for_calls::a_verdict_may_end_the_run,
+            waiting_for_calls::overdue_calls_are_found_by_their_deadlines,
             reading::events_come_in_whole_batches_and_are_cut_at_the_front,
             reading::event_pages_join_without_a_gap,
             reading::items_come_in_pages,

@@ -19,11 +19,7 @@ use crate::run_state::RunState;
 pub async fn an_update_is_numbered_by_the_store(store: Arc<dyn Store>) {
     let run = created(&store, queued("acme")).await;
     let moved_up = |position| EventBody::RunQueuePosition { position };
-    let update = ParkedUpdate {
-        run: run.id,
-        events: vec![moved_up(4), moved_up(2)],
-        change: None,
-    };
+    let update = ParkedUpdate::telling(run.id, vec![moved_up(4), moved_up(2)]);
     for next_seq in [3, 5] {
         let outcome = store.update_parked_run(update.clone()).await;
         let Ok(ParkedOutcome::Updated { record: after, events }) = outcome else {
@@ -124,13 +120,12 @@ pub async fn illegal_parked_moves_are_refused(store: Arc<dyn Store>) {
             let outcome = store.update_parked_run(parked(id, to)).await;
             assert_eq!(outcome, Err(StoreError::IllegalMove { from, to }));
         }
-        let told_too_early = ParkedUpdate {
-            run: id,
-            events: vec![EventBody::RunCancelled {
+        let told_too_early = ParkedUpdate::telling(
+            id,
+            vec![EventBody::RunCancelled {
                 usage: Usage::default(),
             }],
-            change: None,
-        };
+        );
         assert!(store.update_parked_run(told_too_early).await.is_err());
         assert_eq!(picture(&store, id).await, before);
     }
@@ -140,14 +135,14 @@ pub async fn illegal_parked_moves_are_refused(store: Arc<dyn Store>) {
 pub async fn a_waiting_run_returns_to_the_queue(store: Arc<dyn Store>) {
     let run = running(&store, "acme").await;
     store.commit(move_commit(&run, RunState::Waiting)).await.expect("waits");
-    let update = ParkedUpdate {
-        run: run.id,
-        events: vec![EventBody::RunQueued {
+    let update = ParkedUpdate::moving(
+        run.id,
+        vec![EventBody::RunQueued {
             position: 1,
             reason: QueuedReason::Resumed,
         }],
-        change: Some(change(RunState::Queued)),
-    };
+        change(RunState::Queued),
+    );
     let outcome = store.update_parked_run(update).await;
     assert!(matches!(outcome, Ok(ParkedOutcome::Updated { .. })));
     let after = record(&store, run.id).await;

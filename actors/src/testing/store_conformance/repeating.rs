@@ -34,6 +34,7 @@ fn told_move(run: &RunRecord, to: RunState) -> RunCommit {
     let event = match to {
         RunState::Waiting => EventBody::RunWaiting {
             reason: WaitingReason::NeedsReview,
+            calls: Vec::new(),
         },
         _ => EventBody::RunQueued {
             position: 1,

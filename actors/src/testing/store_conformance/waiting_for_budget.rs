@@ -14,7 +14,14 @@ use crate::run_state::RunState;
 fn exhausted(run: &RunRecord) -> RunCommit {
     let reason = WaitingReason::Budget;
     RunCommit {
-        events: encode(run.id, run.next_seq, [EventBody::RunWaiting { reason }]),
+        events: encode(
+            run.id,
+            run.next_seq,
+            [EventBody::RunWaiting {
+                reason,
+                calls: Vec::new(),
+            }],
+        ),
         change: Some(StateChange {
             waiting: Some(reason),
             ..change(RunState::Waiting)
@@ -67,14 +74,14 @@ pub async fn a_run_that_waited_for_its_budget_goes_on(store: Arc<dyn Store>) {
         (RunState::Waiting, Some(WaitingReason::Budget))
     );
     for epoch in 2..4 {
-        let update = ParkedUpdate {
-            run: run.id,
-            events: vec![EventBody::RunQueued {
+        let update = ParkedUpdate::moving(
+            run.id,
+            vec![EventBody::RunQueued {
                 position: 1,
                 reason: QueuedReason::Resumed,
             }],
-            change: Some(change(RunState::Queued)),
-        };
+            change(RunState::Queued),
+        );
         let outcome = store.update_parked_run(update.clone()).await;
         let Ok(ParkedOutcome::Updated { record: resumed, .. }) = outcome else {
             panic!("not updated: {outcome:?}");

@@ -1,11 +1,18 @@
 -- Takes room for a call on one of the keys: on that with the largest share of room, of those the one with the fewest calls under way.
 --
--- ARGV[4..8]: the call's id, its tokens, its lease, a short wait, and '1' if counts that are younger than a window are good enough;
--- then three for each key: calls and tokens per minute and concurrent calls, '' for none. Answers what became of it and two details:
--- granted, place, tokens held | not_yet, wait, reason | young, until when | refused.
+-- ARGV[4..9]: the call's id, its tokens, its lease, a short wait, '1' if counts that are younger than a window are good enough, and for how
+-- long a limit that only the provider told of rules out larger calls; then three for each key: calls and tokens per minute and concurrent
+-- calls, '' for none. Answers words: granted, place, tokens held | young, until when | obstacles, and three for each key: what is in the way,
+-- a number, and what there is too little of.
 local id, wanted, lease, short_wait = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local told_rules_out_for = tonumber(ARGV[9])
+
+local function word(number)
+  return string.format('%.0f', math.ceil(number))
+end
+
 if ARGV[8] ~= '1' and era_age < window then
-  return { 'young', math.ceil(window - era_age), '' }
+  return { 'young', word(window - era_age) }
 end
 
 -- When so much of what is used will not count any more, if nothing comes between.
@@ -37,13 +44,25 @@ local function gone_in(key, which, amount)
   return lower(ours_gone_in(amount), without and math.max(without, theirs_gone_in)) or short_wait
 end
 
--- How much room there is; or nil, when there may be, and what there is too little of.
+-- The limit of tokens under which a call of so many can never be made. (A tenth more is within the error of an estimate.)
+local function limit_that_rules_out(key)
+  local is_told_lately = now - key.tokens_told_at < told_rules_out_for
+  local limit = lower(key.set_tokens, is_told_lately and key.told_tokens or nil)
+  return limit and wanted > limit + math.floor(limit / 10) and limit or nil
+end
+
+-- How much room there is; or nil and what is in the way: not_yet, when there may be room, what there is too little of | never_fits, the limit |
+-- refused, when it may be tried.
 local function room(key, concurrent_limit)
   if key.refused_until > now then
-    return nil, key.refused_until - now, 'refused'
+    return nil, { 'refused', key.refused_until - now, '' }
+  end
+  local too_low = limit_that_rules_out(key)
+  if too_low then
+    return nil, { 'never_fits', too_low, '' }
   end
   if key.tried_by ~= '' then
-    return nil, short_wait, 'cooling_down'
+    return nil, { 'not_yet', short_wait, 'cooling_down' }
   end
   local share, longest, reason = 1, nil, nil
   local function block(wait, why)
@@ -74,9 +93,12 @@ local function room(key, concurrent_limit)
   per_minute('calls', 1, 'requests_per_minute')
   per_minute('tokens', wanted, 'tokens_per_minute')
   local under_way = redis.call('ZCARD', key.names.leases)
+  if key.at_once > 0 and key.since >= key.at_once then
+    block(short_wait, 'cooling_down')
+  end
   look(concurrent_limit, under_way, 1, function() return short_wait end, 'concurrent_calls')
   if longest then
-    return nil, longest, reason
+    return nil, { 'not_yet', longest, reason }
   end
   return { share = share, under_way = under_way, recent = used(key, 'calls') }
 end
@@ -91,18 +113,19 @@ local function is_better(one, other)
   return one.recent < other.recent
 end
 
-local best, best_key, best_place, soonest, soonest_reason
-local all_refused = true
+local best, best_key, best_place
+local obstacles = { 'obstacles' }
 for place = 1, (#KEYS - 1) / 4 do
   local key = load(place)
-  local limits = 9 + 3 * (place - 1)
+  local limits = 10 + 3 * (place - 1)
   key.set_calls, key.set_tokens = tonumber(ARGV[limits]), tonumber(ARGV[limits + 1])
-  local found, wait, reason = room(key, tonumber(ARGV[limits + 2]))
-  all_refused = all_refused and reason == 'refused'
+  local found, obstacle = room(key, tonumber(ARGV[limits + 2]))
   if found and (not best or is_better(found, best)) then
     best, best_key, best_place = found, key, place
-  elseif not found and (not soonest or wait < soonest) then
-    soonest, soonest_reason = wait, reason == 'refused' and 'cooling_down' or reason
+  elseif not found then
+    obstacles[#obstacles + 1] = obstacle[1]
+    obstacles[#obstacles + 1] = word(obstacle[2])
+    obstacles[#obstacles + 1] = obstacle[3]
   end
   if key.changed then
     save(key)
@@ -113,18 +136,18 @@ if best then
   local key = best_key
   local limit = lower(key.set_tokens, key.told_tokens)
   local holding = limit and math.min(wanted, limit) or wanted
-  redis.call('HSET', key.names.calls, id, cmsgpack.pack({ holding, 0, key.ever_calls, key.ever_tokens }))
+  local before = { calls = key.ever_calls, tokens = key.ever_tokens }
+  local call = { tokens = holding, part = 0, before = before, coolings = key.coolings }
+  redis.call('HSET', key.names.calls, id, pack_call(call))
   redis.call('ZADD', key.names.leases, now + lease, id)
   redis.call('PEXPIRE', key.names.calls, kept)
   redis.call('PEXPIRE', key.names.leases, kept)
+  key.since = key.since + 1
   key.going_calls, key.going_tokens = key.going_calls + 1, key.going_tokens + holding
   if key.refused_until > 0 then
     key.tried_by = id
   end
   save(key)
-  return { 'granted', best_place, holding }
+  return { 'granted', word(best_place), word(holding) }
 end
-if all_refused then
-  return { 'refused', 0, '' }
-end
-return { 'not_yet', math.ceil(soonest), soonest_reason }
+return obstacles

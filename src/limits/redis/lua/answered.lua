@@ -6,20 +6,17 @@ local key = load(1)
 for which, hint in pairs(hints) do
   told(key, which, hint.limit)
 end
-local call = redis.call('HGET', key.names.calls, id)
-local reserved, number, before_calls, before_tokens
-if call then
-  reserved, number, before_calls, before_tokens = unpack(cmsgpack.unpack(call))
-end
-if number == 0 then
-  key.going_calls, key.going_tokens = key.going_calls - 1, key.going_tokens - reserved
-  number = add_recent(key, 1, reserved)
-  redis.call('HSET', key.names.calls, id, cmsgpack.pack({ reserved, number, before_calls, before_tokens }))
-  local before = { calls = before_calls, tokens = before_tokens }
+local packed = redis.call('HGET', key.names.calls, id)
+local call = packed and unpack_call(packed)
+if call and call.part == 0 then
+  was_answered(key, call.coolings)
+  key.going_calls, key.going_tokens = key.going_calls - 1, key.going_tokens - call.tokens
+  call.part = add_recent(key, 1, call.tokens)
+  redis.call('HSET', key.names.calls, id, pack_call(call))
   for which, hint in pairs(hints) do
-    heard_what_is_left(key, which, hint.left, hint.resets_in, before[which])
+    heard_what_is_left(key, which, hint.left, hint.resets_in, call.before[which])
   end
-  key.ever_calls, key.ever_tokens = key.ever_calls + 1, key.ever_tokens + reserved
+  key.ever_calls, key.ever_tokens = key.ever_calls + 1, key.ever_tokens + call.tokens
   is_taken_again(key, id)
 end
 save(key)

@@ -40,6 +40,8 @@ local NUMBERS = {
   'calls_peak', 'calls_peak_until', 'calls_latest', 'calls_latest_until', -- use by others
   'tokens_peak', 'tokens_peak_until', 'tokens_latest', 'tokens_latest_until',
   'cooling_until', 'refused_until',
+  'coolings', 'in_a_row', 'since', 'at_once', -- of 429s, see resting.rs; at_once is 0 for as many as the limits allow
+  'tokens_told_at', -- when the provider last told of its limit of tokens
 }
 local IS_LIMIT = { set_calls = true, set_tokens = true, told_calls = true, told_tokens = true }
 
@@ -59,6 +61,17 @@ local function save(key)
     redis.call('HDEL', key.names.room, unpack(absent))
   end
   redis.call('PEXPIRE', key.names.room, kept)
+end
+
+-- What is kept of a call under way: what it holds, the part in which it was answered (0: not yet), what had ever been answered when it was
+-- granted, and how often the key had begun to cool down by then.
+local function pack_call(call)
+  return cmsgpack.pack({ call.tokens, call.part, call.before.calls, call.before.tokens, call.coolings })
+end
+
+local function unpack_call(packed)
+  local call = cmsgpack.unpack(packed)
+  return { tokens = call[1], part = call[2], before = { calls = call[3], tokens = call[4] }, coolings = call[5] }
 end
 
 -- Counts something that was answered, or has ended, now. Answers the part.
@@ -106,33 +119,44 @@ local function forget_old(key)
   return true
 end
 
+-- The provider answered a call that was granted when the key had begun to cool down so often.
+local function was_answered(key, coolings)
+  if coolings == key.coolings then
+    key.in_a_row = 0
+    key.at_once = key.at_once > 0 and key.at_once + 1 or 0
+  end
+end
+
 -- A call is over: it was made and used so many tokens (nil: as many as were reserved), or it was not made. Answers what is known of it, or nil
 -- if it is not under way (any more).
 local function end_call(key, id, was_made, used)
-  local call = redis.call('HGET', key.names.calls, id)
-  if not call then
+  local packed = redis.call('HGET', key.names.calls, id)
+  if not packed then
     return nil
   end
   redis.call('HDEL', key.names.calls, id)
   redis.call('ZREM', key.names.leases, id)
-  local reserved, number, before_calls, before_tokens = unpack(cmsgpack.unpack(call))
+  local call = unpack_call(packed)
+  if call.coolings == key.coolings then
+    key.since = key.since - 1
+  end
   local calls = was_made and 1 or 0
-  local tokens = was_made and (used or reserved) or 0
-  if number == 0 then
+  local tokens = was_made and (used or call.tokens) or 0
+  if call.part == 0 then
     key.going_calls = key.going_calls - 1
-    key.going_tokens = key.going_tokens - reserved
+    key.going_tokens = key.going_tokens - call.tokens
     if was_made then
       key.ever_calls = key.ever_calls + 1
       key.ever_tokens = key.ever_tokens + tokens
       add_recent(key, 1, tokens)
     end
-  elseif number > last_old_part() then
-    redis.call('HINCRBY', key.names.parts, 'c' .. number, calls - 1)
-    redis.call('HINCRBY', key.names.parts, 't' .. number, tokens - reserved)
+  elseif call.part > last_old_part() then
+    redis.call('HINCRBY', key.names.parts, 'c' .. call.part, calls - 1)
+    redis.call('HINCRBY', key.names.parts, 't' .. call.part, tokens - call.tokens)
     key.recent_calls = key.recent_calls + calls - 1
-    key.recent_tokens = key.recent_tokens + tokens - reserved
+    key.recent_tokens = key.recent_tokens + tokens - call.tokens
   end
-  return { calls = before_calls, tokens = before_tokens }
+  return call
 end
 
 -- The call that was to find out whether the provider takes the key has not.
@@ -199,6 +223,9 @@ local function told(key, which, limit)
   -- A limit of 0 is how some say that there is none.
   if limit and limit > 0 then
     key['told_' .. which] = limit
+    if which == 'tokens' then
+      key.tokens_told_at = now
+    end
   end
 end
 

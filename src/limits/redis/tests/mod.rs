@@ -1,5 +1,6 @@
 //! The conformance suite on one Redis and on a Cluster; Redis that goes away, comes back, forgets, or is slow; few rights.
 
+mod both;
 mod outages;
 mod pressure;
 mod words;
@@ -23,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const TIMES: LimitTimes = LimitTimes {
     window: Duration::from_secs(2),
     refused_key_rest: Duration::from_secs(3),
+    usual_cooling: Duration::from_millis(200),
+    longest_usual_cooling: Duration::from_millis(800),
+    told_limit_rules_out_for: Duration::from_secs(2),
 };
 
 struct Factory(RedisAddress);

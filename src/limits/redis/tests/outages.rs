@@ -88,6 +88,36 @@ async fn a_slow_redis_is_one_that_is_away() {
     assert_eq!((usage.requests, usage.concurrent_calls), (0, 0));
 }
 
+/// Looking at how keys are used takes longer than a call may wait: the look fails, and nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_look_that_takes_too_long_changes_nothing() {
+    let server = OwnServer::forgetful().await;
+    let mut options = options(server.address());
+    options.answer_within = Duration::from_millis(300);
+    let limits: Arc<dyn RateLimits> = open(&options, 2);
+    until_shared(&limits).await;
+    let keys = [key(0, calls(10))];
+    for _ in 0..7 {
+        granted(&limits, &wanted(&keys, 1)).await;
+    }
+    let mut connection = server.connection().await;
+    let mut command = redis::cmd("CLIENT");
+    command.arg("PAUSE").arg(60_000).arg("WRITE");
+    command.exec_async(&mut connection).await.expect("it answers");
+    let seen = limits.usage(&keys).await.remove(0);
+    assert_eq!(seen.requests, 7, "as this instance counts");
+    assert_eq!(limits.reach(), LimitsReach::Fleet);
+    let mut command = redis::cmd("CLIENT");
+    command.arg("UNPAUSE");
+    command.exec_async(&mut connection).await.expect("it answers");
+    // A share would be over after five.
+    for _ in 0..3 {
+        granted(&limits, &wanted(&keys, 1)).await;
+    }
+    not_yet(&limits, &wanted(&keys, 1)).await;
+    assert_eq!(limits.reach(), LimitsReach::Fleet);
+}
+
 /// It answers, and takes nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_is_full_is_one_that_is_away() {

@@ -97,7 +97,7 @@ async fn call_and_call(limits: Arc<dyn RateLimits>, seen: Arc<Seen>, go_on: watc
                 tokio::time::sleep(wait.min(Duration::from_millis(50))).await;
                 continue;
             }
-            Admission::AllKeysRefused => panic!("nobody refused it"),
+            other => panic!("nobody refused it: {other:?}"),
         };
         seen.calls.add(asked_at, 1);
         let under_way = seen.under_way.fetch_add(1, Ordering::SeqCst) + 1;

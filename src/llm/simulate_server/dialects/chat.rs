@@ -144,7 +144,7 @@ impl AnswerWriter for ChatWriter {
             ModelDelta::Text(content) => json!({"content": content}),
             ModelDelta::Reasoning(content) => json!({"reasoning_content": content}),
             // This dialect has no such thing.
-            ModelDelta::ReasoningSealed(_) => return,
+            ModelDelta::ReasoningSealed(_) | ModelDelta::Working => return,
             ModelDelta::ToolCallStarted { index, call_id, name } => json!({"tool_calls": [
                 {"index": index, "id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}
             ]}),

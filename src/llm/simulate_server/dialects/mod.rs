@@ -116,7 +116,7 @@ impl Answer {
             ModelDelta::Text(text) => self.text.push_str(text),
             ModelDelta::Reasoning(text) => self.thought.push_str(text),
             // The simulated model seals nothing: each dialect does that in its own way.
-            ModelDelta::ReasoningSealed(_) => {}
+            ModelDelta::ReasoningSealed(_) | ModelDelta::Working => {}
             ModelDelta::ToolCallStarted { call_id, name, .. } => self.calls.push(ToolCall {
                 id: call_id.clone(),
                 name: name.clone(),

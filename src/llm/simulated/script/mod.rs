@@ -78,8 +78,11 @@ impl Performance {
 
     /// What was read, before anything is written.
     pub fn usage_of_input(&self) -> Usage {
+        let cached = self.options.cached_input_tokens.min(self.input_tokens);
+        let cache_write = self.options.cache_write_input_tokens;
         Usage {
-            cached_input_tokens: self.options.cached_input_tokens.min(self.input_tokens),
+            cached_input_tokens: cached,
+            cache_write_input_tokens: cache_write.min(self.input_tokens - cached),
             ..Usage::of(self.input_tokens, 0)
         }
     }

@@ -5,13 +5,11 @@ use std::collections::BTreeSet;
 use super::*;
 
 /// Tables of the source that are not moved.
-const LEFT_BEHIND: [&str; 3] = [
+const LEFT_BEHIND: [&str; 2] = [
     // What the migrations of each database are.
     "_sqlx_migrations",
     // Where SQLite's trial writes go.
     "pings",
-    // Their runs are taken over, and end them so.
-    "budget_holds",
 ];
 
 /// Columns that only the target has: what it makes of them by itself.
@@ -28,8 +26,7 @@ const OWN_OF_TARGET: [&str; 6] = [
     "runs.cancel_requested",
 ];
 
-const OWN_TABLES_OF_TARGET: [&str; 6] = [
-    "budget_holds",
+const OWN_TABLES_OF_TARGET: [&str; 5] = [
     "instances",
     "tiers",
     "writer_lanes",

@@ -19,6 +19,9 @@ async fn everything_is_there_and_what_only_the_target_has_is_derived() {
             ("usage_days", 3),
             ("budgets", 2),
             ("budget_top_ups", 2),
+            ("budget_holds", 1),
+            ("agents", 2),
+            ("agent_versions", 3),
             ("places in line", 5),
         ]
     );
@@ -58,12 +61,13 @@ async fn everything_is_there_and_what_only_the_target_has_is_derived() {
     .expect("a run and its input");
     assert_eq!(next_item, 3);
     assert_eq!(content, r#"{"text":"01900000000070008000000000000001\u0000 ü 🦀"}"#);
-    let cost: (i64, i64, i64) =
-        sqlx::query_as("SELECT cached_input_tokens, reasoning_tokens, cost_nanos FROM runs WHERE state = 'completed'")
-            .fetch_one(&mut target)
-            .await
-            .expect("what a run cost");
-    assert_eq!(cost, (4, 5, 9_007_199_254_740_991));
+    let cost: (i64, i64, i64, i64) = sqlx::query_as(
+        "SELECT cached_input_tokens, cache_write_input_tokens, reasoning_tokens, cost_nanos FROM runs WHERE state = 'completed'",
+    )
+    .fetch_one(&mut target)
+    .await
+    .expect("what a run cost");
+    assert_eq!(cost, (4, 6, 5, 9_007_199_254_740_991));
     target.close().await.expect("closes");
     let store = site.open_target().await.expect("a server may start");
     store.close().await;

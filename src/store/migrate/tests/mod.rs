@@ -124,10 +124,10 @@ async fn fresh_url() -> String {
 /// without what may be NULL, with the largest numbers, with texts and bytes of all kinds.
 const FILL: &str = r#"
 INSERT INTO accounts VALUES ('acme', 'pro'), ('Zeta', 'free'), ('a-b', 'free'), ('ab', 'free'), ('a_b', 'plus');
-INSERT INTO api_keys VALUES
-    (x'0190000000007000800000000000aa01', 'acme', x'01', 'aaaa', 1, NULL),
-    (x'0190000000007000800000000000aa02', 'acme', x'02', 'bbbb', 2, 3),
-    (x'0190000000007000800000000000aa03', 'Zeta', x'0300ff', 'cccc', -1, NULL);
+INSERT INTO api_keys (id, account, secret_hash, last_four, is_admin, created_at, revoked_at) VALUES
+    (x'0190000000007000800000000000aa01', 'acme', x'01', 'aaaa', 0, 1, NULL),
+    (x'0190000000007000800000000000aa02', 'acme', x'02', 'bbbb', 1, 2, 3),
+    (x'0190000000007000800000000000aa03', 'Zeta', x'0300ff', 'cccc', 0, -1, NULL);
 INSERT INTO runs (id, account, tier, state, epoch, instance, next_seq, reserved_seq, steps, input_tokens, output_tokens, error,
                   waiting, created_at, started_at, ended_at, queue_deadline, idempotency_key, request_hash) VALUES
     (x'01900000000070008000000000000001', 'acme', 'pro', 'completed', 1, x'0190000000007000800000000000bb01', 4, 0,
@@ -139,13 +139,14 @@ INSERT INTO runs (id, account, tier, state, epoch, instance, next_seq, reserved_
     (x'01900000000070008000000000000004', 'local', 'old', 'failed', 1, x'0190000000007000800000000000bb02', 2, 0,
         0, 0, 0, '{"code":"internal"}', NULL, 30, 31, 32, NULL, NULL, NULL),
     (x'01900000000070008000000000000005', 'local', 'local', 'waiting', 2, x'0190000000007000800000000000bb02', 3, 0,
-        2, 5, 6, NULL, '{"reason":"needs_review"}', 40, 41, NULL, NULL, NULL, NULL),
+        2, 5, 6, NULL, '"needs_review"', 40, 41, NULL, NULL, NULL, NULL),
     (x'01900000000070008000000000000006', 'acme', 'pro', 'queued', 1, x'0190000000007000800000000000bb01', 5, 0,
         1, 2, 3, NULL, NULL, 50, 51, NULL, NULL, NULL, NULL),
     (x'01900000000070008000000000000007', 'Zeta', 'free', 'cancelled', 0, x'0190000000007000800000000000bb02', 3, 0,
         0, 0, 0, NULL, NULL, 60, NULL, 61, NULL, NULL, NULL),
     (x'01900000000070008000000000000008', 'acme', 'pro', 'queued', 0, x'0190000000007000800000000000bb01', 2, 0,
         0, 0, 0, NULL, NULL, 70, NULL, NULL, NULL, NULL, NULL);
+UPDATE runs SET calls = '{"next_index":1,"calls":[]}', calls_deadline = 77 WHERE state = 'waiting';
 INSERT INTO run_specs SELECT id, '{"model":"' || hex(id) || '"}' FROM runs;
 INSERT INTO items SELECT id, 0, '{"text":"' || hex(id) || '\u0000 ü 🦀"}' FROM runs;
 INSERT INTO items VALUES (x'01900000000070008000000000000001', 1, ''), (x'01900000000070008000000000000001', 2, '[]');
@@ -158,16 +159,25 @@ INSERT INTO usage_entries (run_id, id, account, day, model, provider, input_toke
     (x'01900000000070008000000000000001', x'0190000000007000800000000000cc02', 'acme', 20001, '', '', 0, 0, 0, 0, 0, 0, -1, 0),
     (x'01900000000070008000000000000002', x'0190000000007000800000000000cc01', 'acme', 20001, 'fast', 'b', 9007199254740991,
         9007199254740991, 0, 0, 9007199254740991, 9007199254740991, 9223372036854775807, 0);
-INSERT INTO usage_days VALUES
-    ('acme', 20000, 'fast', 'ü', 1, 1, 2, 3, 4, 5, 6), ('acme', -1, 'Fast', 'b', 1, 1, 2, 3, 4, 5, 6),
-    ('Zeta', 20000, 'fast', 'b', 9007199254740991, 0, 0, 0, 0, 9007199254740991, 0);
+INSERT INTO usage_days (account, day, model, provider, calls, input_tokens, output_tokens, cached_input_tokens,
+                        reasoning_tokens, cost_nanos, call_micros, cache_write_input_tokens) VALUES
+    ('acme', 20000, 'fast', 'ü', 1, 1, 2, 3, 4, 5, 6, 7), ('acme', -1, 'Fast', 'b', 1, 1, 2, 3, 4, 5, 6, 0),
+    ('Zeta', 20000, 'fast', 'b', 9007199254740991, 0, 0, 0, 0, 9007199254740991, 0, 9007199254740991);
+UPDATE usage_entries SET cache_write_input_tokens = 8 WHERE folded = 1;
 INSERT INTO budgets VALUES ('acme', 1, 2, 3, 4, 5, 6, 7, 8), ('never-had-a-run', 0, 0, 0, 0, 9007199254740991, 0, 0, 0);
+INSERT INTO agents VALUES
+    (x'0a000000000000000000000000000001', 'acme', 'helper', 2, 100),
+    (x'0a000000000000000000000000000002', 'other', 'helper', 1, 101);
+INSERT INTO agent_versions VALUES
+    (x'0a000000000000000000000000000001', 1, 'assistant', '{}', 100),
+    (x'0a000000000000000000000000000001', 2, 'helper', '{"description":"helps"}', 110),
+    (x'0a000000000000000000000000000002', 1, 'helper', '{}', 101);
 INSERT INTO budget_top_ups VALUES
     (x'0190000000007000800000000000dd01', 'acme', 20000, 5, 6, 7, 8),
     (x'0190000000007000800000000000dd02', 'never-had-a-run', -1, 9007199254740991, 0, 0, 0);
 INSERT INTO budget_holds VALUES
-    (x'0190000000007000800000000000cc03', 'acme', x'01900000000070008000000000000002', 3, 1, 2, 1, 0, 9);
-UPDATE runs SET cached_input_tokens = 4, reasoning_tokens = 5, cost_nanos = 9007199254740991 WHERE state = 'completed';
+    (x'0190000000007000800000000000cc03', 'acme', x'01900000000070008000000000000002', 3, 1, 2, 1, 0, 9, 'fast', 'ü', 1, 2, 3, 4);
+UPDATE runs SET cached_input_tokens = 4, cache_write_input_tokens = 6, reasoning_tokens = 5, cost_nanos = 9007199254740991 WHERE state = 'completed';
 UPDATE runs SET history = 1 WHERE state = 'completed';
 UPDATE runs SET history = 2 WHERE state = 'cancelled';
 "#;

@@ -93,6 +93,7 @@ async fn a_target_with_anything_of_its_own_is_refused_and_left_alone() {
         tier: "pro".into(),
         secret_hash: [1; 32],
         last_four: "wxyz".into(),
+        is_admin: false,
         created_at: Timestamp::from_micros(1),
         revoked_at: None,
     };

@@ -130,11 +130,7 @@ pub(in crate::store::postgres) fn expire_queued(
         waiting: None,
         at: now,
     };
-    let update = ParkedUpdate {
-        run: expire.run,
-        events: Vec::new(),
-        change: Some(change),
-    };
+    let update = ParkedUpdate::moving(expire.run, Vec::new(), change);
     match parked(&update, picture)? {
         ParkedOutcome::Updated {
             record,

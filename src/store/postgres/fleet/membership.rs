@@ -12,6 +12,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Connection, Row};
 use uuid::Uuid;
 
+use crate::store::postgres::budgets::charge_holds_of;
 use crate::store::postgres::failure::store_error;
 use crate::store::postgres::rows::{self, IdBytes, run_columns};
 
@@ -200,6 +201,7 @@ pub(super) async fn take_over(
     if lost.is_empty() {
         return Ok(Vec::new());
     }
+    charge_holds_of(&mut transaction, &lost).await?;
     let take = sqlx::query(TAKE_OVER).bind(&lost).bind(instance.id_bytes());
     take.execute(&mut *transaction).await.map_err(store_error)?;
     let taken = sqlx::query(TAKEN).bind(&lost);

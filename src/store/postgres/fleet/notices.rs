@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard_actors::ids::{InstanceId, RunId};
+use callboard_actors::ids::{AgentId, InstanceId, RunId};
 use callboard_actors::ports::fleet::Notice;
 use futures::stream::{BoxStream, StreamExt};
 use sqlx::postgres::PgListener;
@@ -58,6 +58,10 @@ impl Notices {
 
     pub(super) async fn cancel_asked(&self, run: RunId, owner: InstanceId) {
         self.tell(&format!("cancel {run} {owner}")).await;
+    }
+
+    pub(in crate::store::postgres) async fn agent_changed(&self, agent: AgentId) {
+        self.tell(&format!("agent {agent}")).await;
     }
 
     pub(in crate::store::postgres) async fn keys_changed(&self) {
@@ -147,6 +151,7 @@ fn parse(text: &str) -> Option<Notice> {
     match words.next()? {
         "claimable" => Some(Notice::Claimable),
         "keys" => Some(Notice::KeysChanged),
+        "agent" => Some(Notice::AgentChanged(words.next()?.parse().ok()?)),
         "cancel" => Some(Notice::CancelAsked {
             run: words.next()?.parse().ok()?,
             owner: words.next()?.parse().ok()?,
@@ -166,6 +171,8 @@ mod tests {
             parse(&format!("cancel {run} {owner}")),
             Some(Notice::CancelAsked { run, owner })
         );
+        let agent = AgentId::new();
+        assert_eq!(parse(&format!("agent {agent}")), Some(Notice::AgentChanged(agent)));
         assert_eq!(parse("claimable"), Some(Notice::Claimable));
         assert_eq!(parse("keys"), Some(Notice::KeysChanged));
         assert_eq!(parse("cancel run_1"), None);

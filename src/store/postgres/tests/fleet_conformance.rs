@@ -7,7 +7,8 @@ async fn fresh_fleet() -> FreshFleet {
     let here = super::open(&url).await;
     FreshFleet {
         store: Arc::new(here.clone()),
-        fleet: Arc::new(here),
+        fleet: Arc::new(here.clone()),
+        budgets: Arc::new(here),
         elsewhere: Arc::new(super::open(&url).await),
         keep: Box::new(()),
     }

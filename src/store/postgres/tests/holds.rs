@@ -1,8 +1,12 @@
 //! What budgets cost: the same however much an account has used, and no more connections than there are accounts.
 
 use callboard_actors::ids::{ModelCallId, RunId};
+use callboard_actors::item::Usage;
+use callboard_actors::money::Money;
 use callboard_actors::ports::Store;
-use callboard_actors::ports::budgets::{Amount, BudgetLimits, BudgetPeriod, Budgets, HoldOutcome, NewHold};
+use callboard_actors::ports::budgets::{
+    Amount, BudgetLimits, BudgetPeriod, Budgets, CallEstimate, HoldOutcome, NewHold,
+};
 use callboard_actors::time::Timestamp;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
@@ -29,6 +33,13 @@ fn hold(run: RunId, period: BudgetPeriod) -> NewHold {
             tokens: 10,
             ..Amount::default()
         },
+        estimate: CallEstimate {
+            model: "fast".into(),
+            provider: "simulated".into(),
+            usage: Usage::of(1, 2),
+            cost: Money::from_nanos(3),
+            call_time: std::time::Duration::from_millis(4),
+        },
         at: Timestamp::now(),
     }
 }
@@ -49,7 +60,7 @@ async fn fill(connection: &mut PgConnection, days: u32) {
                 2, 0, 0, number, CASE number % 4 WHEN 1 THEN '\"needs_review\"' WHEN 3 THEN '\"budget\"' END \
          FROM generate_series(1::bigint, {days}) AS number",
         "INSERT INTO budget_holds SELECT int8send(number), CASE WHEN number <= 40 THEN 'acme' ELSE 'account-' || number END, \
-                int8send(number), 1, 1, 1, 1, 0, number FROM generate_series(1::bigint, {days}) AS number",
+                int8send(number), 1, 1, 1, 1, 0, number, 'fast', 'simulated', 1, 1, 1, 1 FROM generate_series(1::bigint, {days}) AS number",
         "ANALYZE",
     ];
     for statement in statements {

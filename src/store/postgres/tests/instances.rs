@@ -25,6 +25,7 @@ pub(super) fn starting(limit: u32) -> NewRun {
         instance: InstanceId::new(),
         idempotency: None,
         spec: RunSpec {
+            agent: None,
             model: "fast".into(),
             fallback_models: Vec::new(),
             instructions: None,
@@ -63,6 +64,7 @@ pub(super) fn ending(run: RunId) -> RunCommit {
         items: Vec::new(),
         progress: None,
         charges: Vec::new(),
+        calls: None,
         change: Some(StateChange {
             to: RunState::Cancelled,
             error: None,

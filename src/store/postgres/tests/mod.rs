@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails says where")]
 
+mod agents_conformance;
 mod archive;
 mod budget_conformance;
 mod conformance;

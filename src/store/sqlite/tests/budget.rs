@@ -18,6 +18,7 @@ use super::open;
 
 pub(super) fn new_run() -> NewRun {
     let spec = RunSpec {
+        agent: None,
         model: "simulated".into(),
         fallback_models: Vec::new(),
         instructions: None,
@@ -59,6 +60,7 @@ fn commit(run: &NewRun, first_seq: u64, event: EventBody) -> RunCommit {
         items: Vec::new(),
         progress: None,
         charges: Vec::new(),
+        calls: None,
         change: None,
     }
 }

@@ -21,6 +21,7 @@ fn key(secret: u8) -> KeyRecord {
         tier: "pro".into(),
         secret_hash: [secret; 32],
         last_four: "wxyz".into(),
+        is_admin: false,
         created_at: Timestamp::from_micros(i64::from(secret)),
         revoked_at: None,
     }

@@ -6,7 +6,9 @@ use callboard_actors::ids::ModelCallId;
 use callboard_actors::item::Usage;
 use callboard_actors::money::Money;
 use callboard_actors::ports::Store;
-use callboard_actors::ports::budgets::{Amount, BudgetLimits, BudgetPeriod, Budgets, Charge, HoldOutcome, NewHold};
+use callboard_actors::ports::budgets::{
+    Amount, BudgetLimits, BudgetPeriod, Budgets, CallEstimate, Charge, HoldOutcome, NewHold,
+};
 use callboard_actors::ports::store::{NewRun, RunCommit};
 use callboard_actors::time::Timestamp;
 use sqlx::{AssertSqlSafe, ConnectOptions, Row, SqliteConnection};
@@ -36,6 +38,13 @@ fn hold(run: &NewRun, period: BudgetPeriod) -> NewHold {
             calls: 1,
             tokens: 10,
             ..Amount::default()
+        },
+        estimate: CallEstimate {
+            model: "fast".into(),
+            provider: "simulated".into(),
+            usage: Usage::of(1, 2),
+            cost: Money::from_nanos(3),
+            call_time: std::time::Duration::from_millis(4),
         },
         at: Timestamp::now(),
     }

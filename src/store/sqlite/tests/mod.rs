@@ -1,5 +1,6 @@
 //! The conformance suite on real files, and what only this adapter promises.
 
+mod agents_conformance;
 mod archive;
 mod budget;
 mod budget_conformance;

@@ -80,7 +80,7 @@ impl AnswerWriter for MessagesWriter {
                 }
                 self.delta(&json!({"type": "text_delta", "text": text}), out);
             }
-            ModelDelta::ReasoningSealed(_) => {}
+            ModelDelta::ReasoningSealed(_) | ModelDelta::Working => {}
             ModelDelta::ToolCallStarted { call_id, name, .. } => {
                 let block = json!({"type": "tool_use", "id": tool_use_id(call_id), "name": name, "input": {}});
                 self.open(OpenBlock::ToolUse, &block, out);
@@ -141,11 +141,14 @@ fn tool_use_id(call_id: &str) -> String {
     format!("toolu_{}", call_id.strip_prefix("call_").unwrap_or(call_id))
 }
 
-/// Here the tokens that were read from the cache are counted apart.
+/// Here the tokens that were read from the cache, or put into it, are counted apart.
 fn usage_json(usage: &Usage) -> Value {
+    let (read, written) = (usage.cached_input_tokens, usage.cache_write_input_tokens);
     json!({
-        "input_tokens": usage.input_tokens - usage.cached_input_tokens, "cache_creation_input_tokens": 0,
-        "cache_read_input_tokens": usage.cached_input_tokens, "output_tokens": usage.output_tokens
+        "input_tokens": usage.input_tokens - read - written, "cache_read_input_tokens": read,
+        "cache_creation_input_tokens": written,
+        "cache_creation": {"ephemeral_5m_input_tokens": written, "ephemeral_1h_input_tokens": 0},
+        "output_tokens": usage.output_tokens
     })
 }
 

@@ -193,7 +193,7 @@ impl AnswerWriter for ResponsesWriter {
                 let delta = json!({"content_index": 0, "delta": text, "logprobs": []});
                 self.item_event(OpenItem::Message, "response.output_text.delta", delta, out);
             }
-            ModelDelta::ReasoningSealed(_) => {}
+            ModelDelta::ReasoningSealed(_) | ModelDelta::Working => {}
             ModelDelta::ToolCallStarted { call_id, name, .. } => {
                 self.close(out);
                 let call = ToolCall {

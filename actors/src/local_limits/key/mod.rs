@@ -1,4 +1,6 @@
-//! One key: what was granted on it, what its provider said, and whether there is room.
+//! One key: what was granted on it and what its provider said. Whether there is room is decided in [`room`].
+
+mod room;
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -6,16 +8,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+pub use self::room::SHORT_WAIT;
+pub(super) use self::room::{Room, Roominess};
 use super::LimitTimes;
 use super::others_use::OthersUse;
 use super::recent_use::{Amount, PartNumber, PerMinute, RecentUse};
-use super::resting::Resting;
-use crate::event::ModelWaitingReason;
+use super::resting::{CoolingNumber, Resting};
 use crate::ports::model::{LimitHints, WindowHint};
-use crate::ports::rate_limits::{CallEnd, KeyLimits, KeyUsage, USUAL_COOLING};
-
-/// When to ask again if only calls under way are in the way.
-pub const SHORT_WAIT: Duration = Duration::from_millis(250);
+use crate::ports::rate_limits::{CallEnd, KeyLimits, KeyUsage};
 
 /// What is known of a key.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub(super) struct Key {
     set: KeyLimits,
     /// What the provider says its limits are.
     told: KeyLimits,
+    /// When it last said so of its tokens.
+    tokens_told_at: Option<Instant>,
     answered: RecentUse,
     /// All that was ever answered.
     answered_ever: Amount,
@@ -43,6 +45,7 @@ struct Call {
     tokens: u64,
     lease_until: Instant,
     answered: Option<PartNumber>,
+    coolings: CoolingNumber,
     /// What had ever been answered when it was granted: that the provider had counted before this call, for certain.
     answered_before: Amount,
 }
@@ -54,36 +57,13 @@ pub(super) enum GrantedBy {
     SomebodyElse,
 }
 
-/// Whether a call can be made on a key now.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Room {
-    There(Roominess),
-    NotYet { wait: Duration, reason: ModelWaitingReason },
-    KeyRefused { until_retried: Duration },
-}
-
-/// How much room there is: what makes one key better than another.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Roominess {
-    /// Of the limit with the smallest share of room; 1 if there is none.
-    pub(super) share: f64,
-    pub(super) under_way: usize,
-    pub(super) recent: u64,
-}
-
-impl Roominess {
-    pub(super) fn is_better_than(&self, other: &Self) -> bool {
-        let load = |room: &Self| (room.under_way, room.recent);
-        self.share > other.share || (self.share == other.share && load(self) < load(other))
-    }
-}
-
 impl Key {
     pub(super) fn new(now: Instant, times: LimitTimes) -> Self {
         Self {
             times,
             set: KeyLimits::default(),
             told: KeyLimits::default(),
+            tokens_told_at: None,
             answered: RecentUse::new(now, times.window),
             answered_ever: Amount::default(),
             on_their_way: Amount::default(),
@@ -131,73 +111,6 @@ impl Key {
             .map_or(tokens, |limit| tokens.min(limit))
     }
 
-    /// Whether there is room for a call that would use so many tokens.
-    pub(super) fn room(&self, now: Instant, tokens: u64, instances: u32) -> Room {
-        let limits = self.limits(instances);
-        if let Some(until_retried) = self.resting.refused_for(now) {
-            return Room::KeyRefused { until_retried };
-        }
-        if self.resting.is_tried() {
-            return Room::NotYet {
-                wait: SHORT_WAIT,
-                reason: ModelWaitingReason::CoolingDown,
-            };
-        }
-        let mut share = 1.0_f64;
-        let mut blocked: Option<(Duration, ModelWaitingReason)> = None;
-        let mut block = |wait: Duration, reason| {
-            if blocked.is_none_or(|(longest, _)| wait > longest) {
-                blocked = Some((wait, reason));
-            }
-        };
-        if let Some(cooling) = self.resting.cooling_for(now) {
-            block(cooling, ModelWaitingReason::CoolingDown);
-        }
-        let per_minute = [
-            (
-                PerMinute::Calls,
-                limits.requests_per_minute,
-                1,
-                ModelWaitingReason::RequestsPerMinute,
-            ),
-            (
-                PerMinute::Tokens,
-                limits.tokens_per_minute,
-                tokens,
-                ModelWaitingReason::TokensPerMinute,
-            ),
-        ];
-        for (which, limit, wanted, reason) in per_minute {
-            let Some(limit) = limit else { continue };
-            let used = self.used(now, which);
-            let too_much = used.saturating_add(wanted.min(limit)).saturating_sub(limit);
-            if limit == 0 {
-                block(self.times.refused_key_rest, reason);
-            } else if too_much > 0 {
-                block(self.gone_in(now, which, too_much), reason);
-            } else {
-                share = share.min((limit - used) as f64 / limit as f64);
-            }
-        }
-        let under_way = self.leases.len();
-        if let Some(limit) = limits.concurrent_calls {
-            let used = under_way as u64;
-            if used >= limit {
-                block(SHORT_WAIT, ModelWaitingReason::ConcurrentCalls);
-            } else {
-                share = share.min((limit - used) as f64 / limit as f64);
-            }
-        }
-        match blocked {
-            Some((wait, reason)) => Room::NotYet { wait, reason },
-            None => Room::There(Roominess {
-                share,
-                under_way,
-                recent: self.used(now, PerMinute::Calls),
-            }),
-        }
-    }
-
     /// A call is granted.
     pub(super) fn grant(&mut self, now: Instant, id: Uuid, tokens: u64, lease: Duration, granted_by: GrantedBy) {
         let call = Call {
@@ -205,6 +118,7 @@ impl Key {
             tokens,
             lease_until: now + lease,
             answered: None,
+            coolings: self.resting.number_a_call(),
             answered_before: self.answered_ever,
         };
         self.on_their_way = self.on_their_way.plus(Amount::of_call(tokens));
@@ -219,10 +133,11 @@ impl Key {
     }
 
     pub(super) fn answered(&mut self, now: Instant, id: Uuid, hints: LimitHints, instances: u32) {
-        self.told(hints);
+        self.told(now, hints);
         let Some(call) = self.calls.get_mut(&id).filter(|call| call.answered.is_none()) else {
             return;
         };
+        self.resting.was_answered(call.coolings);
         let amount = Amount::of_call(call.tokens);
         call.answered = Some(self.answered.add(now, amount));
         let meanwhile = self.answered_ever.minus(call.answered_before);
@@ -233,10 +148,14 @@ impl Key {
     }
 
     pub(super) fn settle(&mut self, now: Instant, id: Uuid, end: CallEnd, instances: u32) {
-        let before = self.calls.get(&id).map(|call| call.answered_before);
-        let meanwhile = before.map(|before| self.answered_ever.minus(before));
+        let call = self.calls.get(&id);
+        let granted_at = call.map(|call| call.coolings);
+        let meanwhile = call.map(|call| self.answered_ever.minus(call.answered_before));
         match end {
             CallEnd::Used { tokens } => {
+                if let Some(call) = call.filter(|call| call.answered.is_none()) {
+                    self.resting.was_answered(call.coolings);
+                }
                 self.end(now, id, |_| Some(tokens));
                 self.resting.key_was_taken(id);
             }
@@ -248,14 +167,16 @@ impl Key {
                 self.end(now, id, |_| None);
                 self.resting.nothing_found_out(id);
             }
-            CallEnd::RateLimited { retry_after, hints } => {
+            CallEnd::RateLimited { hints, .. } | CallEnd::TooLarge { hints } => {
                 self.end(now, id, |_| Some(0));
                 self.resting.key_was_taken(id);
-                self.told(hints);
+                self.told(now, hints);
                 if let Some(meanwhile) = meanwhile {
                     self.heard_what_is_left(now, hints, meanwhile, instances);
                 }
-                self.resting.cool_down(now, retry_after.unwrap_or(USUAL_COOLING));
+                if let CallEnd::RateLimited { retry_after, .. } = end {
+                    self.resting.cool_down(now, granted_at, retry_after, &self.times);
+                }
             }
             CallEnd::KeyRefused => {
                 self.end(now, id, |_| Some(0));
@@ -281,6 +202,7 @@ impl Key {
             return;
         };
         self.leases.remove(&(call.lease_until, id));
+        self.resting.ended(call.coolings);
         let reserved = Amount::of_call(call.tokens);
         let used = used(call.tokens).map_or(Amount::default(), Amount::of_call);
         match call.answered {
@@ -293,9 +215,12 @@ impl Key {
         }
     }
 
-    fn told(&mut self, hints: LimitHints) {
+    fn told(&mut self, now: Instant, hints: LimitHints) {
         // A limit of 0 is how some say that there is none.
         let limit = |hint: WindowHint| hint.limit.filter(|limit| *limit > 0);
+        if limit(hints.tokens).is_some() {
+            self.tokens_told_at = Some(now);
+        }
         self.told.requests_per_minute = limit(hints.requests).or(self.told.requests_per_minute);
         self.told.tokens_per_minute = limit(hints.tokens).or(self.told.tokens_per_minute);
     }
@@ -337,18 +262,5 @@ impl Key {
     fn used(&self, now: Instant, which: PerMinute) -> u64 {
         let ours = self.answered.sum().plus(self.on_their_way).of(which);
         ours.saturating_add(self.others(which).amount(now))
-    }
-
-    /// When so much of what is used will not count any more, if nothing comes between.
-    fn gone_in(&self, now: Instant, which: PerMinute, amount: u64) -> Duration {
-        let others = self.others(which);
-        let with_others = self.answered.gone_in(now, which, amount);
-        let rest = amount.saturating_sub(others.amount(now));
-        let without = self
-            .answered
-            .gone_in(now, which, rest)
-            .map(|ours| ours.max(others.gone_in(now)));
-        // Else calls under way are in the way.
-        with_others.into_iter().chain(without).min().unwrap_or(SHORT_WAIT)
     }
 }

@@ -1,0 +1,167 @@
+//! The ledger of a run's tool calls: what was begun and has no known end, and what somebody outside has to decide or to answer.
+//!
+//! An entry is durable before its call is sent (if a repeat would be unsafe) and before the run waits for it; it goes when the call's result is
+//! committed. Calls that may be repeated need none: their item says enough.
+//!
+//! ```text
+//!               ┌──────────── approved ────────────┐
+//!               │                                  ▼
+//!   ─▶ Approval ┼─ refused ─▶ (result)          Approved ─▶ Sent ─▶ (result)
+//!               └─ of a client's tool ─▶ Output ─▶ (result)   │ crash: nobody knows
+//!                                          ▲                  ▼
+//!                                          │               Review ── retry ─▶ Approved
+//!   ──────── of a client's tool ───────────┘                  └─ result, fail ─▶ (result, end of the run)
+//! ```
+
+mod output;
+mod resolving;
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{WaitingCall, WaitingNeed, WaitingReason};
+use crate::ids::ItemId;
+use crate::time::Timestamp;
+use crate::tool_use::OnDeadline;
+
+pub use output::CallOutput;
+pub use resolving::{CallProblem, CallProblemKind, CallResolution, CallVerdict, Resolved};
+
+/// The calls of a run that are begun, or wait for somebody.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct CallLedger {
+    /// The place that the run's next item will get: results are written while no actor has the run.
+    pub next_index: u32,
+    /// When the run is over, whatever it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_deadline: Option<Timestamp>,
+    /// In the order in which the model made them.
+    pub calls: Vec<LedgerCall>,
+}
+
+/// A call in the ledger.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LedgerCall {
+    /// The item of the call.
+    pub item_id: ItemId,
+    /// The model's name for it.
+    pub call_id: String,
+    /// Which tool.
+    pub name: String,
+    /// The arguments that count: those of the model, or of whoever approved them.
+    pub arguments: String,
+    /// Where it stands.
+    pub stage: CallStage,
+    /// The client answers it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_client: bool,
+    /// When it has been waited for long enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Timestamp>,
+    /// What becomes of it then.
+    #[serde(default)]
+    pub on_deadline: OnDeadline,
+}
+
+/// Where a call stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallStage {
+    /// A person has to say yes.
+    Approval,
+    /// The client has to answer.
+    Output,
+    /// It was sent and must not be sent twice, and nobody knows what became of it: a person has to say.
+    Review,
+    /// It may be sent.
+    Approved,
+    /// It is being sent, or was when this was written.
+    Sent,
+}
+
+impl CallStage {
+    /// Whether somebody outside has to do something.
+    pub const fn waits(self) -> bool {
+        matches!(self, Self::Approval | Self::Output | Self::Review)
+    }
+}
+
+impl CallLedger {
+    /// Whether nothing is begun and nobody is waited for.
+    pub const fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    /// The call with this item.
+    pub fn call(&self, item: ItemId) -> Option<&LedgerCall> {
+        self.calls.iter().find(|call| call.item_id == item)
+    }
+
+    /// Calls that wait for somebody.
+    pub fn waiting(&self) -> impl Iterator<Item = &LedgerCall> {
+        self.calls.iter().filter(|call| call.stage.waits())
+    }
+
+    /// What the run waits for: a review first, then an approval, then outputs.
+    pub fn waiting_reason(&self) -> Option<WaitingReason> {
+        let most_urgent = |stage: &CallStage| match stage {
+            CallStage::Review => 0,
+            CallStage::Approval => 1,
+            _ => 2,
+        };
+        let stages = self.waiting().map(|call| call.stage);
+        stages.min_by_key(most_urgent).map(|stage| match stage {
+            CallStage::Review => WaitingReason::NeedsReview,
+            CallStage::Approval => WaitingReason::Approval,
+            _ => WaitingReason::ToolOutputs,
+        })
+    }
+
+    /// The calls that wait for somebody, as subscribers see them.
+    pub fn told(&self) -> Vec<WaitingCall> {
+        let told = self.waiting().map(|call| WaitingCall {
+            item_id: call.item_id,
+            call_id: call.call_id.clone(),
+            name: call.name.clone(),
+            arguments: call.arguments.clone(),
+            needs: match call.stage {
+                CallStage::Output => WaitingNeed::Output,
+                CallStage::Review => WaitingNeed::Review,
+                _ => WaitingNeed::Approval,
+            },
+            deadline: call.deadline,
+        });
+        told.collect()
+    }
+
+    /// Takes the entry of a call out; `false` if it has none.
+    pub fn remove(&mut self, item: ItemId) -> bool {
+        let before = self.calls.len();
+        self.calls.retain(|call| call.item_id != item);
+        self.calls.len() < before
+    }
+
+    /// When the next call, or the run, has been waited for long enough.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        let calls = self.waiting().filter_map(|call| call.deadline);
+        calls.chain(self.run_deadline).min()
+    }
+
+    /// Whether the run is over at `now`, whatever it waits for.
+    pub fn run_is_overdue(&self, now: Timestamp) -> bool {
+        self.run_deadline.is_some_and(|deadline| deadline <= now)
+    }
+
+    /// What the clock says at `now`.
+    pub fn overdue(&self, now: Timestamp) -> Vec<CallResolution> {
+        let over = self
+            .waiting()
+            .filter(|call| call.deadline.is_some_and(|deadline| deadline <= now));
+        over.map(|call| CallResolution {
+            call_id: call.call_id.clone(),
+            verdict: CallVerdict::Overdue,
+        })
+        .collect()
+    }
+}

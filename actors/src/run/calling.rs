@@ -1,0 +1,268 @@
+//! The tool step: which calls are made, which wait for somebody, and what to make of the answers.
+//!
+//! A call whose repeat would be unsafe is in the ledger, durably, before it is sent; so is one that waits. Calls that wait are left for last:
+//! when all others are answered the run goes to `waiting`, without a Permit or a Slot.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::call_ledger::{CallLedger, CallOutput, CallStage, LedgerCall};
+use crate::error::RunError;
+use crate::event::EventBody;
+use crate::ports::toolbox::{AnsweredBy, RunTool};
+use crate::ports::{RetryClass, Tool};
+use crate::run::leaving::Leave;
+use crate::run::tools::{
+    CallOrder, ToolOutcome, ToolProgressed, ToolReport, WantedCall, make_call, parse_arguments, shortened,
+};
+use crate::run::{Phase, RunActor};
+use crate::run_state::RunState;
+use crate::store_actor::Record;
+use crate::time::Timestamp;
+use crate::tool_use::OnDeadline;
+
+/// What is to become of a call.
+enum Plan {
+    /// It is made now.
+    Make { tool: Arc<dyn Tool>, arguments: Value },
+    /// It is to be in the ledger first: to be made then, or to wait.
+    Enter(LedgerCall),
+    /// It waits for somebody, and is in the ledger.
+    Wait,
+    /// It is not made: the model hears why.
+    Refuse(String),
+}
+
+impl RunActor {
+    pub(super) fn call_tools(&mut self, calls: Vec<WantedCall>, ctx: &mut Context<Self>) {
+        let most = self.services.settings.max_tool_calls_per_answer;
+        let (mut to_make, mut refused) = (Vec::new(), Vec::new());
+        let mut is_entered = true;
+        for (index, call) in calls.iter().enumerate() {
+            let plan = if index < most {
+                self.plan(call)
+            } else {
+                Plan::Refuse(format!("too many tool calls in one answer: at most {most} are made"))
+            };
+            match plan {
+                Plan::Make { tool, arguments } => to_make.push((call.clone(), tool, arguments)),
+                Plan::Refuse(output) => refused.push((call.clone(), output)),
+                Plan::Wait => {}
+                Plan::Enter(entry) => {
+                    self.calls.remove(entry.item_id);
+                    self.calls.calls.push(entry);
+                    is_entered = false;
+                }
+            }
+        }
+        if !is_entered {
+            // Again when it is durable: then there is nothing left to enter.
+            self.phase = Phase::ToolsNext(calls);
+            return self.record(
+                Record {
+                    calls: Some(self.calls.clone()),
+                    notify: true,
+                    ..Record::default()
+                },
+                ctx,
+            );
+        }
+        if to_make.is_empty() && refused.is_empty() {
+            return self.wait_for_calls(ctx);
+        }
+        self.make_calls(to_make, refused.len(), ctx);
+        for (call, output) in refused {
+            self.take_result(call, ToolOutcome::Answered(CallOutput::error(output)), ctx);
+        }
+    }
+
+    fn plan(&self, call: &WantedCall) -> Plan {
+        let entry = self.calls.call(call.item_id);
+        if entry.is_some_and(|entry| entry.stage.waits()) {
+            return Plan::Wait;
+        }
+        let Some(tool) = self.toolset.get(&call.name) else {
+            return Plan::Refuse(format!(
+                "there is no tool named {:?} in this run",
+                shortened(&call.name)
+            ));
+        };
+        let text = entry.map_or(call.arguments.as_str(), |entry| entry.arguments.as_str());
+        let checked = parse_arguments(text).and_then(|arguments| {
+            tool.arguments.check(&arguments)?;
+            Ok(arguments)
+        });
+        let arguments = match checked {
+            Ok(arguments) => arguments,
+            Err(problem) => return Plan::Refuse(problem),
+        };
+        let stage = entry.map(|entry| entry.stage);
+        if tool.requires_approval && stage.is_none() {
+            let deadline = self.services.settings.approval_deadline;
+            return Plan::Enter(self.entry(call, text, CallStage::Approval, tool, deadline));
+        }
+        match &tool.answered_by {
+            AnsweredBy::Client { deadline, .. } => {
+                Plan::Enter(self.entry(call, text, CallStage::Output, tool, *deadline))
+            }
+            AnsweredBy::Server(server) => {
+                if server.retry_class() == RetryClass::Unsafe && stage != Some(CallStage::Sent) {
+                    return Plan::Enter(self.entry(call, text, CallStage::Sent, tool, None));
+                }
+                let tool = server.clone();
+                Plan::Make { tool, arguments }
+            }
+        }
+    }
+
+    fn entry(
+        &self,
+        call: &WantedCall,
+        arguments: &str,
+        stage: CallStage,
+        tool: &RunTool,
+        deadline: Option<Duration>,
+    ) -> LedgerCall {
+        let (by_client, on_deadline) = match tool.answered_by {
+            AnsweredBy::Client { on_deadline, .. } => (true, on_deadline),
+            AnsweredBy::Server(_) => (false, OnDeadline::default()),
+        };
+        LedgerCall {
+            item_id: call.item_id,
+            call_id: call.call_id.clone(),
+            name: call.name.clone(),
+            arguments: arguments.to_owned(),
+            stage,
+            by_client,
+            deadline: deadline.map(|after| Timestamp::now().after(after)),
+            on_deadline,
+        }
+    }
+
+    fn make_calls(&mut self, calls: Vec<(WantedCall, Arc<dyn Tool>, Value)>, refused: usize, ctx: &mut Context<Self>) {
+        self.generation += 1;
+        self.phase = Phase::ToolsCalled(calls.len() + refused);
+        self.tool_calls = JoinSet::new();
+        let settings = self.services.settings;
+        let turn = Arc::new(Semaphore::new(settings.max_parallel_tools));
+        for (call, tool, arguments) in calls {
+            let order = CallOrder {
+                account: self.ticket.account.clone(),
+                run: self.ticket.run,
+                generation: self.generation,
+                call,
+                tool,
+                arguments,
+            };
+            let making = make_call(order, turn.clone(), settings, ctx.address());
+            self.tool_calls.spawn_on(making, &self.services.io);
+        }
+    }
+
+    fn take_result(&mut self, call: WantedCall, outcome: ToolOutcome, ctx: &mut Context<Self>) {
+        let Phase::ToolsCalled(left) = &mut self.phase else {
+            return;
+        };
+        let ToolOutcome::Answered(answer) = outcome else {
+            return self.leave(Leave::failed(RunError::internal()), ctx);
+        };
+        *left -= 1;
+        if *left == 0 {
+            self.phase = if self.calls.waiting().next().is_some() {
+                Phase::WaitNext
+            } else {
+                Phase::ModelNext
+            };
+        }
+        let (item, events) = answer.into_item(call.call_id, self.next_index);
+        self.next_index += 1;
+        self.conversation.push(Arc::new(item.clone()));
+        let had_entry = self.calls.remove(call.item_id);
+        self.record(
+            Record {
+                events: events.into(),
+                items: vec![item],
+                calls: had_entry.then(|| self.calls.clone()),
+                notify: true,
+                ..Record::default()
+            },
+            ctx,
+        );
+    }
+
+    pub(super) fn wait_for_calls(&mut self, ctx: &mut Context<Self>) {
+        match self.calls.waiting_reason() {
+            Some(reason) => self.leave(Leave::waiting(reason), ctx),
+            None => {
+                self.phase = Phase::ModelNext;
+                self.advance(ctx);
+            }
+        }
+    }
+
+    /// What the ledger is to be when the run leaves `running`, if that changes it.
+    pub(super) fn ledger_when_leaving(&mut self, to: RunState) -> Option<CallLedger> {
+        if self.calls.is_empty() {
+            return None;
+        }
+        if to.is_terminal() {
+            self.calls = CallLedger::default();
+        } else {
+            self.calls.next_index = self.next_index;
+            let is_review = self.calls.waiting().any(|call| call.stage == CallStage::Review);
+            // Whatever a review finds out is worth knowing, however late.
+            self.calls.run_deadline = self.deadline.filter(|_| !is_review);
+        }
+        Some(self.calls.clone())
+    }
+
+    /// Takes up the ledger of a run that goes on. What was being sent when its actor was lost has to be looked at by a person: `false` then.
+    pub(super) fn take_up_ledger(&mut self, wanted: &[WantedCall]) -> bool {
+        self.calls
+            .calls
+            .retain(|entry| wanted.iter().any(|call| call.item_id == entry.item_id));
+        for entry in &mut self.calls.calls {
+            if entry.stage == CallStage::Sent {
+                entry.stage = CallStage::Review;
+            }
+        }
+        self.calls.waiting().all(|call| call.stage != CallStage::Review)
+    }
+}
+
+impl Handler<ToolReport> for RunActor {
+    type Result = ();
+
+    fn handle(&mut self, report: ToolReport, ctx: &mut Self::Context) {
+        if report.generation == self.generation {
+            self.take_result(report.call, report.outcome, ctx);
+        }
+    }
+}
+
+impl Handler<ToolProgressed> for RunActor {
+    type Result = ();
+
+    fn handle(&mut self, progressed: ToolProgressed, ctx: &mut Self::Context) {
+        if progressed.generation != self.generation || !matches!(self.phase, Phase::ToolsCalled(_)) {
+            return;
+        }
+        let event = EventBody::ToolProgress {
+            item_id: progressed.item_id,
+            call_id: progressed.call_id,
+            progress: progressed.progress,
+        };
+        self.record(
+            Record {
+                events: vec![event],
+                ..Record::default()
+            },
+            ctx,
+        );
+    }
+}

@@ -1,0 +1,231 @@
+//! What clients and people say of the tool calls that a run waits for: `POST /runs/{id}/tool_outputs`, `/approvals` and `/review`.
+//!
+//! What is said in one request is taken as a whole or not at all; each call is answered once, whoever else is at it.
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web};
+use callboard_actors::call_ledger::{CallOutput, CallProblem, CallProblemKind, CallResolution, CallStage, CallVerdict};
+use callboard_actors::ports::store::{ParkedOutcome, RunRecord};
+use callboard_actors::run_state::RunState;
+use serde_json::Value;
+
+use super::view::RunView;
+use crate::auth::Caller;
+use crate::http::error::{ApiError, ErrorCode};
+use crate::http::extract::fields::{Fields, invalid_value, list, wrong_type};
+use crate::http::extract::json_body::read_json;
+use crate::http::extract::query::QueryParameters;
+use crate::http::extract::run_path::owned_run;
+use crate::http::state::HttpState;
+
+/// Calls that one request may speak of.
+const MOST_CALLS: usize = 1000;
+
+/// `POST /runs/{id}/tool_outputs`: the answers of the client's own tools.
+pub(super) async fn post_tool_outputs(
+    request: HttpRequest,
+    payload: web::Payload,
+    caller: Caller,
+    state: web::Data<HttpState>,
+) -> Result<HttpResponse, ApiError> {
+    resolve(&request, payload, &caller, &state, "outputs", |said, _run, state| {
+        let fields = Fields::of(said.value, &said.path, &["call_id", "output", "is_error"])?;
+        Ok(CallVerdict::Output(read_output(&fields, state)?))
+    })
+    .await
+}
+
+/// `POST /runs/{id}/approvals`: a person says yes or no to calls.
+pub(super) async fn post_approvals(
+    request: HttpRequest,
+    payload: web::Payload,
+    caller: Caller,
+    state: web::Data<HttpState>,
+) -> Result<HttpResponse, ApiError> {
+    resolve(&request, payload, &caller, &state, "approvals", |said, run, state| {
+        let fields = Fields::of(said.value, &said.path, &["call_id", "approve", "arguments", "reason"])?;
+        let approve = fields.required("approve")?;
+        let approve = approve
+            .as_bool()
+            .ok_or_else(|| wrong_type(&fields.path_of("approve"), "true or false", approve))?;
+        let meaningless = if approve { "reason" } else { "arguments" };
+        if fields.optional(meaningless).is_some() {
+            let param = fields.path_of(meaningless);
+            let message = format!("`{param}` has no meaning where `approve` is {approve}");
+            return Err(invalid_value(&param, &message));
+        }
+        if !approve {
+            let reason = fields.optional_text("reason")?.map(str::to_owned);
+            return Ok(CallVerdict::Refuse { reason });
+        }
+        let Some(arguments) = fields.optional_object("arguments")? else {
+            return Ok(CallVerdict::Approve { arguments: None });
+        };
+        let arguments = Value::Object(arguments.clone());
+        check_arguments(run, fields.required_text("call_id")?, &arguments, &fields, state)?;
+        Ok(CallVerdict::Approve {
+            arguments: Some(arguments.to_string()),
+        })
+    })
+    .await
+}
+
+/// `POST /runs/{id}/review`: a person says what became of calls that were cut off.
+pub(super) async fn post_review(
+    request: HttpRequest,
+    payload: web::Payload,
+    caller: Caller,
+    state: web::Data<HttpState>,
+) -> Result<HttpResponse, ApiError> {
+    resolve(&request, payload, &caller, &state, "reviews", |said, _run, state| {
+        let fields = Fields::of(said.value, &said.path, &["call_id", "action", "output", "is_error"])?;
+        let action = fields.required_text("action")?;
+        if action != "result" {
+            for meaningless in ["output", "is_error"] {
+                if fields.optional(meaningless).is_some() {
+                    let param = fields.path_of(meaningless);
+                    let message = format!("`{param}` has a meaning for the action \"result\" only");
+                    return Err(invalid_value(&param, &message));
+                }
+            }
+        }
+        match action {
+            "retry" => Ok(CallVerdict::Retry),
+            "fail" => Ok(CallVerdict::FailRun),
+            "result" => Ok(CallVerdict::TakeResult(read_output(&fields, state)?)),
+            _ => {
+                let param = fields.path_of("action");
+                let message = format!(
+                    "`{param}` must be \"retry\" (make the call again), \"result\" (this is what it brought) or \"fail\" (end the run)"
+                );
+                Err(invalid_value(&param, &message))
+            }
+        }
+    })
+    .await
+}
+
+/// What is said of one call, and where it stands.
+struct Said<'a> {
+    value: &'a Value,
+    path: String,
+}
+
+async fn resolve(
+    request: &HttpRequest,
+    payload: web::Payload,
+    caller: &Caller,
+    state: &HttpState,
+    field: &str,
+    read: impl Fn(&Said<'_>, &RunRecord, &HttpState) -> Result<CallVerdict, ApiError>,
+) -> Result<HttpResponse, ApiError> {
+    QueryParameters::of(request, &[])?;
+    let run = owned_run(request, state, caller).await?;
+    let body = read_json(request, payload, &state.options).await?;
+    let fields = Fields::of(&body, "", &[field])?;
+    let said = list(fields.required(field)?, field)?;
+    if said.is_empty() || said.len() > MOST_CALLS {
+        let message = format!("`{field}` must have 1 to {MOST_CALLS} entries");
+        return Err(invalid_value(field, &message));
+    }
+    let mut resolutions = Vec::with_capacity(said.len());
+    for (index, value) in said.iter().enumerate() {
+        let said = Said {
+            value,
+            path: format!("{field}[{index}]"),
+        };
+        let verdict = read(&said, &run, state)?;
+        // The reader has checked that it is an object of known fields.
+        let known = Fields::of(value, &said.path, &KNOWN)?;
+        resolutions.push(CallResolution {
+            call_id: known.required_text("call_id")?.to_owned(),
+            verdict,
+        });
+    }
+    if run.state != RunState::Waiting {
+        return Err(not_waiting(&run));
+    }
+    let runs = state.parts.runs.clone();
+    let id = run.id;
+    let outcome = state
+        .on_io(async move { runs.resolve_calls(id, resolutions).await })
+        .await??;
+    match outcome {
+        ParkedOutcome::Updated { record, .. } => {
+            let view = RunView::whole_with_position(state, *record).await?;
+            Ok(HttpResponse::Ok()
+                .insert_header((header::CACHE_CONTROL, "no-store"))
+                .json(view))
+        }
+        ParkedOutcome::Refused(problem) => Err(refused(problem, field)),
+        ParkedOutcome::NotParked(run) => Err(not_waiting(&run)),
+        ParkedOutcome::NotFound => Err(ApiError::run_not_found()),
+    }
+}
+
+/// The fields of all three.
+const KNOWN: [&str; 7] = [
+    "call_id",
+    "output",
+    "is_error",
+    "approve",
+    "arguments",
+    "reason",
+    "action",
+];
+
+fn read_output(fields: &Fields<'_>, state: &HttpState) -> Result<CallOutput, ApiError> {
+    let output = fields.required_text("output")?.to_owned();
+    let is_error = fields.optional_bool("is_error")?.unwrap_or(false);
+    Ok(CallOutput::bounded(
+        output,
+        is_error,
+        state.options.runs.max_tool_output,
+    ))
+}
+
+/// Arguments that a person has changed have to fit as those of the model. Where the tool is not at hand, the call finds out.
+fn check_arguments(
+    run: &RunRecord,
+    call_id: &str,
+    arguments: &Value,
+    fields: &Fields<'_>,
+    state: &HttpState,
+) -> Result<(), ApiError> {
+    let Some(call) = run.calls.calls.iter().find(|call| call.call_id == call_id) else {
+        return Ok(());
+    };
+    let Some(tool) = state.parts.catalog.tool_of(run, &call.name) else {
+        return Ok(());
+    };
+    tool.arguments.check(arguments).map_err(|problem| {
+        let param = fields.path_of("arguments");
+        invalid_value(&param, &format!("`{param}`: {problem}"))
+    })
+}
+
+fn not_waiting(run: &RunRecord) -> ApiError {
+    let message = format!("the run waits for no tool call: it is {}", run.state);
+    ApiError::new(ErrorCode::RunNotWaiting, message).with_detail("state", run.state.as_str())
+}
+
+fn refused(problem: CallProblem, field: &str) -> ApiError {
+    let param = format!("{field}[{}].call_id", problem.index);
+    match problem.kind {
+        CallProblemKind::Unknown => {
+            let message = "the run waits for no call of this name: it is answered, or was never made";
+            ApiError::new(ErrorCode::CallNotWaiting, message).with_param(param)
+        }
+        CallProblemKind::WaitsFor(stage) => {
+            let (needs, endpoint) = match stage {
+                CallStage::Output => ("output", "tool_outputs"),
+                CallStage::Review => ("review", "review"),
+                _ => ("approval", "approvals"),
+            };
+            let message = format!("the call waits for something else: POST it to /runs/{{id}}/{endpoint}");
+            ApiError::new(ErrorCode::CallNeedsOther, message)
+                .with_param(param)
+                .with_detail("needs", needs)
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The field `tools` of a run: names of the server's tools, and tools that the client declares.
+
+use std::collections::BTreeSet;
+
+use callboard_actors::ids::AccountId;
+use callboard_actors::ports::toolbox::InvalidTool;
+use callboard_actors::tool_use::{ClientTool, HttpTool, McpToolUse, ServerToolUse, ToolUse};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::http::error::{ApiError, ErrorCode};
+use crate::http::extract::fields::{Fields, invalid_value, text, wrong_type};
+use crate::http::options::RunRequestLimits;
+use crate::http::state::Catalog;
+
+/// Bytes of one declared tool.
+const LONGEST_DECLARATION: usize = 64 * 1024;
+
+/// What providers take as the name of a tool.
+const LONGEST_NAME: usize = 64;
+
+/// Reads the list. What the names stand for is checked by [`check_tools`].
+pub(super) fn read_tools(fields: &Fields<'_>, bounds: &RunRequestLimits) -> Result<Option<Vec<ToolUse>>, ApiError> {
+    let Some(listed) = fields.optional_list("tools")? else {
+        return Ok(None);
+    };
+    if listed.len() > bounds.max_tools {
+        let message = format!("`tools` may have at most {} entries", bounds.max_tools);
+        return Err(invalid_value("tools", &message));
+    }
+    let mut tools = Vec::with_capacity(listed.len());
+    let mut names = BTreeSet::new();
+    for (index, value) in listed.iter().enumerate() {
+        let path = format!("tools[{index}]");
+        let tool = read_tool(value, &path)?;
+        let name = match &tool {
+            ToolUse::Mcp(tools) => format!("mcp server {}", tools.server),
+            tool => tool.name().unwrap_or_default().to_owned(),
+        };
+        if !names.insert(name.clone()) {
+            return Err(invalid_value(&path, &format!("the tool `{name}` is listed twice")));
+        }
+        tools.push(tool);
+    }
+    Ok(Some(tools))
+}
+
+fn read_tool(value: &Value, path: &str) -> Result<ToolUse, ApiError> {
+    let map = match value {
+        Value::String(name) => return Ok(ToolUse::named(name)),
+        Value::Object(map) => map,
+        other => return Err(wrong_type(path, "the name of a tool, or an object", other)),
+    };
+    let length = value.to_string().len();
+    if length > LONGEST_DECLARATION {
+        let message = format!("`{path}` has {length} bytes; a tool has at most {LONGEST_DECLARATION}");
+        return Err(invalid_value(path, &message));
+    }
+    let type_path = format!("{path}.type");
+    let kind = map.get("type").ok_or_else(|| {
+        ApiError::new(ErrorCode::MissingField, format!("`{type_path}` is missing")).with_param(&type_path)
+    })?;
+    let mut map = map.clone();
+    map.remove("type");
+    let tool = match text(kind, &type_path)? {
+        "server" => ToolUse::Server(declared::<ServerToolUse>(map, path)?),
+        "client" => ToolUse::Client(declared::<ClientTool>(map, path)?),
+        "http" => ToolUse::Http(Box::new(declared::<HttpTool>(map, path)?)),
+        "mcp" => ToolUse::Mcp(declared::<McpToolUse>(map, path)?),
+        _ => {
+            let message = format!("`{type_path}` must be \"server\", \"client\", \"http\" or \"mcp\"");
+            return Err(invalid_value(&type_path, &message));
+        }
+    };
+    check_name(&tool, path)?;
+    Ok(tool)
+}
+
+/// Reads a declaration; errors name the field.
+fn declared<T: DeserializeOwned>(map: Map<String, Value>, path: &str) -> Result<T, ApiError> {
+    serde_path_to_error::deserialize(Value::Object(map)).map_err(|error| {
+        let field = error.path().to_string();
+        let param = if field == "." {
+            path.to_owned()
+        } else {
+            format!("{path}.{field}")
+        };
+        // The validator's own words: they name fields and types, and nothing of ours.
+        invalid_value(&param, &format!("`{param}`: {}", error.inner()))
+    })
+}
+
+fn check_name(tool: &ToolUse, path: &str) -> Result<(), ApiError> {
+    let Some(name) = tool.name() else { return Ok(()) };
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(allowed) {
+        return Ok(());
+    }
+    let param = format!("{path}.name");
+    let message = format!("`{param}` must have 1 to {LONGEST_NAME} letters, digits, '_' or '-'");
+    Err(invalid_value(&param, &message))
+}
+
+/// Checks the tools against what this server has.
+pub(super) fn check_tools(catalog: &Catalog, account: &AccountId, tools: &[ToolUse]) -> Result<(), ApiError> {
+    catalog.check_tools(account, tools).map_err(|invalid| {
+        let InvalidTool {
+            index,
+            field,
+            is_unknown,
+            problem,
+        } = invalid;
+        let param = match field {
+            Some(field) => format!("tools[{index}].{field}"),
+            None => format!("tools[{index}]"),
+        };
+        if is_unknown {
+            return ApiError::new(ErrorCode::UnknownTool, problem)
+                .with_param(param)
+                .with_detail("available", catalog.tool_names());
+        }
+        invalid_value(&param, &format!("`{param}`: {problem}"))
+    })
+}

@@ -1,0 +1,121 @@
+//! Port `Agents`: each change is one statement.
+
+use async_trait::async_trait;
+use callboard_actors::ids::{AccountId, AgentId};
+use callboard_actors::ports::StoreError;
+use callboard_actors::ports::agents::{
+    AgentQuery, AgentRecord, AgentUpdate, AgentVersionQuery, AgentWrite, Agents, NewAgent,
+};
+use sqlx::postgres::PgConnection;
+use uuid::Uuid;
+
+use super::PostgresStore;
+use super::failure::store_error;
+use super::pool::within_patience;
+use super::rows::{IdBytes, json};
+use crate::store::agent_statements::{
+    DELETE, IN_VERSION, LIST, LIST_VERSIONS, NAMED, NEWEST, NEWEST_VERSION, agent_record, refusal, updated_record,
+};
+
+const CREATE: &str = "WITH new AS (INSERT INTO agents (id, account, name, version, created_at) VALUES ($1, $2, $3, 1, $4) \
+                                   ON CONFLICT DO NOTHING RETURNING id) \
+     INSERT INTO agent_versions (agent_id, version, name, settings, created_at) SELECT new.id, 1, $3, $5, $4 FROM new";
+
+const UPDATE: &str = "WITH moved AS (UPDATE agents SET version = version + 1, name = $3 WHERE id = $1 AND version = $2 \
+                                     RETURNING id, account, version, created_at), \
+     added AS (INSERT INTO agent_versions (agent_id, version, name, settings, created_at) \
+               SELECT moved.id, moved.version, $3, $4, $5 FROM moved) \
+     SELECT account, created_at FROM moved";
+
+async fn update_or_refuse(connection: &mut PgConnection, update: &AgentUpdate) -> Result<AgentWrite, StoreError> {
+    let step = sqlx::query(UPDATE)
+        .bind(update.id.id_bytes())
+        .bind(i64::from(update.seen))
+        .bind(&update.name)
+        .bind(json(&update.settings)?)
+        .bind(update.at.as_micros());
+    let row = match step.fetch_optional(&mut *connection).await {
+        Err(sqlx::Error::Database(error)) if error.is_unique_violation() => return Ok(AgentWrite::NameTaken),
+        answer => answer.map_err(store_error)?,
+    };
+    let Some(row) = row else {
+        let newest = sqlx::query(NEWEST_VERSION).bind(update.id.id_bytes());
+        let newest = newest.fetch_optional(connection).await.map_err(store_error)?;
+        return refusal(newest.as_ref(), update.seen);
+    };
+    Ok(AgentWrite::Written(Box::new(updated_record(update, &row)?)))
+}
+
+#[async_trait]
+impl Agents for PostgresStore {
+    async fn create_agent(&self, agent: NewAgent) -> Result<AgentWrite, StoreError> {
+        let create = sqlx::query(CREATE)
+            .bind(agent.id.id_bytes())
+            .bind(agent.account.as_str().to_owned())
+            .bind(agent.name.clone())
+            .bind(agent.created_at.as_micros())
+            .bind(json(&agent.settings)?);
+        self.activity.count_statements(1);
+        if self.readers.pool().execute(create).await? == 0 {
+            return Ok(AgentWrite::NameTaken);
+        }
+        Ok(AgentWrite::Written(Box::new(agent.into_record())))
+    }
+
+    async fn update_agent(&self, update: AgentUpdate) -> Result<AgentWrite, StoreError> {
+        let mut lent = self.readers.pool().lend().await?;
+        self.activity.count_statements(1);
+        let answer = within_patience(update_or_refuse(&mut lent, &update)).await;
+        let answer = lent.give_back(answer);
+        if !matches!(answer, Ok(AgentWrite::NameTaken | AgentWrite::NotFound)) {
+            // If nobody knows what became of it, too.
+            self.notices.agent_changed(update.id).await;
+        }
+        answer
+    }
+
+    async fn delete_agent(&self, agent: AgentId) -> Result<bool, StoreError> {
+        self.activity.count_statements(1);
+        let deleted = self
+            .readers
+            .pool()
+            .execute(sqlx::query(DELETE).bind(agent.id_bytes()))
+            .await;
+        self.notices.agent_changed(agent).await;
+        Ok(deleted? > 0)
+    }
+
+    async fn agent(&self, agent: AgentId, version: Option<u32>) -> Result<Option<AgentRecord>, StoreError> {
+        let id = agent.id_bytes();
+        let find = match version {
+            None => sqlx::query(NEWEST).bind(id),
+            Some(version) => sqlx::query(IN_VERSION).bind(id).bind(i64::from(version)),
+        };
+        self.readers.row(find).await?.as_ref().map(agent_record).transpose()
+    }
+
+    async fn agent_named(&self, account: &AccountId, name: &str) -> Result<Option<AgentRecord>, StoreError> {
+        let find = sqlx::query(NAMED)
+            .bind(account.as_str().to_owned())
+            .bind(name.to_owned());
+        self.readers.row(find).await?.as_ref().map(agent_record).transpose()
+    }
+
+    async fn list_agents(&self, query: AgentQuery) -> Result<Vec<AgentRecord>, StoreError> {
+        // Above every id there can be.
+        let before = query.before.unwrap_or(AgentId::from_uuid(Uuid::max()));
+        let list = sqlx::query(LIST)
+            .bind(query.account.as_str().to_owned())
+            .bind(before.id_bytes())
+            .bind(i64::from(query.limit));
+        self.readers.rows(list).await?.iter().map(agent_record).collect()
+    }
+
+    async fn list_agent_versions(&self, query: AgentVersionQuery) -> Result<Vec<AgentRecord>, StoreError> {
+        let list = sqlx::query(LIST_VERSIONS)
+            .bind(query.agent.id_bytes())
+            .bind(i64::from(query.before.unwrap_or(u32::MAX)))
+            .bind(i64::from(query.limit));
+        self.readers.rows(list).await?.iter().map(agent_record).collect()
+    }
+}

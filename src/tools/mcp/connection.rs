@@ -1,0 +1,251 @@
+//! A server that runs and speaks: its tools, and calls of them.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use callboard_actors::ports::ProgressReporter;
+use rmcp::model::{
+    CallToolRequest, CallToolRequestParams, CallToolResult, CancelledNotification, CancelledNotificationParam,
+    ClientCapabilities, ClientConfig, ClientRequest, Implementation, ProtocolVersion, RequestId, ServerResult,
+};
+use rmcp::service::{Peer, PeerRequestOptions, RoleClient, RunningService, ServiceError, ServiceExt};
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use super::catalog::{self, Catalog};
+use super::http::GuardedHttp;
+use super::options::McpBounds;
+use super::screened::{Ears, Screened};
+use super::stdio::{self, ServerCommand, ServerProcess};
+use super::too_large;
+use super::unavailable::{Delivery, Unavailable, delivery};
+
+/// How long a word that a call is not waited for any more may take to be said.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bytes that are quoted of what a server says of an error.
+const LONGEST_QUOTE: usize = 2000;
+
+/// A server that speaks.
+pub(super) struct Connection {
+    peer: Peer<RoleClient>,
+    ears: Arc<Ears>,
+    catalog: Mutex<Arc<Catalog>>,
+    fetching: tokio::sync::Mutex<()>,
+}
+
+/// What keeps a connection: whoever drops it ends the server.
+pub(super) struct Line {
+    pub(super) service: RunningService<RoleClient, ClientConfig>,
+    pub(super) process: Option<ServerProcess>,
+}
+
+/// Where to connect to.
+pub(super) enum Endpoint<'a> {
+    Process(&'a ServerCommand),
+    Http(GuardedHttp),
+}
+
+/// Bounds of a call's time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CallTimes {
+    /// Without a sign of progress.
+    pub(super) silence: Duration,
+    /// In all.
+    pub(super) whole: Duration,
+}
+
+/// Why a call has no result.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum CallFailure {
+    /// It was not made.
+    NotMade,
+    /// The server does not do it; what it says of that.
+    Refused(String),
+    /// There was a result, and it cannot be read.
+    Unreadable(&'static str),
+    /// It took too long: nobody knows what became of it.
+    TimedOut(Duration),
+    /// The server ended or the line broke: nobody knows what became of it.
+    Lost,
+}
+
+impl Connection {
+    /// Starts a server or connects to it, and asks for its tools. Not bounded in time.
+    ///
+    /// # Errors
+    /// Why there is no such connection.
+    pub(super) async fn open(
+        server: &str,
+        endpoint: Endpoint<'_>,
+        calls: usize,
+        bounds: &McpBounds,
+    ) -> Result<(Self, Line), Unavailable> {
+        let ears = Arc::<Ears>::default();
+        let itself = ClientConfig::new(
+            ClientCapabilities::default(),
+            Implementation::new("callboard", env!("CARGO_PKG_VERSION")),
+        )
+        .with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE);
+        let (process, served) = match endpoint {
+            Endpoint::Process(command) => {
+                let started = stdio::start(server, command, bounds.max_message);
+                let (process, transport) = started.map_err(|error| {
+                    tracing::warn!(server, %error, "the program of an MCP server cannot be started");
+                    Unavailable::NoProgram
+                })?;
+                (
+                    Some(process),
+                    itself.serve(Screened::new(transport, ears.clone())).await,
+                )
+            }
+            Endpoint::Http(http) => {
+                let transport = http.transport(calls);
+                (None, itself.serve(Screened::new(transport, ears.clone())).await)
+            }
+        };
+        let service = served.map_err(|error| {
+            tracing::debug!(server, %error, "an MCP server was not set up");
+            Unavailable::from(error)
+        })?;
+        let peer = service.peer().clone();
+        let line = Line { service, process };
+        // Some say so while they are set up.
+        ears.take_tools_changed();
+        let catalog = catalog::fetch(&peer, bounds).await?;
+        let connection = Self {
+            peer,
+            ears,
+            catalog: Mutex::new(Arc::new(catalog)),
+            fetching: tokio::sync::Mutex::new(()),
+        };
+        Ok((connection, line))
+    }
+
+    /// The tools, unless they have to be asked for again.
+    pub(super) fn known_tools(&self) -> Option<Arc<Catalog>> {
+        (!self.ears.have_tools_changed()).then(|| self.catalog_now())
+    }
+
+    /// The tools. If the server has said that they are others now, it is asked, for no longer than this; without an answer they are those that
+    /// were known before.
+    pub(super) async fn tools(&self, server: &str, bounds: &McpBounds, longest: Duration) -> Arc<Catalog> {
+        let refreshing = async {
+            let _turn = self.fetching.lock().await;
+            if !self.ears.take_tools_changed() {
+                return Some(());
+            }
+            match catalog::fetch(&self.peer, bounds).await {
+                Ok(catalog) => {
+                    *self.catalog.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalog);
+                    Some(())
+                }
+                Err(_) => None,
+            }
+        };
+        if !self.ears.have_tools_changed() {
+            return self.catalog_now();
+        }
+        if !matches!(tokio::time::timeout(longest, refreshing).await, Ok(Some(()))) {
+            self.ears.tools_are_still_unknown();
+            tracing::debug!(server, "the changed tools of an MCP server could not be asked for");
+        }
+        self.catalog_now()
+    }
+
+    fn catalog_now(&self) -> Arc<Catalog> {
+        self.catalog.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Calls a tool. The server is told if the call is given up or its future dropped.
+    ///
+    /// # Errors
+    /// There is no result.
+    pub(super) async fn call(
+        &self,
+        params: CallToolRequestParams,
+        progress: ProgressReporter,
+        times: CallTimes,
+    ) -> Result<CallToolResult, CallFailure> {
+        let request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
+        let sent = self
+            .peer
+            .send_cancellable_request(request, PeerRequestOptions::no_options());
+        // Whatever goes wrong here, the message has not left this process.
+        let mut handle = sent.await.map_err(|_| CallFailure::NotMade)?;
+        let mut listening = self.ears.listen(handle.progress_token.clone(), progress);
+        let underway = Underway::new(self.peer.clone(), handle.id.clone());
+        let last_moment = tokio::time::sleep(times.whole);
+        tokio::pin!(last_moment);
+        let mut silent_until = Instant::now() + times.silence;
+        loop {
+            tokio::select! {
+                answer = &mut handle.rx => {
+                    underway.end();
+                    return answer.unwrap_or(Err(ServiceError::TransportClosed)).map_or_else(failure, result_of);
+                }
+                () = listening.progress() => silent_until = Instant::now() + times.silence,
+                () = tokio::time::sleep_until(silent_until) => return Err(CallFailure::TimedOut(times.silence)),
+                () = &mut last_moment => return Err(CallFailure::TimedOut(times.whole)),
+            }
+        }
+    }
+}
+
+fn result_of(answer: ServerResult) -> Result<CallToolResult, CallFailure> {
+    match answer {
+        ServerResult::CallToolResult(result) => Ok(result),
+        ServerResult::EmptyResult(_) => Ok(CallToolResult::default()),
+        ServerResult::InputRequiredResult(_) => Err(CallFailure::Refused(
+            "it wants to be told more, and nobody here can tell it".to_owned(),
+        )),
+        _ => Err(CallFailure::Unreadable("is no result of a tool")),
+    }
+}
+
+fn failure(error: ServiceError) -> Result<CallToolResult, CallFailure> {
+    tracing::debug!(%error, "a call of an MCP server's tool has no result");
+    Err(match error {
+        ServiceError::McpError(error) if too_large::is_said_by(&error) => CallFailure::Unreadable("is too large"),
+        ServiceError::McpError(error) => {
+            let said = error.message;
+            CallFailure::Refused(said[..said.floor_char_boundary(LONGEST_QUOTE)].to_owned())
+        }
+        ServiceError::TransportSend(error) => match delivery(&error) {
+            Delivery::NotSent => CallFailure::NotMade,
+            Delivery::TurnedDown(status) => CallFailure::Refused(format!("it answered with the HTTP status {status}")),
+            Delivery::Unknown => CallFailure::Lost,
+        },
+        _ => CallFailure::Lost,
+    })
+}
+
+/// A call that the server works on. Dropped before it is over, the server is told that nobody waits for it any more.
+struct Underway {
+    call: Option<(Peer<RoleClient>, RequestId)>,
+    io: Handle,
+}
+
+impl Underway {
+    fn new(peer: Peer<RoleClient>, id: RequestId) -> Self {
+        Self {
+            call: Some((peer, id)),
+            io: Handle::current(),
+        }
+    }
+
+    fn end(mut self) {
+        self.call = None;
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        let Some((peer, id)) = self.call.take() else { return };
+        self.io.spawn(async move {
+            let cancelled = CancelledNotification::new(CancelledNotificationParam::new(Some(id), None));
+            // A server that is gone works on nothing.
+            let _ = tokio::time::timeout(CANCEL_TIMEOUT, peer.send_notification(cancelled.into())).await;
+        });
+    }
+}

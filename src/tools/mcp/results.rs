@@ -1,0 +1,105 @@
+//! What a server answers to a call, as text for the model.
+
+use rmcp::model::{CallToolResult, ContentBlock, ResourceContents};
+use serde_json::Value;
+
+/// Bytes of a name or an address that a line quotes.
+const LONGEST_QUOTE: usize = 200;
+
+/// The result as text: `Err` if the server says that the call failed. What is no text is described in a line.
+pub(super) fn rendered(result: CallToolResult) -> Result<String, String> {
+    let mut parts: Vec<String> = Vec::new();
+    let mut said = String::new();
+    for block in result.content {
+        match block {
+            ContentBlock::Text(text) => parts.push(text.text),
+            ContentBlock::Image(image) => parts.push(unseen("an image", &image.mime_type, image.data.len())),
+            ContentBlock::Audio(audio) => parts.push(unseen("audio", &audio.mime_type, audio.data.len())),
+            ContentBlock::ResourceLink(link) => {
+                let (name, uri) = (quoted(&link.name), quoted(&link.uri));
+                parts.push(format!("[a link to the resource {name:?} at {uri}]"));
+            }
+            ContentBlock::Resource(embedded) => match embedded.resource {
+                ResourceContents::TextResourceContents { text, .. } => parts.push(text),
+                ResourceContents::BlobResourceContents { mime_type, blob, .. } => {
+                    let kind = mime_type.unwrap_or_else(|| "application/octet-stream".to_owned());
+                    parts.push(unseen("a file", &kind, blob.len()));
+                }
+                _ => parts.push("[a resource of a kind that is not known here]".to_owned()),
+            },
+            _ => parts.push("[content of a kind that is not known here]".to_owned()),
+        }
+    }
+    // Servers are to say structured content as text too, for those who do not know it.
+    if let Some(structured) = result.structured_content {
+        let is_said = parts
+            .iter()
+            .any(|part| serde_json::from_str::<Value>(part).is_ok_and(|value| value == structured));
+        if !is_said {
+            parts.push(structured.to_string());
+        }
+    }
+    said.push_str(&parts.join("\n"));
+    if result.is_error == Some(true) {
+        if said.is_empty() {
+            said.push_str("the tool failed and does not say why");
+        }
+        return Err(said);
+    }
+    Ok(said)
+}
+
+/// `length` is that of the content in base64.
+fn unseen(what: &str, kind: &str, length: usize) -> String {
+    format!(
+        "[{what} ({}), about {} bytes, which is not shown]",
+        quoted(kind),
+        length / 4 * 3
+    )
+}
+
+fn quoted(text: &str) -> &str {
+    &text[..text.floor_char_boundary(LONGEST_QUOTE)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn of(result: Value) -> Result<String, String> {
+        rendered(serde_json::from_value(result).expect("a result"))
+    }
+
+    #[test]
+    fn texts_are_joined_and_the_rest_is_described() {
+        let result = json!({"content": [
+            {"type": "text", "text": "one"},
+            {"type": "image", "data": "AAAAAAAA", "mimeType": "image/png"},
+            {"type": "resource_link", "uri": "file:///a", "name": "a"},
+            {"type": "resource", "resource": {"uri": "file:///b", "text": "inside"}},
+            {"type": "resource", "resource": {"uri": "file:///c", "blob": "AAAA"}},
+        ]});
+        let expected = "one\n[an image (image/png), about 6 bytes, which is not shown]\n[a link to the resource \"a\" at file:///a]\ninside\n\
+                        [a file (application/octet-stream), about 3 bytes, which is not shown]";
+        assert_eq!(of(result).as_deref(), Ok(expected));
+    }
+
+    #[test]
+    fn structured_content_is_json_and_said_once() {
+        let alone = json!({"content": [], "structuredContent": {"a": 1}});
+        assert_eq!(of(alone).as_deref(), Ok("{\"a\":1}"));
+        let twice = json!({"content": [{"type": "text", "text": "{ \"a\": 1 }"}], "structuredContent": {"a": 1}});
+        assert_eq!(of(twice).as_deref(), Ok("{ \"a\": 1 }"));
+        let beside = json!({"content": [{"type": "text", "text": "found"}], "structuredContent": [2]});
+        assert_eq!(of(beside).as_deref(), Ok("found\n[2]"));
+    }
+
+    #[test]
+    fn a_failed_call_is_an_error_with_what_was_said() {
+        let failed = json!({"content": [{"type": "text", "text": "no such file"}], "isError": true});
+        assert_eq!(of(failed), Err("no such file".to_owned()));
+        let silent = json!({"content": [], "isError": true});
+        assert_eq!(of(silent), Err("the tool failed and does not say why".to_owned()));
+    }
+}

@@ -1,0 +1,56 @@
+//! How many calls of a tool are made at once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio::sync::Semaphore;
+
+/// Entries from which on those that nobody uses are looked for.
+const FIRST_SWEEP: usize = 64;
+
+/// Places of tools, shared by all who ask under the same key for as long as any of them has them.
+#[derive(Default)]
+pub(super) struct Places(Mutex<Entries>);
+
+#[derive(Default)]
+struct Entries {
+    by_key: HashMap<(String, usize), Weak<Semaphore>>,
+    sweep_at: usize,
+}
+
+impl Places {
+    /// So many places of this key.
+    pub(super) fn of(&self, key: &str, most: usize) -> Arc<Semaphore> {
+        // What a panic left is as good as before: each entry stands alone.
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (key.to_owned(), most);
+        if let Some(places) = entries.by_key.get(&key).and_then(Weak::upgrade) {
+            return places;
+        }
+        if entries.by_key.len() >= entries.sweep_at.max(FIRST_SWEEP) {
+            entries.by_key.retain(|_, places| places.strong_count() > 0);
+            entries.sweep_at = entries.by_key.len() * 2;
+        }
+        let places = Arc::new(Semaphore::new(most));
+        entries.by_key.insert(key, Arc::downgrade(&places));
+        places
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_shared_for_as_long_as_anybody_has_them_and_then_forgotten() {
+        let places = Places::default();
+        let (one, same, other) = (places.of("a", 1), places.of("a", 1), places.of("a", 2));
+        assert!(Arc::ptr_eq(&one, &same) && !Arc::ptr_eq(&one, &other));
+        for index in 0..10_000 {
+            places.of(&format!("key {index}"), 1);
+        }
+        let kept = places.0.lock().expect("not poisoned").by_key.len();
+        assert!(kept <= FIRST_SWEEP + 2, "{kept}");
+        assert!(Arc::ptr_eq(&one, &places.of("a", 1)));
+    }
+}

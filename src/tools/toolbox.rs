@@ -1,0 +1,204 @@
+//! The tools of this server and those that clients declare, put together for each run.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use callboard_actors::ids::AccountId;
+use callboard_actors::ports::toolbox::{
+    AnsweredBy, ArgumentCheck, InvalidTool, MissingTools, OpenTools, RunTool, Toolbox, ToolsOpening, ToolsWish,
+};
+use callboard_actors::ports::{Tool, ToolDefinition};
+use callboard_actors::tool_use::{ClientTool, HttpTool, ServerToolUse, ToolUse};
+
+use super::declarations::Declarations;
+use super::http_tool::{DeclaredHttpTool, FieldProblem};
+use super::limited::{LimitedTool, ToolLimits};
+use super::mcp::McpServers;
+use super::places::Places;
+use super::reach::ToolReach;
+use super::schema::argument_check;
+
+/// The bounds of a toolbox.
+#[derive(Debug, Clone)]
+pub struct ToolboxOptions {
+    /// How long any call may take.
+    pub longest_call: Duration,
+    /// Bytes of declared tools, as they are written, that are kept ready.
+    pub max_kept: usize,
+    /// Limits of the server's own tools, by name.
+    pub limits: BTreeMap<String, ToolLimits>,
+}
+
+/// The tools of this server, and what can be made of declared ones.
+pub struct ServerToolbox {
+    tools: BTreeMap<String, ServerTool>,
+    declarations: Declarations,
+    places: Places,
+    reach: ToolReach,
+    mcp: McpServers,
+}
+
+struct ServerTool {
+    tool: Arc<dyn Tool>,
+    definition: ToolDefinition,
+    arguments: Arc<dyn ArgumentCheck>,
+}
+
+impl ServerToolbox {
+    /// Of these tools.
+    ///
+    /// # Errors
+    /// Two have one name, the schema of one is none, or there are limits for one that is not there.
+    pub fn new(
+        tools: impl IntoIterator<Item = Arc<dyn Tool>>,
+        reach: ToolReach,
+        mcp: McpServers,
+        mut options: ToolboxOptions,
+    ) -> anyhow::Result<Self> {
+        let mut by_name = BTreeMap::new();
+        for tool in tools {
+            let definition = tool.definition();
+            let name = definition.name.clone();
+            let arguments = argument_check(&definition.parameters)
+                .map_err(|problem| anyhow::anyhow!("the schema of the tool {name:?}: {problem}"))?;
+            let limits = options.limits.remove(&name).unwrap_or_default();
+            let tool = ServerTool {
+                tool: Arc::new(LimitedTool::new(tool, &name, limits)),
+                definition,
+                arguments,
+            };
+            if by_name.insert(name.clone(), tool).is_some() {
+                anyhow::bail!("there are two tools named {name:?}");
+            }
+        }
+        if let Some((name, _)) = options.limits.pop_first() {
+            anyhow::bail!("tools.limits.{name}: this server has no tool of this name");
+        }
+        Ok(Self {
+            tools: by_name,
+            declarations: Declarations::new(options.max_kept, options.longest_call),
+            places: Places::default(),
+            reach,
+            mcp,
+        })
+    }
+
+    fn server_tool(&self, wanted: &ServerToolUse) -> Result<RunTool, String> {
+        let found = self.tools.get(&wanted.name);
+        let found = found.ok_or("the server does not have this tool any more")?;
+        Ok(RunTool {
+            definition: found.definition.clone(),
+            answered_by: AnsweredBy::Server(found.tool.clone()),
+            requires_approval: wanted.requires_approval,
+            arguments: found.arguments.clone(),
+        })
+    }
+
+    fn client_tool(&self, declared: &ClientTool) -> Result<RunTool, String> {
+        Ok(RunTool {
+            arguments: self.declarations.schema(&declared.parameters)?,
+            answered_by: AnsweredBy::Client {
+                deadline: declared.deadline(),
+                on_deadline: declared.on_deadline,
+            },
+            requires_approval: declared.requires_approval,
+            definition: ToolDefinition {
+                name: declared.name.clone(),
+                description: declared.description.clone(),
+                parameters: declared.parameters.clone(),
+            },
+        })
+    }
+
+    fn http_tool(&self, declared: &HttpTool, account: &AccountId) -> Result<RunTool, String> {
+        let declaration = self
+            .declarations
+            .http_tool(declared)
+            .map_err(|wrong| wrong.to_string())?;
+        Ok(RunTool {
+            definition: declaration.definition.clone(),
+            arguments: declaration.arguments.clone(),
+            requires_approval: declared.requires_approval,
+            answered_by: AnsweredBy::Server(Arc::new(DeclaredHttpTool::new(
+                declaration,
+                account,
+                &self.places,
+                &self.reach,
+            ))),
+        })
+    }
+
+    fn check_http_tool(&self, declared: &HttpTool, account: &AccountId) -> Result<(), FieldProblem> {
+        self.declarations.http_tool(declared)?.check_for(account, &self.reach)
+    }
+}
+
+impl Toolbox for ServerToolbox {
+    fn check(&self, account: &AccountId, tools: &[ToolUse]) -> Result<(), InvalidTool> {
+        for (index, tool) in tools.iter().enumerate() {
+            let invalid = |field: Option<&str>, is_unknown, problem| InvalidTool {
+                index,
+                field: field.map(str::to_owned),
+                is_unknown,
+                problem,
+            };
+            match tool {
+                ToolUse::Server(wanted) => {
+                    if !self.tools.contains_key(&wanted.name) {
+                        let problem = format!("there is no tool `{}` here", wanted.name);
+                        return Err(invalid(None, true, problem));
+                    }
+                }
+                ToolUse::Client(declared) => {
+                    let checked = self.declarations.schema(&declared.parameters);
+                    checked.map_err(|problem| invalid(Some("parameters"), false, problem))?;
+                }
+                ToolUse::Http(declared) => {
+                    let checked = self.check_http_tool(declared, account);
+                    checked.map_err(|wrong| invalid(Some(&wrong.field), false, wrong.problem))?;
+                }
+                ToolUse::Mcp(wanted) => self.mcp.check(account, wanted, index)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&self, wish: ToolsWish) -> ToolsOpening {
+        let mut open = OpenTools::default();
+        let mut servers = Vec::new();
+        for wanted in &wish.tools {
+            let opened = match wanted {
+                ToolUse::Server(wanted) => self.server_tool(wanted),
+                ToolUse::Client(declared) => self.client_tool(declared),
+                ToolUse::Http(declared) => self.http_tool(declared, &wish.account),
+                ToolUse::Mcp(wanted) => {
+                    servers.push(wanted.clone());
+                    continue;
+                }
+            };
+            match opened {
+                Ok(tool) => {
+                    open.tools.insert(tool.definition.name.clone(), tool);
+                }
+                Err(reason) => open.missing.push(MissingTools {
+                    source: wanted.name().unwrap_or(wanted.kind()).to_owned(),
+                    reason,
+                }),
+            }
+        }
+        let servers = self.mcp.with_those_of_every_run(&wish.account, servers);
+        if self.mcp.open_known(&wish.account, &servers, &mut open).is_some() {
+            return ToolsOpening::Ready(open);
+        }
+        let mcp = self.mcp.clone();
+        ToolsOpening::Later(Box::pin(async move {
+            mcp.open(&wish.account, &servers, &mut open).await;
+            open
+        }))
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.tools.keys().cloned().collect()
+    }
+}
