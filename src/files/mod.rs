@@ -106,18 +106,25 @@ impl FileService {
         Ok(self.0.storage.read(file.object).await?)
     }
 
-    /// Removes what no file refers to and what uploads left that never ended; says how much.
+    /// Removes what no file refers to and what uploads left that never ended; says how much. What cannot be removed does not keep the rest
+    /// from it; the first of these errors is the answer then.
     pub async fn remove_garbage(&self) -> Result<u64, FileError> {
         let mut removed = 0;
         loop {
             let garbage = self.0.files.garbage(self.abandoned_before(), GARBAGE_AT_ONCE).await?;
+            let before = removed;
+            let mut failed = None;
             for object in &garbage {
-                self.0.storage.remove(*object).await?;
-                self.0.files.forget_object(*object).await?;
-                removed += 1;
+                match self.0.storage.remove(*object).await {
+                    Ok(()) => {
+                        self.0.files.forget_object(*object).await?;
+                        removed += 1;
+                    }
+                    Err(error) => failed = failed.or(Some(error)),
+                }
             }
-            if garbage.len() < GARBAGE_AT_ONCE as usize {
-                return Ok(removed);
+            if garbage.len() < GARBAGE_AT_ONCE as usize || removed == before {
+                return failed.map_or(Ok(removed), |error| Err(FileError::Storage(error)));
             }
         }
     }

@@ -23,6 +23,9 @@ const PART_BYTES_OF_S3: usize = 5 * 1024 * 1024;
 /// For a folder a part is one write.
 const PART_BYTES_OF_FOLDER: usize = 256 * 1024;
 
+/// How long a bucket may say nothing.
+const LONGEST_SILENCE: Duration = Duration::from_secs(60);
+
 /// What `object_store` appends to the name of a file until it is whole. Objects are written once, so it is always the first.
 const BEGUN_IN_FOLDER: &str = "#1";
 
@@ -94,7 +97,9 @@ impl FileStorage {
         };
         let client = ClientOptions::new()
             .with_connect_timeout(Duration::from_secs(5))
-            .with_timeout(Duration::from_secs(300))
+            // What takes long may take long, as long as something comes: whoever reads may be slow, too.
+            .with_timeout_disabled()
+            .with_read_timeout(LONGEST_SILENCE)
             .with_allow_http(
                 options
                     .endpoint

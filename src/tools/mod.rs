@@ -8,6 +8,7 @@ mod http_tool;
 mod limited;
 pub mod mcp;
 mod now;
+mod page_text;
 pub mod parse_file;
 mod places;
 mod reach;

@@ -163,5 +163,114 @@ pub(crate) fn sparse_xlsx() -> Vec<u8> {
     workbook.save_to_buffer().unwrap()
 }
 
+/// The parts of a workbook with one sheet that every one has; it lacks `xl/worksheets/sheet1.xml`.
+const WORKBOOK: [(&str, &str); 4] = [
+    (
+        "[Content_Types].xml",
+        "<Types xmlns=\"http://schemas.openxmlformats.org/package/2006/content-types\"/>",
+    ),
+    (
+        "_rels/.rels",
+        "<Relationships xmlns=\"http://schemas.openxmlformats.org/package/2006/relationships\"><Relationship Id=\"rId1\" \
+         Type=\"http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument\" Target=\"xl/workbook.xml\"/></Relationships>",
+    ),
+    (
+        "xl/workbook.xml",
+        "<workbook xmlns=\"http://schemas.openxmlformats.org/spreadsheetml/2006/main\" \
+         xmlns:r=\"http://schemas.openxmlformats.org/officeDocument/2006/relationships\"><sheets><sheet name=\"One\" sheetId=\"1\" r:id=\"rId1\"/></sheets></workbook>",
+    ),
+    (
+        "xl/_rels/workbook.xml.rels",
+        "<Relationships xmlns=\"http://schemas.openxmlformats.org/package/2006/relationships\"><Relationship Id=\"rId1\" \
+         Type=\"http://schemas.openxmlformats.org/officeDocument/2006/relationships/worksheet\" Target=\"worksheets/sheet1.xml\"/></Relationships>",
+    ),
+];
+
+/// A workbook of which one part is `times` the same, between a beginning and an end: a few kilobytes that become very many.
+fn blown_up_workbook(name: &str, beginning: &str, same: &str, times: usize, end: &str) -> Vec<u8> {
+    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+    let options = SimpleFileOptions::default().compression_level(Some(1));
+    for (name, text) in WORKBOOK {
+        writer.start_file(name, options).unwrap();
+        writer.write_all(text.as_bytes()).unwrap();
+    }
+    writer.start_file(name, options).unwrap();
+    writer.write_all(beginning.as_bytes()).unwrap();
+    let block = same.repeat(1000);
+    for _ in 0..times / 1000 {
+        writer.write_all(block.as_bytes()).unwrap();
+    }
+    writer.write_all(end.as_bytes()).unwrap();
+    writer.finish().unwrap().into_inner()
+}
+
+/// A workbook with so many texts, which all have to be known before the first cell can be read.
+pub(crate) fn xlsx_of_texts(times: usize) -> Vec<u8> {
+    blown_up_workbook("xl/sharedStrings.xml", "<sst>", "<si><t>boom</t></si>", times, "</sst>")
+}
+
+/// A workbook with so many cells.
+pub(crate) fn xlsx_of_cells(times: usize) -> Vec<u8> {
+    let beginning = "<worksheet><sheetData><row r=\"1\">";
+    let end = "</row></sheetData></worksheet>";
+    blown_up_workbook(
+        "xl/worksheets/sheet1.xml",
+        beginning,
+        "<c r=\"A1\"><v>1</v></c>",
+        times,
+        end,
+    )
+}
+
+/// An OpenDocument sheet with one cell, said to be there as often as this, in each of as many rows.
+pub(crate) fn repetitive_ods(times: u32) -> Vec<u8> {
+    let content = format!(
+        "<office:document-content xmlns:office=\"urn:oasis:names:tc:opendocument:xmlns:office:1.0\" \
+         xmlns:table=\"urn:oasis:names:tc:opendocument:xmlns:table:1.0\" xmlns:text=\"urn:oasis:names:tc:opendocument:xmlns:text:1.0\">\
+         <office:body><office:spreadsheet><table:table table:name=\"One\"><table:table-row table:number-rows-repeated=\"{times}\">\
+         <table:table-cell office:value-type=\"string\" table:number-columns-repeated=\"{times}\"><text:p>boom</text:p></table:table-cell>\
+         </table:table-row></table:table></office:spreadsheet></office:body></office:document-content>"
+    );
+    archive(&[
+        ("mimetype", b"application/vnd.oasis.opendocument.spreadsheet".as_slice()),
+        (
+            "META-INF/manifest.xml",
+            b"<manifest:manifest xmlns:manifest=\"urn:oasis:names:tc:opendocument:xmlns:manifest:1.0\"/>",
+        ),
+        ("content.xml", content.as_bytes()),
+    ])
+}
+
+/// A PDF whose page is small until it is unpacked: to so many bytes of spaces.
+pub(crate) fn packed_pdf(bytes: usize) -> Vec<u8> {
+    use lopdf::{Document, Object};
+    let mut document = Document::load_mem(&pdf(&["Hello there."])).unwrap();
+    let mut packer = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    let block = vec![b' '; 1_000_000];
+    for _ in 0..bytes / block.len() {
+        packer.write_all(&block).unwrap();
+    }
+    let packed = packer.finish().unwrap();
+    let content = document.objects.values_mut().find_map(|object| match object {
+        Object::Stream(stream) => Some(stream),
+        _ => None,
+    });
+    let content = content.unwrap();
+    content.dict.set("Filter", Object::Name(b"FlateDecode".to_vec()));
+    content.set_content(packed);
+    let mut saved = Vec::new();
+    document.save_to(&mut saved).unwrap();
+    saved
+}
+
+/// A PDF whose tree of pages leads back to its root.
+pub(crate) fn circular_pdf() -> Vec<u8> {
+    pdf_of(&[
+        "<< /Type /Catalog /Pages 2 0 R >>".to_owned(),
+        "<< /Type /Pages /Count 1 /Kids [3 0 R] >>".to_owned(),
+        "<< /Type /Pages /Parent 2 0 R /Count 1 /Kids [2 0 R 3 0 R] >>".to_owned(),
+    ])
+}
+
 /// A picture of one pixel, as far as anybody looks.
 pub(crate) const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0";

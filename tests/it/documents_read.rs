@@ -1,8 +1,13 @@
 //! `parse_file` on a real server: documents of each kind come out as text, and what is broken, hostile or slow costs its own call only.
 
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
-use crate::documents::{bottomless_pdf, docx, endless_pdf, locked_pdf, pdf, xlsx};
+use crate::documents::{
+    bottomless_pdf, circular_pdf, docx, endless_pdf, locked_pdf, packed_pdf, pdf, repetitive_ods, sparse_xlsx, xlsx,
+    xlsx_of_cells, xlsx_of_texts,
+};
 use crate::files::parsing;
 use crate::harness::{Client, Server, until_some};
 
@@ -86,12 +91,12 @@ async fn documents_of_each_kind_become_text() {
 
 #[tokio::test]
 async fn broken_and_hostile_documents_are_refused_and_cost_one_call() {
-    let settings = "[tools.documents]\nmax_memory = \"128MB\"\ntimeout = \"2s\"\nmax_size = \"20MB\"\n";
+    let settings = "[tools.documents]\nmax_memory = \"64MB\"\ntimeout = \"2s\"\nmax_size = \"20MB\"\n";
     let server = Server::start(settings).await;
     let client = server.client();
     let whole = pdf(&["Hello there."]);
-    let wide = [b"<html>".as_slice(), &b"<br>".repeat(3_000_000)].concat();
-    let out_of_bounds = "is damaged, nested too deep, or needs more than 128000000 bytes of memory";
+    let out_of_bounds = "is damaged, nested too deep, or needs more than 64000000 bytes of memory";
+    let boom = |times| docx(&format!("<w:p><w:r><w:t>{}</w:t></w:r></w:p>", "boom ".repeat(times)));
     for (name, document, expected) in [
         (
             "half.pdf",
@@ -110,13 +115,20 @@ async fn broken_and_hostile_documents_are_refused_and_cost_one_call() {
             "the DOCX is nested too deep",
         ),
         ("bottomless.pdf", bottomless_pdf(), out_of_bounds),
-        ("wide.html", wide, out_of_bounds),
+        ("packed.pdf", packed_pdf(300_000_000), out_of_bounds),
+        ("circular.pdf", circular_pdf(), "is not a whole PDF"),
+        ("blown-up.docx", boom(30_000_000), out_of_bounds),
+        ("texts.xlsx", xlsx_of_texts(5_000_000), out_of_bounds),
+        ("cells.ods", repetitive_ods(1_000_000), out_of_bounds),
         ("endless.pdf", endless_pdf(), "takes longer to read than"),
         ("large.txt", vec![b'a'; 20_000_001], "documents are read up to 20000000"),
     ] {
         let (text, is_error) = parsed(&client, name, &document).await;
         assert!(is_error && text.contains(expected), "{name}: {text}");
     }
+    // Cells are read one after the other: no more of them than fit into the answer.
+    let (text, is_error) = parsed(&client, "cells.xlsx", &xlsx_of_cells(5_000_000)).await;
+    assert!(!is_error && text.contains("there is more"), "{text}");
     assert_eq!(readers_of(&server), [0u32; 0]);
     let (text, is_error) = parsed(&client, "well.pdf", &whole).await;
     assert!(!is_error && text.contains("Hello there."), "{text}");
@@ -160,5 +172,50 @@ async fn a_document_that_is_read_for_ever_delays_nobody_and_ends_with_its_run() 
     .await;
     let ended: Value = client.run(&waiting).await;
     assert_eq!(ended["error"], Value::Null);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn whatever_is_changed_in_a_document_it_is_read_or_refused() {
+    let server = Server::start("[tools.documents]\nmax_memory = \"128MB\"\ntimeout = \"5s\"\n").await;
+    let client = server.client();
+    let sound = [
+        pdf(&["Hello there.", "Second page."]),
+        docx("<w:p><w:r><w:t>Hello</w:t></w:r></w:p><w:tbl><w:tr><w:tc><w:p/></w:tc></w:tr></w:tbl>"),
+        xlsx(&[("One", &[&["a", "1"], &["b", "2.5"]])]),
+        sparse_xlsx(),
+        repetitive_ods(3),
+    ];
+    // The same every time: a document that breaks something must break it again.
+    let mut random = StdRng::seed_from_u64(7);
+    for round in 0..20 {
+        for document in &sound {
+            let mut changed = document.clone();
+            for _ in 0..random.random_range(1..8) {
+                let place = random.random_range(0..changed.len());
+                match random.random_range(0..3) {
+                    0 => changed[place] = random.random(),
+                    1 => drop(changed.splice(place..place, *b"0000000000")),
+                    _ => drop(changed.drain(place..(place + 20).min(changed.len() - 1).max(place))),
+                }
+            }
+            let (text, is_error) = parsed(&client, "changed", &changed).await;
+            // What is refused, for whatever reason, is so in one of our sentences.
+            let is_ours = [
+                "damaged",
+                "cut off",
+                "cannot be read",
+                "password",
+                "longer",
+                "nested",
+                "only",
+                "no such sheet",
+            ]
+            .iter()
+            .any(|word| text.contains(word));
+            assert!(!is_error || is_ours, "round {round}: {text}");
+        }
+    }
+    assert_eq!(readers_of(&server), [0u32; 0]);
     server.finish().await;
 }

@@ -17,6 +17,7 @@ mod cluster;
 mod documents;
 mod documents_read;
 mod endings;
+mod file_buckets;
 mod file_limits;
 mod file_pictures;
 mod files;

@@ -171,7 +171,7 @@ async fn rows_that_are_missing_and_rows_too_many_are_found() {
             _directory: tempfile::tempdir().expect("a directory"),
         };
         // When the last table has been copied; the places in line are set after that.
-        assert!(cut_off(&site, 13).await);
+        assert!(cut_off(&site, COPIED.len()).await);
         site.write_to_target(change).await;
         // What is behind the last key is copied again, so that what is missing there would not be.
         site.write_to_target("UPDATE store_migration SET started_at = started_at")

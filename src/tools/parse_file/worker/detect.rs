@@ -1,11 +1,12 @@
 //! What a document is, by its content: names lie.
 
-use std::io::Cursor;
+use std::io::{Cursor, Read};
 
 use encoding_rs::{Encoding, WINDOWS_1252};
 use zip::ZipArchive;
 
 use super::Refusal;
+use crate::tools::page_text::charset;
 
 /// Bytes at the beginning that are looked at.
 const HEAD_BYTES: usize = 1024;
@@ -33,6 +34,10 @@ pub(super) fn kind_of(document: &[u8]) -> Result<Kind, Refusal> {
     let text = text_of(document).ok_or_else(unknown)?;
     let beginning = text.trim_start().chars().take(HEAD_BYTES).collect::<String>();
     if is_html(&beginning.to_ascii_lowercase()) {
+        let text = match charset::of_page(document) {
+            Some(encoding) => encoding.decode(document).0.into_owned(),
+            None => text,
+        };
         return Ok(Kind::Html(text));
     }
     Ok(Kind::Text(text))
@@ -45,13 +50,21 @@ fn unknown() -> Refusal {
 }
 
 fn kind_of_archive(document: &[u8]) -> Result<Kind, Refusal> {
-    let archive = ZipArchive::new(Cursor::new(document)).map_err(|_| Refusal::damaged("document (a ZIP archive)"))?;
+    let mut archive =
+        ZipArchive::new(Cursor::new(document)).map_err(|_| Refusal::damaged("document (a ZIP archive)"))?;
     let has = |name: &str| archive.index_for_name(name).is_some();
     if has("word/document.xml") {
         return Ok(Kind::Docx);
     }
-    let is_ods = has("content.xml") && contains(&document[..document.len().min(256)], b"opendocument.spreadsheet");
-    if has("xl/workbook.xml") || has("xl/workbook.bin") || is_ods {
+    if has("xl/workbook.xml") || has("xl/workbook.bin") {
+        return Ok(Kind::Spreadsheet);
+    }
+    // OpenDocument says itself what it is.
+    let mut said = String::new();
+    if let Ok(entry) = archive.by_name("mimetype")
+        && entry.take(HEAD_BYTES as u64).read_to_string(&mut said).is_ok()
+        && said.trim_end() == "application/vnd.oasis.opendocument.spreadsheet"
+    {
         return Ok(Kind::Spreadsheet);
     }
     Err(unknown())

@@ -1,21 +1,13 @@
-//! HTML, as Markdown.
+//! HTML: what a reader sees, as the tool `fetch_url` shows it.
 
-use htmd::HtmlToMarkdown;
-
+use super::Description;
 use super::sink::TextSink;
-use super::{Description, Refusal};
+use crate::tools::page_text::PageText;
 
-/// What nobody reads.
-const SKIPPED: [&str; 8] = [
-    "script", "style", "noscript", "template", "svg", "iframe", "object", "head",
-];
-
-pub(super) fn read(text: &str, sink: &mut TextSink) -> Result<Description, Refusal> {
-    let converter = HtmlToMarkdown::builder().skip_tags(SKIPPED.to_vec()).build();
-    let markdown = converter.convert(text).map_err(|_| Refusal::damaged("HTML page"))?;
-    sink.push(&markdown);
-    Ok(Description {
+pub(super) fn read(text: &str, sink: &mut TextSink) -> Description {
+    sink.push(&PageText::of(text, None, sink.most_bytes()).with_title());
+    Description {
         kind: "HTML",
         extent: None,
-    })
+    }
 }

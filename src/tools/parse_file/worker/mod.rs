@@ -136,7 +136,7 @@ fn read(document: &[u8], request: &ReadRequest) -> Result<Extracted, Refusal> {
         Kind::Pdf => pdf::read(document, request, &mut sink),
         Kind::Docx => docx::read(document, &mut sink),
         Kind::Spreadsheet => spreadsheet::read(document, request, &mut sink),
-        Kind::Html(text) => html::read(&text, &mut sink),
+        Kind::Html(text) => Ok(html::read(&text, &mut sink)),
         Kind::Text(text) => Ok(plain::read(&text, &mut sink)),
     });
     let description = std::panic::catch_unwind(reading).unwrap_or_else(|_panic| {

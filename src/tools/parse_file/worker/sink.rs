@@ -57,6 +57,13 @@ impl TextSink {
         self.text.push(letter);
     }
 
+    /// Bytes of the document's text beyond which it takes nothing.
+    pub(super) fn most_bytes(&self) -> usize {
+        let most_of = |chars: u64| chars.saturating_mul(char::MAX.len_utf8() as u64);
+        let wanted = most_of(self.chars_left).min(self.bytes_left);
+        usize::try_from(most_of(self.to_skip).saturating_add(wanted)).unwrap_or(usize::MAX)
+    }
+
     /// Whether there was more than fits: nobody needs to read on.
     pub(super) fn is_full(&self) -> bool {
         self.is_full

@@ -6,7 +6,7 @@ mod documents;
 
 use super::super::protocol::PageRange;
 use super::*;
-use documents::{archive, docx, locked_pdf, pdf, sparse_xlsx, xlsx};
+use documents::{archive, docx, locked_pdf, pdf, repetitive_ods, sparse_xlsx, xlsx};
 
 const ALL: ReadRequest = ReadRequest {
     pages: None,
@@ -116,6 +116,28 @@ fn sheets_are_named_and_rows_are_csv() {
 }
 
 #[test]
+fn a_broken_workbook_of_any_kind_says_so() {
+    let damaged = "the file is not a whole spreadsheet: it is damaged or cut off";
+    let whole = xlsx(&[("One", &[&["a"]])]);
+    let cut = refusal_of(&whole[..whole.len() - 40]);
+    assert_eq!(
+        cut,
+        "the file is not a whole document (a ZIP archive): it is damaged or cut off"
+    );
+    let no_sheet = archive(&[("xl/workbook.xml", b"<workbook><sheets>".as_slice())]);
+    let no_letters = archive(&[("xl/workbook.xml", b"\xff\xfe\xfd".as_slice())]);
+    let of_binary = archive(&[("xl/workbook.bin", b"nothing".as_slice())]);
+    let ods = repetitive_ods(2);
+    assert!(text_of(&ods, &ALL).1.contains("boom,boom\nboom,boom\n"));
+    let mut of_1997 = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1".to_vec();
+    of_1997.extend("Workbook".encode_utf16().flat_map(u16::to_le_bytes));
+    of_1997.extend([0xff; 2000]);
+    for broken in [no_sheet, no_letters, of_binary, of_1997] {
+        assert_eq!(refusal_of(&broken), damaged);
+    }
+}
+
+#[test]
 fn a_sheet_with_two_cells_far_apart_is_two_cells() {
     let (_, text) = text_of(&sparse_xlsx(), &ALL);
     assert!(
@@ -126,12 +148,24 @@ fn a_sheet_with_two_cells_far_apart_is_two_cells() {
 }
 
 #[test]
-fn html_becomes_markdown_without_its_scripts() {
+fn html_becomes_what_a_reader_sees() {
     let page = "<!DOCTYPE html><html><head><title>T</title><style>p{}</style></head><body><h1>Title</h1>\
                 <script>alert(1)</script><p>Some <b>text</b> &amp; more.</p></body></html>";
     let (kind, text) = text_of(page.as_bytes(), &ALL);
     assert_eq!(kind, "HTML ");
-    assert_eq!(text.trim(), "# Title\n\nSome **text** & more.");
+    assert_eq!(text.trim(), "# T\n\n# Title\n\nSome text & more.");
+    // What it says of its letters counts, and so does where somebody wants to read on.
+    let page = b"<html><meta charset=windows-1251><p>\xcf\xf0</p><p>and so on</p>";
+    let request = ReadRequest {
+        offset: 1,
+        max_chars: 5,
+        ..ALL
+    };
+    let extracted = read(page, &request).unwrap();
+    assert_eq!(
+        (extracted.text.as_str(), extracted.head.next_offset),
+        ("р\n\nan", Some(6))
+    );
 }
 
 #[test]

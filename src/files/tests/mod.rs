@@ -1,5 +1,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod failing;
+mod hammered;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use callboard_actors::ids::{AccountId, FileObjectId};
 use callboard_actors::ports::Files;
-use callboard_actors::ports::files::FileQuota;
+use callboard_actors::ports::files::{FileQuota, FileRecord};
 use callboard_actors::time::Timestamp;
 use futures::TryStreamExt;
 use tempfile::TempDir;
@@ -35,13 +38,17 @@ struct Place {
 
 impl Place {
     async fn new() -> Self {
+        Self::with(LIMITS).await
+    }
+
+    async fn with(limits: FileLimits) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let options = SqliteOptions::new(directory.path().join("callboard.db"));
         let store = SqliteStore::open(options, &Handle::current()).await.unwrap();
         let store: Arc<dyn Files> = Arc::new(store);
         let storage = FileStorage::in_folder(&directory.path().join("files"));
         storage.open().unwrap();
-        let files = FileService::new(store.clone(), storage, LIMITS, Handle::current());
+        let files = FileService::new(store.clone(), storage, limits, Handle::current());
         Self {
             directory,
             store,
@@ -58,7 +65,7 @@ impl Place {
         count(&self.directory.path().join("files"))
     }
 
-    async fn upload(&self, bytes: &[u8]) -> Result<callboard_actors::ports::files::FileRecord, UploadError> {
+    async fn upload(&self, bytes: &[u8]) -> Result<FileRecord, UploadError> {
         let mut upload = self.files.begin_upload(&AccountId::local(), None).await?;
         for piece in bytes.chunks(60_000) {
             upload.write(Bytes::copy_from_slice(piece)).await?;
