@@ -136,6 +136,7 @@ fn services(store: Arc<SqliteStore>) -> RunServices {
         thread_lines: ThreadLines::default(),
         models: HashMap::new(),
         account_budgets: None,
+        pictures: None,
         shared_answers: None,
         toolbox: Arc::new(FixedTools::new([])),
         io: tokio::runtime::Handle::current(),

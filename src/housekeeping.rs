@@ -1,5 +1,5 @@
 //! What is done now and then, beside the runs: events of runs that have ended are archived, and what is kept for a time only is forgotten
-//! when that is over, and what accounts have used is summed up by day.
+//! when that is over, what deleted files leave is removed, and what accounts have used is summed up by day.
 //!
 //! In a fleet every instance does it. The store sees to it that nothing is done twice.
 
@@ -13,11 +13,16 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior};
 
+use crate::files::FileService;
+
 /// How often expired idempotency keys are looked for.
 const IDEMPOTENCY_INTERVAL: Duration = Duration::from_secs(600);
 
 /// How often charges are folded that no call of their account has folded.
 const FOLD_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How often what deleted files and broken uploads left is looked for.
+const GARBAGE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Runs that the store archives or forgets at once, and charges that it folds, before it rests.
 const AT_ONCE: u32 = 256;
@@ -43,6 +48,7 @@ impl Housekeeping {
     pub(crate) fn start(
         store: &Arc<dyn Store>,
         budgets: Arc<dyn Budgets>,
+        files: &FileService,
         times: HousekeepingTimes,
         io: &Handle,
     ) -> Self {
@@ -50,6 +56,7 @@ impl Housekeeping {
         tasks.spawn_on(forget_idempotency_keys(store.clone(), times.idempotency_retention), io);
         tasks.spawn_on(archive_events(store.clone(), times.archive_after), io);
         tasks.spawn_on(fold_charges(budgets), io);
+        tasks.spawn_on(remove_garbage(files.clone()), io);
         if let Some(retention) = times.history_retention {
             tasks.spawn_on(forget_events(store.clone(), retention), io);
         }
@@ -74,6 +81,16 @@ async fn fold_charges(budgets: Arc<dyn Budgets>) {
         let some = || budgets.fold_charges(Timestamp::now(), AT_ONCE);
         if let Err(error) = until_none_is_left(some, &Counter::noop()).await {
             tracing::warn!(%error, "what accounts have used could not be summed up; trying again later");
+        }
+    }
+}
+
+async fn remove_garbage(files: FileService) {
+    let mut ticks = every(GARBAGE_INTERVAL);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = files.remove_garbage().await {
+            tracing::warn!(%error, "what deleted files and broken uploads left could not be removed; trying again later");
         }
     }
 }

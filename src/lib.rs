@@ -11,6 +11,7 @@ mod call_watch;
 pub mod cli;
 mod cluster_view;
 pub mod config;
+pub mod files;
 mod housekeeping;
 pub mod http;
 mod json_durations;

@@ -32,6 +32,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Task::Budgets(config, command) => work_on_budgets(&config, command),
         Task::Usage(config, arguments) => show_usage(&config, arguments),
         Task::MigrateStore(config, arguments) => migrate_store(&config, arguments),
+        Task::ParseDocument => Ok(callboard::tools::parse_file::worker::run()?),
         Task::SimulateLlm(options) => simulate_llm(*options),
     }
 }

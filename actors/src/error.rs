@@ -74,6 +74,8 @@ pub enum RunErrorCode {
     ReviewFailed,
     /// The thread is longer than the server gives a run to go on with, and the run's history policy drops nothing.
     HistoryLimit,
+    /// The storage of files did not answer, on every try, and the input has a picture there.
+    FilesUnavailable,
 }
 
 impl RunErrorCode {
@@ -96,6 +98,7 @@ impl RunErrorCode {
             Self::ToolDeadline => "tool_deadline",
             Self::ReviewFailed => "review_failed",
             Self::HistoryLimit => "history_limit",
+            Self::FilesUnavailable => "files_unavailable",
         }
     }
 }

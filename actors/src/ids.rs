@@ -111,6 +111,14 @@ typed_id!(
     ModelCallId, "call_"
 );
 typed_id!(
+    /// One uploaded file.
+    FileId, "file_"
+);
+typed_id!(
+    /// One object in the storage of files: the content of a file, or of several that are alike.
+    FileObjectId, "object_"
+);
+typed_id!(
     /// One stored agent.
     AgentId, "agent_"
 );

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::ItemId;
+use crate::ids::{FileId, ItemId};
 use crate::time::Timestamp;
 
 /// One durable step of a run.
@@ -109,8 +109,9 @@ pub enum ContentPart {
     },
     /// A picture, for models that see.
     Image {
-        /// `https://…`, fetched by the provider, or `data:image/…;base64,…`.
-        url: String,
+        /// Where it is.
+        #[serde(flatten)]
+        source: ImageSource,
         /// How closely to look: `low`, `high` or `auto`, for providers that take such advice.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         detail: Option<ImageDetail>,
@@ -118,6 +119,32 @@ pub enum ContentPart {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cache_control: Option<CacheControl>,
     },
+}
+
+/// Where a picture is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ImageSource {
+    /// Somewhere.
+    Url {
+        /// `https://…`, fetched by the provider, or `data:image/…;base64,…`.
+        url: String,
+    },
+    /// In an uploaded file of the account. A model gets it as a data URL; the item keeps the file's id.
+    File {
+        /// Which.
+        file_id: FileId,
+    },
+}
+
+impl ImageSource {
+    /// What a model is told in the place of a picture that it cannot be shown.
+    pub const NOT_SHOWN: &str = "[a picture was here that cannot be shown]";
+
+    /// The picture at this URL.
+    pub fn url(url: impl Into<String>) -> Self {
+        Self::Url { url: url.into() }
+    }
 }
 
 /// How closely a model looks at a picture.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::llm::{AccountBudgets, AnswerSharing, ModelRoute};
+use crate::llm::{AccountBudgets, AnswerSharing, ModelRoute, Pictures};
 use crate::ports::{EventLog, Store, Threads, Toolbox};
 use crate::thread_lines::ThreadLines;
 
@@ -25,6 +25,8 @@ pub struct RunServices {
     pub account_budgets: Option<AccountBudgets>,
     /// Answers that are given again; `None` if no route has any.
     pub shared_answers: Option<AnswerSharing>,
+    /// Pictures in uploaded files; `None` if nothing can be uploaded.
+    pub pictures: Option<Pictures>,
     /// Finds the tools that runs may call.
     pub toolbox: Arc<dyn Toolbox>,
     /// The multi-thread runtime on which all I/O of the runs happens.

@@ -1,5 +1,6 @@
 //! The composition root: the one place that names concrete adapters and puts a server together from its configuration.
 
+mod files;
 mod joining;
 mod key_places;
 mod mcp;
@@ -31,7 +32,7 @@ use crate::app::models::OpenModels;
 use crate::app::parts::{OpenEventLog, OpenStore};
 pub use crate::app::provider_keys::ProviderKeyErrors;
 pub use crate::app::secrets::SecretErrors;
-use crate::app::services::{catalog, run_services};
+use crate::app::services::{OpenParts, catalog, run_services};
 use crate::app::settings::{
     capacity_report, housekeeping_times, http_options, or_cpus, request_rates, supervisor_settings, tier_budgets,
 };
@@ -48,6 +49,7 @@ use crate::outbound;
 use crate::shutdown;
 use crate::store::migrate::StoreMigration;
 use crate::telemetry;
+use crate::tools::parse_file::worker;
 
 /// How long writes and open connections may take to end after the runs have.
 const CLOSING_TIME: Duration = Duration::from_secs(5);
@@ -58,7 +60,13 @@ pub fn serve(config: &Config, machine: MachineSize) -> anyhow::Result<()> {
 }
 
 /// Runs a server that has these tools beside the built-in ones, until it is told to stop. An error if two tools have one name.
+///
+/// A server reads documents in processes of its own program with the one argument `parse-document`: one of those does that here instead, and
+/// returns. So a program of yours should come here before it does much else.
 pub fn serve_with_tools(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool>>) -> anyhow::Result<()> {
+    if worker::is_wanted() {
+        return Ok(worker::run()?);
+    }
     let format = match config.log.format {
         LogFormat::Text => telemetry::LogFormat::Text,
         LogFormat::Json => telemetry::LogFormat::Json,
@@ -187,17 +195,18 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     let live_instances = Arc::new(AtomicU32::new(1));
     let rate_limits = parts::open_rate_limits(config, live_instances.clone(), &io)?;
     let models = OpenModels::open(config, &rate_limits)?;
+    let files = files::open_files(config, opened.files(), &io)?;
     let blocking_threads = config.capacity_parameters().blocking_threads(machine) as usize;
     let blocking_pool = BlockingPool::new(io.clone(), blocking_threads);
-    let (services, mcp) = run_services(
-        config,
-        &models,
-        &opened,
-        extra,
-        events.log.clone(),
-        blocking_pool.clone(),
-        io.clone(),
-    )?;
+    let open = OpenParts {
+        models: &models,
+        store: &opened,
+        files: &files,
+        log: events.log.clone(),
+        blocking_pool: blocking_pool.clone(),
+        io: io.clone(),
+    };
+    let (services, mcp) = run_services(config, machine, open, extra)?;
     let catalog = catalog(&services);
     let asks_nobody = models.routes[&config.runs.default_model].is_simulated();
     let fleet = opened.fleet();
@@ -219,7 +228,7 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     let supervisor = SupervisorHandle::start_supervisor(services, settings, beginning);
     let budget_watch = BudgetWatch::start(&store, account_budgets.as_ref(), &supervisor, &io);
     let call_watch = CallWatch::start(&store, &supervisor, &io);
-    let housekeeping = Housekeeping::start(&store, opened.budgets(), housekeeping_times(config), &io);
+    let housekeeping = Housekeeping::start(&store, opened.budgets(), &files, housekeeping_times(config), &io);
     let agents = AgentDirectory::new(opened.agents());
     let authenticator = Authenticator::new(store.clone(), io.clone(), LOCAL_TIER);
     if let Some(fleet) = &fleet {
@@ -237,6 +246,7 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
         agents,
         threads: opened.threads(),
         budgets: opened.budgets(),
+        files: files.clone(),
         event_log: events.log.clone(),
         fleet,
         instance: InstanceIdentity {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use callboard_actors::capacity::MachineSize;
 use callboard_actors::local_limits::LocalRateLimits;
-use callboard_actors::ports::{Agents, Budgets, EventLog, Fleet, RateLimits, Store, Threads};
+use callboard_actors::ports::{Agents, Budgets, EventLog, Files, Fleet, RateLimits, Store, Threads};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Handle;
 
@@ -80,6 +80,14 @@ impl OpenStore {
 
     /// What counts what accounts use.
     pub(super) fn budgets(&self) -> Arc<dyn Budgets> {
+        match self {
+            Self::Sqlite(store) => Arc::new(store.clone()),
+            Self::Postgres(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// What knows which files there are.
+    pub(super) fn files(&self) -> Arc<dyn Files> {
         match self {
             Self::Sqlite(store) => Arc::new(store.clone()),
             Self::Postgres(store) => Arc::new(store.clone()),

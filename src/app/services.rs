@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use callboard_actors::llm::{AccountBudgets, AnswerSharing, Flights};
+use callboard_actors::capacity::MachineSize;
+use callboard_actors::llm::{AccountBudgets, AnswerSharing, Flights, Pictures};
 use callboard_actors::ports::{EventLog, Tool};
 use callboard_actors::services::RunServices;
 use callboard_actors::thread_lines::ThreadLines;
@@ -12,30 +13,47 @@ use super::mcp::mcp_options;
 use super::models::OpenModels;
 use super::parts::{OpenStore, secret_from_env};
 use super::secrets::read_secrets;
-use super::settings::{configured_endpoint_options, outbound_options, tier_budgets, toolbox_options};
+use super::settings::{configured_endpoint_options, document_limits, outbound_options, tier_budgets, toolbox_options};
 use crate::blocking::BlockingPool;
 use crate::config::{Config, DatabasePlaceConfig, ProviderService};
+use crate::files::FileService;
 use crate::http::Catalog;
 use crate::llm::answer_cache::MemoryAnswerCache;
 use crate::outbound::Outbound;
 use crate::tools::mcp::McpServers;
 use crate::tools::{BuiltinParts, DatabaseOptions, DatabasePlace, ServerToolbox, ToolReach};
 
+/// What is open already when the services of runs are put together.
+pub(super) struct OpenParts<'opened> {
+    pub(super) models: &'opened OpenModels,
+    pub(super) store: &'opened OpenStore,
+    pub(super) files: &'opened FileService,
+    pub(super) log: Arc<dyn EventLog>,
+    pub(super) blocking_pool: BlockingPool,
+    pub(super) io: Handle,
+}
+
+/// `extra` are tools beside the built-in ones.
 pub(super) fn run_services(
     config: &Config,
-    models: &OpenModels,
-    opened: &OpenStore,
+    machine: MachineSize,
+    open: OpenParts<'_>,
     extra: Vec<Arc<dyn Tool>>,
-    log: Arc<dyn EventLog>,
-    blocking_pool: BlockingPool,
-    io: Handle,
 ) -> anyhow::Result<(RunServices, McpServers)> {
+    let OpenParts {
+        models,
+        store,
+        files,
+        log,
+        blocking_pool,
+        io,
+    } = open;
     let reach = ToolReach {
         outbound: Outbound::new(outbound_options(config))?,
         secrets: Arc::new(read_secrets(config)?),
         blocking_pool,
     };
-    let parts = builtin_parts(config, &reach)?;
+    let parts = builtin_parts(config, machine, files, &reach)?;
     let builtin = |name: &String| crate::tools::builtin(name, &parts);
     let builtin = config.tools.enabled.iter().map(builtin);
     let mut tools: Vec<Arc<dyn Tool>> = builtin.collect::<anyhow::Result<_>>()?;
@@ -47,13 +65,17 @@ pub(super) fn run_services(
         flights: Flights::default(),
     });
     let services = RunServices {
-        store: opened.store(),
-        threads: opened.threads(),
+        store: store.store(),
+        threads: store.threads(),
         thread_lines: ThreadLines::default(),
         log,
         models: models.routes.clone(),
-        account_budgets: account_budgets(config, opened),
+        account_budgets: account_budgets(config, store),
         shared_answers,
+        pictures: Some(Pictures {
+            files: Arc::new(files.clone()),
+            max_bytes_per_call: config.files.max_images_per_call,
+        }),
         toolbox: Arc::new(toolbox),
         io,
         settings: config.run_settings(),
@@ -61,7 +83,12 @@ pub(super) fn run_services(
     Ok((services, mcp))
 }
 
-fn builtin_parts(config: &Config, reach: &ToolReach) -> anyhow::Result<BuiltinParts> {
+fn builtin_parts(
+    config: &Config,
+    machine: MachineSize,
+    files: &FileService,
+    reach: &ToolReach,
+) -> anyhow::Result<BuiltinParts> {
     let search = config.search.clone().map(|options| {
         let reach = ToolReach {
             outbound: Outbound::new(configured_endpoint_options(config))?,
@@ -87,6 +114,8 @@ fn builtin_parts(config: &Config, reach: &ToolReach) -> anyhow::Result<BuiltinPa
     });
     Ok(BuiltinParts {
         reach: reach.clone(),
+        files: files.clone(),
+        documents: document_limits(config, machine),
         search: search.transpose()?,
         databases: databases.collect::<anyhow::Result<_>>()?,
         max_output: config.tools.max_output,

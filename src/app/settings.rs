@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::housekeeping::HousekeepingTimes;
 use crate::http::{CapacityReport, HttpOptions, RunRequestLimits};
 use crate::outbound::{AllowedNetwork, OutboundOptions, PortRange};
-use crate::tools::{ToolLimits, ToolboxOptions};
+use crate::tools::{DocumentLimits, ToolLimits, ToolboxOptions};
 
 pub(super) fn or_cpus(count: usize, cpus: usize) -> usize {
     if count == 0 { cpus.max(1) } else { count }
@@ -108,6 +108,7 @@ pub(super) fn http_options(config: &Config, cpus: usize) -> HttpOptions {
         default_page_size: server.page_default,
         max_page_size: server.page_maximum,
         max_event_page_bytes: server.max_event_page,
+        max_image_bytes_per_call: config.files.max_images_per_call,
         runs: RunRequestLimits {
             default_model: runs.default_model.clone(),
             max_input_items: runs.max_input_items,
@@ -164,6 +165,17 @@ pub(super) fn toolbox_options(config: &Config) -> ToolboxOptions {
         longest_call: config.tools.timeout,
         max_kept: config.tools.declared_cache,
         limits: limits.collect(),
+    }
+}
+
+/// What reading a document may use; as many at once as there are threads for blocking work.
+pub(super) fn document_limits(config: &Config, machine: MachineSize) -> DocumentLimits {
+    let section = &config.tools.documents;
+    DocumentLimits {
+        max_bytes: section.max_size,
+        max_memory: section.max_memory,
+        timeout: section.timeout,
+        max_parallel: config.capacity_parameters().blocking_threads(machine) as usize,
     }
 }
 

@@ -166,7 +166,7 @@ mod tests {
         );
         assert_eq!(
             json["tools.enabled"]["value"],
-            json!(["now", "echo", "wait", "calculator", "fetch_url"])
+            json!(["now", "echo", "wait", "calculator", "fetch_url", "parse_file"])
         );
     }
 

@@ -73,6 +73,9 @@ enum Command {
     MigrateStore(MigrateStoreArguments),
     /// Serve the simulated model as a provider in the dialects of OpenAI and Anthropic, with limits and troubles, for tests under load
     SimulateLlm(Box<SimulateLlmArguments>),
+    /// Read the document on the standard input, for a server: see docs/files.md
+    #[command(hide = true)]
+    ParseDocument,
 }
 
 /// What is left to do.
@@ -96,6 +99,8 @@ pub enum Task {
     MigrateStore(Box<Config>, MigrateStoreArguments),
     /// Serve the simulated model.
     SimulateLlm(Box<SimulateServerOptions>),
+    /// Read a document.
+    ParseDocument,
 }
 
 /// Why a command was not done. `Display` is for the operator.
@@ -183,6 +188,7 @@ pub fn run(cli: Cli, output: &mut impl Write) -> Result<Task, CliError> {
         Command::Usage(arguments) => Ok(Task::Usage(Box::new(load_config()?.config), arguments)),
         Command::MigrateStore(arguments) => Ok(Task::MigrateStore(Box::new(load_config()?.config), arguments)),
         Command::SimulateLlm(arguments) => Ok(Task::SimulateLlm(Box::new(arguments.options()?))),
+        Command::ParseDocument => Ok(Task::ParseDocument),
         Command::Plan(arguments) => {
             let config = load_config()?.config;
             plan::run(&arguments, &config, crate::config::this_machine(), output)?;

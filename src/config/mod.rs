@@ -46,8 +46,9 @@ pub use providers::{
     Dialect, KeyPlace, KeySource, LimitsPer, OutputLimitName, ProviderConfig, ProviderLimitsConfig, ProviderService,
 };
 pub use sections::{
-    AnswerCacheConfig, CapacityConfig, EventDurability, EventsConfig, FleetConfig, LogConfig, LogFormat, QueueConfig,
-    RunsConfig, ServerConfig, StoreConfig, Synchronous, TierConfig, ToolLimitsConfig, ToolsConfig,
+    AnswerCacheConfig, CapacityConfig, DocumentsConfig, EventDurability, EventsConfig, FilesConfig, FleetConfig,
+    LogConfig, LogFormat, QueueConfig, RunsConfig, ServerConfig, StoreConfig, Synchronous, TierConfig,
+    ToolLimitsConfig, ToolsConfig,
 };
 pub use tools::{DatabaseConfig, DatabasePlaceConfig, DatabaseTable, SearchTable};
 pub(crate) use values::{parse_duration, parse_size};
@@ -81,6 +82,8 @@ pub struct Config {
     pub answer_cache: AnswerCacheConfig,
     /// Models by the name that clients use.
     pub models: BTreeMap<String, ModelConfig>,
+    /// Uploaded files.
+    pub files: FilesConfig,
     /// Tool calls.
     pub tools: ToolsConfig,
     /// MCP servers, and how they are treated.

@@ -13,8 +13,8 @@ use super::outbound::{OutboundTable, SecretTable, resolve_outbound, resolve_secr
 use super::providers::{ProviderLimitsConfig, ProviderTable};
 use super::resolve_models::resolve_models;
 use super::sections::{
-    AnswerCacheConfig, CapacityConfig, EventsConfig, FleetConfig, LogConfig, QueueConfig, RunsConfig, ServerConfig,
-    StoreConfig, TierConfig, ToolsConfig,
+    AnswerCacheConfig, CapacityConfig, EventsConfig, FilesConfig, FleetConfig, LogConfig, QueueConfig, RunsConfig,
+    ServerConfig, StoreConfig, TierConfig, ToolsConfig,
 };
 use super::tools::{resolve_databases, resolve_search};
 use super::variable_names::is_variable_name;
@@ -37,6 +37,7 @@ pub(super) struct WrittenConfig {
     pub(super) model_defaults: ModelCallConfig,
     pub(super) models: BTreeMap<String, ModelTable>,
     answer_cache: AnswerCacheConfig,
+    files: FilesConfig,
     tools: ToolsConfig,
     mcp: McpTable,
     outbound: OutboundTable,
@@ -104,6 +105,7 @@ pub(super) fn resolve(written: WrittenConfig) -> Result<Config, Contradictions> 
         providers,
         answer_cache: written.answer_cache,
         models,
+        files: written.files,
         tools: written.tools,
         mcp,
         search,
@@ -190,6 +192,11 @@ fn check_texts(written: &WrittenConfig, wrong: &mut Contradictions) {
     let variables = [
         ("store.postgres_url_env", &written.store.postgres_url_env),
         ("events.redis_url_env", &written.events.redis_url_env),
+        ("files.s3_access_key_id_env", &written.files.s3_access_key_id_env),
+        (
+            "files.s3_secret_access_key_env",
+            &written.files.s3_secret_access_key_env,
+        ),
     ];
     for (key, variable) in variables {
         // What is written instead may be a URL with a password in it.
@@ -207,6 +214,18 @@ fn check_texts(written: &WrittenConfig, wrong: &mut Contradictions) {
             wrong,
             &keys,
             "Redis connects instances that share a PostgreSQL; set store.postgres_url_env as well",
+        );
+    }
+    let files = &written.files;
+    if files.s3_access_key_id_env.is_some() != files.s3_secret_access_key_env.is_some() {
+        let keys = ["files.s3_access_key_id_env", "files.s3_secret_access_key_env"];
+        refuse(wrong, &keys, "name both variables, or neither");
+    }
+    if files.s3_bucket.is_none() && files.path.as_os_str().is_empty() {
+        refuse(
+            wrong,
+            &["files.path"],
+            "is empty; name a folder, or a bucket in files.s3_bucket",
         );
     }
     if let Err(problem) = check_log_level(&written.log.level) {

@@ -292,6 +292,64 @@ pub struct AnswerCacheConfig {
     pub max_size: usize,
 }
 
+/// `[files]`: uploaded files.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilesConfig {
+    /// The folder, if there is no bucket.
+    pub path: PathBuf,
+    /// The bucket.
+    #[serde(deserialize_with = "values::text_or_none")]
+    pub s3_bucket: Option<String>,
+    /// The URL of its service; `None` is Amazon's.
+    #[serde(deserialize_with = "values::text_or_none")]
+    pub s3_endpoint: Option<String>,
+    /// Where it is.
+    pub s3_region: String,
+    /// What the names of all objects begin with.
+    pub s3_prefix: String,
+    /// The environment variable that holds the id of its key.
+    #[serde(deserialize_with = "values::text_or_none")]
+    pub s3_access_key_id_env: Option<String>,
+    /// The environment variable that holds its key.
+    #[serde(deserialize_with = "values::text_or_none")]
+    pub s3_secret_access_key_env: Option<String>,
+    /// Bytes of a file.
+    #[serde(deserialize_with = "values::size")]
+    pub max_file: u64,
+    /// Files of an account.
+    pub max_files_per_account: u64,
+    /// Bytes of an account's files.
+    #[serde(deserialize_with = "values::size")]
+    pub max_bytes_per_account: u64,
+    /// Uploads at once.
+    pub max_uploads: usize,
+    /// How long an upload may take.
+    #[serde(deserialize_with = "values::duration")]
+    pub upload_timeout: Duration,
+    /// Bytes of a picture that a model is shown.
+    #[serde(deserialize_with = "values::size")]
+    pub max_image: u64,
+    /// Bytes of all pictures of one model call, as they are sent.
+    #[serde(deserialize_with = "values::memory_size")]
+    pub max_images_per_call: usize,
+}
+
+/// `[tools.documents]`: text of documents.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DocumentsConfig {
+    /// Bytes of a document.
+    #[serde(deserialize_with = "values::size")]
+    pub max_size: u64,
+    /// Bytes of memory of the process that reads one.
+    #[serde(deserialize_with = "values::size")]
+    pub max_memory: u64,
+    /// How long it may take.
+    #[serde(deserialize_with = "values::duration")]
+    pub timeout: Duration,
+}
+
 /// `[tools]`: tool calls.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -314,6 +372,8 @@ pub struct ToolsConfig {
     /// Bytes of memory for declared tools that are kept ready.
     #[serde(deserialize_with = "values::memory_size")]
     pub declared_cache: usize,
+    /// Text of documents.
+    pub documents: DocumentsConfig,
     /// Limits of the server's own tools, by name.
     #[serde(default)]
     pub limits: BTreeMap<String, ToolLimitsConfig>,

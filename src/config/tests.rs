@@ -182,7 +182,7 @@ fn tools_that_do_not_exist_are_mistakes_of_the_configuration() {
     assert_eq!(
         mistakes("[tools]\nenabled = [\"now\", \"rm\", \"now\"]\n", &[]),
         [
-            "tools.enabled @ 2: there is no tool \"rm\"; there are now, echo, wait, calculator, fetch_url, search, sql_query",
+            "tools.enabled @ 2: there is no tool \"rm\"; there are now, echo, wait, calculator, fetch_url, parse_file, search, sql_query",
             "tools.enabled @ 2: names \"now\" twice",
         ]
     );

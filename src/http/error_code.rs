@@ -64,6 +64,12 @@ error_codes! {
     InvalidModelOption = "invalid_model_option", BAD_REQUEST, InvalidRequest, None;
     /// `agent` names none of the account's.
     UnknownAgent = "unknown_agent", BAD_REQUEST, InvalidRequest, None;
+    /// The input shows a file that is not there, or is not yours.
+    UnknownFile = "unknown_file", BAD_REQUEST, InvalidRequest, None;
+    /// The input shows a file that is no picture, or too large a one, or too many.
+    InvalidImage = "invalid_image", BAD_REQUEST, InvalidRequest, None;
+    /// The body is not a whole `multipart/form-data`.
+    InvalidMultipart = "invalid_multipart", BAD_REQUEST, InvalidRequest, None;
     /// A query parameter that this endpoint does not know.
     UnknownParameter = "unknown_parameter", BAD_REQUEST, InvalidRequest, None;
     /// A query parameter has a value that it cannot take.
@@ -90,6 +96,10 @@ error_codes! {
     HostNotAllowed = "host_not_allowed", FORBIDDEN, Permission, None;
     /// A server without keys answers no other web site's pages.
     OriginNotAllowed = "origin_not_allowed", FORBIDDEN, Permission, None;
+    /// The account has as many files, or as many bytes of them, as it may.
+    FileQuotaExceeded = "file_quota_exceeded", FORBIDDEN, Permission, None;
+    /// There is no such file, or it is not yours.
+    FileNotFound = "file_not_found", NOT_FOUND, NotFound, None;
     /// There is no such run, or it is not yours.
     RunNotFound = "run_not_found", NOT_FOUND, NotFound, None;
     /// There is no such agent, or it is not yours.
@@ -114,6 +124,8 @@ error_codes! {
     ThreadBusy = "thread_busy", CONFLICT, Conflict, None;
     /// The body is larger than the limit.
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, InvalidRequest, None;
+    /// The file is larger than the limit.
+    FileTooLarge = "file_too_large", PAYLOAD_TOO_LARGE, InvalidRequest, None;
     /// The headers are larger than the limit.
     HeadersTooLarge = "headers_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE, InvalidRequest, None;
     /// The body is not `application/json`, or is compressed.
@@ -124,6 +136,10 @@ error_codes! {
     QuotaExceeded = "quota_exceeded", TOO_MANY_REQUESTS, RateLimit, Some(5);
     /// As many runs as this server can bear, and the run would not wait.
     AtCapacity = "at_capacity", SERVICE_UNAVAILABLE, Overloaded, Some(5);
+    /// As many uploads at once as this server can bear.
+    TooManyUploads = "too_many_uploads", SERVICE_UNAVAILABLE, Overloaded, Some(5);
+    /// The storage of files does not answer.
+    FilesUnavailable = "files_unavailable", SERVICE_UNAVAILABLE, Overloaded, Some(2);
     /// The queue is full.
     QueueFull = "queue_full", SERVICE_UNAVAILABLE, Overloaded, Some(10);
     /// The server is leaving.

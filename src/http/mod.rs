@@ -12,6 +12,7 @@ mod error;
 mod error_code;
 mod events;
 mod extract;
+mod files;
 mod metadata;
 mod metrics;
 mod models;

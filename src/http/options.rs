@@ -31,6 +31,8 @@ pub struct HttpOptions {
     pub max_page_size: u32,
     /// A page of events ends when it has grown beyond this, bytes.
     pub max_event_page_bytes: usize,
+    /// Bytes of all pictures of one model call, as they are sent.
+    pub max_image_bytes_per_call: usize,
     /// What a run may ask for.
     pub runs: RunRequestLimits,
 }
@@ -87,6 +89,7 @@ impl Default for HttpOptions {
             default_page_size: 50,
             max_page_size: 500,
             max_event_page_bytes: 4 * 1024 * 1024,
+            max_image_bytes_per_call: 40_000_000,
             runs: RunRequestLimits::default(),
         }
     }

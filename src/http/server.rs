@@ -12,8 +12,8 @@ use tokio::net::TcpSocket;
 use super::error::{ApiError, ErrorCode};
 use super::state::HttpState;
 use super::{
-    agents, authenticate, budget, capacity, cluster, metrics, models, openapi, readiness, request_id, runs, threads,
-    usage,
+    agents, authenticate, budget, capacity, cluster, files, metrics, models, openapi, readiness, request_id, runs,
+    threads, usage,
 };
 
 /// Listens. Connections wait until a server is made of it. Must be called on a thread of a runtime.
@@ -87,6 +87,7 @@ fn configure(config: &mut ServiceConfig) {
                 .configure(models::configure)
                 .configure(runs::configure)
                 .configure(threads::configure)
+                .configure(files::configure)
                 .default_service(web::to(not_found)),
         );
 }

@@ -25,6 +25,7 @@ use crate::agent_directory::AgentDirectory;
 use crate::auth::{Authenticator, RateLimiters};
 use crate::blocking::BlockingPool;
 use crate::cluster_view::InstanceIdentity;
+use crate::files::FileService;
 use crate::model_directory::ModelDirectory;
 use crate::telemetry::MetricsHandle;
 
@@ -126,6 +127,8 @@ pub struct HttpParts {
     pub threads: Arc<dyn Threads>,
     /// What accounts have used.
     pub budgets: Arc<dyn Budgets>,
+    /// Uploaded files.
+    pub files: FileService,
     /// Where events are read from.
     pub event_log: Arc<dyn EventLog>,
     /// The other instances; `None` on one that is alone.

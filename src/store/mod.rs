@@ -7,6 +7,7 @@ mod agent_statements;
 mod archive;
 mod budget_statements;
 mod budgets;
+mod files;
 pub mod migrate;
 pub mod postgres;
 mod repeated;

@@ -2,7 +2,9 @@
 
 use callboard_actors::encoding::EncodedEvents;
 use callboard_actors::event::QueuedReason;
-use callboard_actors::ids::{AccountId, AgentId, InstanceId, KeyId, ModelCallId, RunId, ThreadId};
+use callboard_actors::ids::{
+    AccountId, AgentId, FileId, FileObjectId, InstanceId, KeyId, ModelCallId, RunId, ThreadId,
+};
 use callboard_actors::item::{Item, Usage};
 use callboard_actors::money::Money;
 use callboard_actors::ports::StoreError;
@@ -299,4 +301,13 @@ macro_rules! id_bytes {
         })*
     };
 }
-id_bytes!(AgentId, RunId, InstanceId, KeyId, ModelCallId, ThreadId);
+id_bytes!(
+    AgentId,
+    FileId,
+    FileObjectId,
+    InstanceId,
+    KeyId,
+    ModelCallId,
+    RunId,
+    ThreadId
+);

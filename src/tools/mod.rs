@@ -8,6 +8,8 @@ mod http_tool;
 mod limited;
 pub mod mcp;
 mod now;
+mod page_text;
+pub mod parse_file;
 mod places;
 mod reach;
 pub mod schema;
@@ -25,21 +27,36 @@ use callboard_actors::ports::{Tool, ToolError};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::files::FileService;
 pub use limited::ToolLimits;
+pub use parse_file::{DocumentLimits, DocumentReader};
 pub use reach::ToolReach;
 pub use search::{InvalidSearch, SearchOptions};
 pub use sql_query::{DatabaseOptions, DatabasePlace};
 pub use toolbox::{ServerToolbox, ToolboxOptions};
 
 /// The names of all built-in tools.
-pub const fn builtin_names() -> [&'static str; 7] {
-    ["now", "echo", "wait", "calculator", "fetch_url", "search", "sql_query"]
+pub const fn builtin_names() -> [&'static str; 8] {
+    [
+        "now",
+        "echo",
+        "wait",
+        "calculator",
+        "fetch_url",
+        "parse_file",
+        "search",
+        "sql_query",
+    ]
 }
 
 /// What built-in tools are made of.
 pub struct BuiltinParts {
     /// For addresses that models choose.
     pub reach: ToolReach,
+    /// Uploaded files.
+    pub files: FileService,
+    /// What reading one as a document may use.
+    pub documents: DocumentLimits,
     /// The search endpoint, and what reaches it.
     pub search: Option<(SearchOptions, ToolReach)>,
     /// The databases that may be read, by name.
@@ -60,6 +77,11 @@ pub fn builtin(name: &str, parts: &BuiltinParts) -> anyhow::Result<Arc<dyn Tool>
         "wait" => Arc::new(wait::Wait),
         "calculator" => Arc::new(calculator::Calculator),
         "fetch_url" => Arc::new(fetch_url::FetchUrl { reach }),
+        "parse_file" => {
+            let documents = DocumentReader::of_this_program(parts.documents)?;
+            let files = parts.files.clone();
+            Arc::new(parse_file::ParseFile::new(files, documents, parts.max_output))
+        }
         "search" => {
             let (options, reach) = parts.search.clone().context("search needs [tools.search]")?;
             Arc::new(search::Search::new(options, reach).map_err(|wrong| anyhow::anyhow!("tools.search.{wrong}"))?)

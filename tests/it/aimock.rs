@@ -7,7 +7,7 @@ use std::time::Duration;
 use callboard::llm::upstream::{ATTEMPT_HEADER, RUN_HEADER};
 use callboard_actors::event::FinishReason;
 use callboard_actors::ids::RunId;
-use callboard_actors::item::{ContentPart, Item, ItemContent, ItemStatus, ReasoningSeal, Role, Usage};
+use callboard_actors::item::{ContentPart, ImageSource, Item, ItemContent, ItemStatus, ReasoningSeal, Role, Usage};
 use callboard_actors::ports::model::{LimitHints, WindowHint};
 use callboard_actors::ports::{Model, ModelDelta, ModelError, ModelErrorKind, ModelRequest, ToolDefinition};
 use futures::StreamExt;
@@ -218,7 +218,7 @@ async fn what_is_sent_reaches_the_provider_in_every_dialect() {
     let aimock = Aimock::start(json!([{"match": {}, "response": {"content": "Seen."}}])).await;
     for dialect in Dialect::ALL {
         let picture = ContentPart::Image {
-            url: "data:image/png;base64,iVBORw0KGgo=".into(),
+            source: ImageSource::url("data:image/png;base64,iVBORw0KGgo="),
             detail: None,
             cache_control: None,
         };

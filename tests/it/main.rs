@@ -14,7 +14,13 @@ mod chaos;
 #[path = "../../examples/chaos/round/mod.rs"]
 mod chaos_round;
 mod cluster;
+mod documents;
+mod documents_read;
 mod endings;
+mod file_buckets;
+mod file_limits;
+mod file_pictures;
+mod files;
 mod fleet_crashes;
 mod fleet_database;
 mod fleet_models;

@@ -160,6 +160,7 @@ async fn every_path_of_the_document_answers() {
             };
             let id = match made {
                 Some(made) => made.expect_status(201)["id"].as_str().unwrap().to_owned(),
+                None if path.starts_with("/api/v1/files/") => client.upload("a.txt", b"a").await,
                 None => run.clone(),
             };
             let request = client.request(method.clone(), &path.replace("{id}", &id));
@@ -254,6 +255,13 @@ async fn real_answers_fit_the_document() {
     ] {
         checker.check(schema, &client.get(path).await.expect_status(status));
     }
+    let file = client.try_upload("a.txt", b"a").await.expect_status(201);
+    checker.check("File", &file);
+    checker.check("FilePage", &client.get("/api/v1/files").await.expect_status(200));
+    let deleted = client
+        .delete(&format!("/api/v1/files/{}", file["id"].as_str().unwrap()))
+        .await;
+    checker.check("DeletedFile", &deleted.expect_status(200));
     let unknown_model = client.try_start(&json!({"input": "a", "model": "x"})).await;
     checker.check("ErrorAnswer", &unknown_model.expect_status(400));
     server.finish().await;

@@ -12,6 +12,7 @@ use super::ending::{Suspects, end_of, end_of_answered, note_call, note_failure};
 use super::estimate::likely_input_tokens;
 use super::flight;
 use super::grant::GrantHold;
+use super::pictures;
 use super::progress::{CallFailure, CallInProgress, CallListener, CallWish, ModelProgress};
 use super::room::Room;
 use super::route::Target;
@@ -117,6 +118,7 @@ impl ModelCall {
 
     /// Asks the providers, again and again as far as that may help.
     pub(super) async fn ask(&mut self) -> Result<Answered, CallFailure> {
+        pictures::load(self).await?;
         let targets = self.targets();
         let mut attempts = Attempts::new(self.wish.routes[0].calls.retry);
         self.wish.request.attempt = 0;

@@ -82,6 +82,8 @@ pub enum CallFailure {
     Model(ModelError),
     /// The limits of the keys leave no room; a sentence says more.
     Capacity(&'static str),
+    /// The storage of files does not answer, and the request has pictures there.
+    Files,
     /// The account's budget is used up: of this.
     Budget {
         /// Of what.

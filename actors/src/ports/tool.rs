@@ -65,7 +65,7 @@ pub struct ToolDefinition {
 /// One call.
 #[derive(Debug, Clone)]
 pub struct ToolCall {
-    /// Whose run.
+    /// Whose run: a tool shows it nothing of another account.
     pub account: AccountId,
     /// Which run.
     pub run_id: RunId,

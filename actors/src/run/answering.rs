@@ -243,6 +243,13 @@ impl Handler<ModelReport> for RunActor {
             ModelProgress::Failed(CallFailure::Capacity(message)) => {
                 self.leave(Leave::failed(RunError::new(RunErrorCode::ModelCapacity, message)), ctx);
             }
+            ModelProgress::Failed(CallFailure::Files) => {
+                let message = "the storage of files does not answer, and the input has a picture there";
+                self.leave(
+                    Leave::failed(RunError::new(RunErrorCode::FilesUnavailable, message)),
+                    ctx,
+                );
+            }
             ModelProgress::Failed(CallFailure::Budget { wait: Some(reason), .. }) => {
                 self.count_exhausted_budget();
                 self.leave(Leave::waiting(reason), ctx);

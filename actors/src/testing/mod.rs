@@ -3,6 +3,7 @@
 pub mod agents_conformance;
 pub mod budget_conformance;
 pub mod event_log_conformance;
+pub mod files_conformance;
 pub mod fixed_tools;
 pub mod fleet_conformance;
 pub mod memory_store;

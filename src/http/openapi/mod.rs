@@ -8,6 +8,9 @@ mod agent_paths;
 mod agent_schemas;
 #[expect(dead_code, reason = "these types exist for their schemas only")]
 mod event_schemas;
+mod file_paths;
+#[expect(dead_code, reason = "these types exist for their schemas only")]
+mod file_schemas;
 #[expect(dead_code, reason = "these types exist for their schemas only")]
 mod model_schemas;
 mod operation;
@@ -87,6 +90,9 @@ async fn get_document() -> Result<HttpResponse, ApiError> {
     run_schemas::ErrorAnswer,
     run_schemas::ErrorCodeName,
     event_schemas::EventPage,
+    file_schemas::File,
+    file_schemas::FilePage,
+    file_schemas::FileForm,
     model_schemas::Models,
     model_schemas::ModelKeys,
     model_schemas::Budget,
@@ -178,7 +184,7 @@ mod tests {
             .filter_map(|variant| variant["properties"]["type"]["enum"][0].as_str())
             .collect();
         let vocabulary = include_str!("../../../docs/http-api.md");
-        assert_eq!(described.len(), 23);
+        assert_eq!(described.len(), 24);
         for kind in described {
             assert!(
                 vocabulary.contains(&format!("| `{kind}` | ")),

@@ -108,16 +108,14 @@ pub(super) fn header_of(description: &str, kind: Type) -> Header {
         .build()
 }
 
-/// `{id}` of a path.
+/// `{id}` of a path that names an agent.
 pub(super) fn agent_id() -> Parameter {
-    parameter(
-        "id",
-        ParameterIn::Path,
-        plain(Type::String),
-        "The agent's id, `agent_…`",
-    )
-    .required(Required::True)
-    .build()
+    id_of("The agent's id, `agent_…`")
+}
+
+/// The same of a file.
+pub(super) fn file_id() -> Parameter {
+    id_of("The file's id, `file_…`")
 }
 
 /// The same of a thread.
@@ -129,7 +127,11 @@ pub(super) fn thread_id() -> Parameter {
 
 /// The same of a run.
 pub(super) fn run_id() -> Parameter {
-    parameter("id", ParameterIn::Path, plain(Type::String), "The run's id, `run_…`")
+    id_of("The run's id, `run_…`")
+}
+
+fn id_of(description: &str) -> Parameter {
+    parameter("id", ParameterIn::Path, plain(Type::String), description)
         .required(Required::True)
         .build()
 }

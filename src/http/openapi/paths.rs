@@ -9,6 +9,7 @@ use utoipa::openapi::tag::{Tag, TagBuilder};
 
 use super::agent_paths::{AGENTS, agent_paths};
 use super::event_schemas::EventPage;
+use super::file_paths::{FILES, file_paths};
 use super::model_schemas::{Budget, ModelKeys, Models};
 use super::operation::{
     api_operation, count, error_response, header_of, json_of, json_request, json_response, open_operation, query_of,
@@ -40,6 +41,7 @@ pub(super) fn tags() -> Vec<Tag> {
             THREADS,
             "Conversations: runs one after the other, each with what was said before",
         ),
+        tag(FILES, "Upload files, for runs to read and show to models"),
         tag(MODELS, "Which models there are, and how their providers are"),
         tag(USAGE, "What accounts have used and may use"),
         tag(SERVER, "How the server is"),
@@ -53,7 +55,8 @@ pub(super) fn paths() -> Paths {
     let mut runs = get(list_runs());
     runs.merge_operations(PathItem::new(HttpMethod::Post, create_run().build()));
     let mut paths = PathsBuilder::new();
-    for (path, item) in agent_paths().into_iter().chain(thread_paths()) {
+    let of_others = agent_paths().into_iter().chain(thread_paths()).chain(file_paths());
+    for (path, item) in of_others {
         paths = paths.path(path, item);
     }
     paths
@@ -98,6 +101,9 @@ pub(super) fn starts_run<Body: ToSchema>(name: &str, tag: &str, summary: &str, m
         ErrorCode::UnknownTool,
         ErrorCode::InvalidModelOption,
         ErrorCode::UnknownAgent,
+        ErrorCode::UnknownFile,
+        ErrorCode::InvalidImage,
+        ErrorCode::FilesUnavailable,
         ErrorCode::InvalidIdempotencyKey,
         ErrorCode::TierNotConfigured,
         ErrorCode::RequestTimeout,

@@ -146,6 +146,7 @@ pub(super) enum RunErrorCode {
     ModelRequestTooLarge,
     BudgetExceeded,
     HistoryLimit,
+    FilesUnavailable,
 }
 
 /// Tokens that model calls have cost.
@@ -247,8 +248,10 @@ pub(super) enum ContentPart {
     },
     /// A picture, for models that see.
     Image {
-        /// `https://…`, or `data:image/…;base64,…`.
-        url: String,
+        /// `https://…`, or `data:image/…;base64,…`; or else `file_id`.
+        url: Option<String>,
+        /// An uploaded file of the account.
+        file_id: Option<String>,
         detail: Option<ImageDetail>,
         cache_control: Option<CacheControl>,
     },

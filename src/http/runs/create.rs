@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use actix_web::http::header::{self, HeaderName};
 use actix_web::{HttpRequest, HttpResponse, web};
-use callboard_actors::ids::ThreadId;
+use callboard_actors::ids::{AccountId, ThreadId};
 use callboard_actors::item::{Item, ItemStatus};
 use callboard_actors::ports::agents::AgentRecord;
+use callboard_actors::ports::store::Idempotency;
 use callboard_actors::spec::RunSpec;
 use callboard_actors::supervisor::messages::{StartRun, Started};
 
@@ -19,6 +20,7 @@ use crate::http::error::ApiError;
 use crate::http::events;
 use crate::http::extract::json_body::read_json;
 use crate::http::extract::query::QueryParameters;
+use crate::http::files::images::check_images;
 use crate::http::state::HttpState;
 
 /// Says that the run was there before.
@@ -54,6 +56,11 @@ pub(crate) async fn start_run(
     };
     let spec = resolve(&asked, agent, &caller, &state).await?;
     let idempotency = idempotency_of(&request, &asked)?;
+    if let Err(refusal) = check_images(&state, &caller.account, &asked.input).await
+        && !is_replay(&state, &caller.account, idempotency.clone()).await?
+    {
+        return Err(refusal);
+    }
     let start = StartRun {
         account: caller.account,
         tier: caller.tier,
@@ -119,4 +126,14 @@ fn stream_of(state: &HttpState, started: &Started) -> HttpResponse {
         response.insert_header((IDEMPOTENT_REPLAYED, "true"));
     }
     events::stream_into(response, state, started.run.id, None)
+}
+
+/// Whether this run was started before: then it is shown, whatever became of its files since.
+async fn is_replay(state: &HttpState, account: &AccountId, idempotency: Option<Idempotency>) -> Result<bool, ApiError> {
+    let Some(idempotency) = idempotency else {
+        return Ok(false);
+    };
+    let (store, account) = (state.parts.store.clone(), account.clone());
+    let finding = async move { store.find_idempotent(&account, &idempotency).await };
+    Ok(state.on_io(finding).await??.is_some())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use callboard_actors::item::{CacheControl, ContentPart, ImageDetail, ItemContent, Role};
+use callboard_actors::item::{CacheControl, ContentPart, ImageDetail, ImageSource, ItemContent, Role};
 use serde_json::Value;
 
 use crate::http::error::{ApiError, ErrorCode};
@@ -163,9 +163,9 @@ fn read_part(value: &Value, path: &str) -> Result<ContentPart, ApiError> {
             })
         }
         "image" => {
-            let fields = Fields::of(value, path, &["type", "url", "detail", "cache_control"])?;
+            let fields = Fields::of(value, path, &["type", "url", "file_id", "detail", "cache_control"])?;
             Ok(ContentPart::Image {
-                url: read_image_url(&fields)?,
+                source: read_image_source(&fields)?,
                 detail: read_detail(&fields)?,
                 cache_control: read_cache_control(&fields)?,
             })
@@ -175,6 +175,21 @@ fn read_part(value: &Value, path: &str) -> Result<ContentPart, ApiError> {
             "a part of a message is of type text or image",
         )),
     }
+}
+
+fn read_image_source(fields: &Fields<'_>) -> Result<ImageSource, ApiError> {
+    let Some(file_id) = fields.optional_text("file_id")? else {
+        return Ok(ImageSource::url(read_image_url(fields)?));
+    };
+    if fields.optional("url").is_some() {
+        let message = "an image has a `url` or a `file_id`, not both";
+        return Err(invalid_value(&fields.path_of("url"), message));
+    }
+    let no_id = |_| {
+        ApiError::new(ErrorCode::UnknownFile, "there is no file with this id").with_param(fields.path_of("file_id"))
+    };
+    let file_id = file_id.parse().map_err(no_id)?;
+    Ok(ImageSource::File { file_id })
 }
 
 fn read_image_url(fields: &Fields<'_>) -> Result<String, ApiError> {

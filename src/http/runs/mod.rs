@@ -7,7 +7,7 @@ pub(super) mod create;
 pub(super) mod cursor;
 mod idempotency;
 pub(super) mod input_items;
-mod list;
+pub(super) mod list;
 mod read;
 pub(super) mod request;
 pub(super) mod settings;

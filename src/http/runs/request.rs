@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use callboard_actors::agent::{AgentPin, VariableError};
 use callboard_actors::ids::{AccountId, ThreadId};
-use callboard_actors::item::{ContentPart, ItemContent};
+use callboard_actors::item::{ContentPart, ImageSource, ItemContent};
 use callboard_actors::ports::agents::AgentRecord;
 use callboard_actors::ports::threads::{EnterThread, OnBusy};
 use callboard_actors::spec::{HistorySettings, RunSettings, RunSpec};
@@ -216,7 +216,11 @@ pub(crate) fn text_bytes(content: &ItemContent) -> usize {
 fn part_bytes(part: &ContentPart) -> usize {
     match part {
         ContentPart::Text { text, .. } => text.len(),
-        ContentPart::Image { url, .. } => url.len(),
+        ContentPart::Image {
+            source: ImageSource::Url { url },
+            ..
+        } => url.len(),
+        ContentPart::Image { .. } => 0,
     }
 }
 

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use callboard_actors::item::{CacheControl, ContentPart, Item, ItemContent, ReasoningSeal, Role, shown_summary};
+use callboard_actors::item::{self, CacheControl, ContentPart, Item, ItemContent, ReasoningSeal, Role, shown_summary};
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -183,12 +183,17 @@ fn part_block(part: &ContentPart) -> Option<Block<'_>> {
         ContentPart::Text { text, cache_control } => {
             (!is_blank(text)).then(|| Block::text(text.as_str(), cache_control.clone()))
         }
-        ContentPart::Image { url, cache_control, .. } => Some(Block {
-            content: BlockContent::Image {
-                source: image_source(url),
-            },
-            cache_control: cache_control.clone(),
-        }),
+        ContentPart::Image {
+            source, cache_control, ..
+        } => match source {
+            item::ImageSource::Url { url } => Some(Block {
+                content: BlockContent::Image {
+                    source: image_source(url),
+                },
+                cache_control: cache_control.clone(),
+            }),
+            item::ImageSource::File { .. } => Some(Block::text(item::ImageSource::NOT_SHOWN, cache_control.clone())),
+        },
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the adapter asks for.
 
 use callboard_actors::item::{
-    CacheControl, ContentPart, Item, ItemContent, ItemStatus, ReasoningSeal, Role, shown_summary,
+    CacheControl, ContentPart, ImageSource, Item, ItemContent, ItemStatus, ReasoningSeal, Role, shown_summary,
 };
 use serde_json::{Value, json};
 
@@ -114,7 +114,7 @@ fn pictures_come_by_url_or_as_data_and_keep_their_marks() {
         ttl: Some("1h".into()),
     };
     let picture = |url: &str, cache_control| ContentPart::Image {
-        url: url.into(),
+        source: ImageSource::url(url),
         detail: None,
         cache_control,
     };

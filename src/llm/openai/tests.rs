@@ -1,7 +1,9 @@
 //! What the adapter asks for, and what it makes of providers that behave oddly.
 
 use callboard_actors::event::FinishReason;
-use callboard_actors::item::{ContentPart, ImageDetail, Item, ItemContent, ItemStatus, Role, Usage, shown_summary};
+use callboard_actors::item::{
+    ContentPart, ImageDetail, ImageSource, Item, ItemContent, ItemStatus, Role, Usage, shown_summary,
+};
 use callboard_actors::ports::{ModelDelta, ModelErrorKind};
 use serde_json::json;
 
@@ -229,7 +231,7 @@ fn sent(conversation: Vec<Item>, options: Value) -> Value {
 #[test]
 fn pictures_are_parts_and_text_alone_is_a_string() {
     let picture = ContentPart::Image {
-        url: "data:image/png;base64,aGk=".into(),
+        source: ImageSource::url("data:image/png;base64,aGk="),
         detail: Some(ImageDetail::Low),
         cache_control: None,
     };

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use callboard_actors::item::{ContentPart, ImageDetail, Item, ItemContent, Role, shown_summary, text_of};
+use callboard_actors::item::{ContentPart, ImageDetail, ImageSource, Item, ItemContent, Role, shown_summary, text_of};
 use callboard_actors::ports::{ModelRequest, ToolDefinition};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -195,8 +195,13 @@ fn user_content(content: &[ContentPart]) -> UserContent<'_> {
 fn part_of(part: &ContentPart) -> Part<'_> {
     match part {
         ContentPart::Text { text, .. } => Part::Text { text },
-        ContentPart::Image { url, detail, .. } => Part::ImageUrl {
-            image_url: ImageUrl { url, detail: *detail },
+        ContentPart::Image { source, detail, .. } => match source {
+            ImageSource::Url { url } => Part::ImageUrl {
+                image_url: ImageUrl { url, detail: *detail },
+            },
+            ImageSource::File { .. } => Part::Text {
+                text: ImageSource::NOT_SHOWN,
+            },
         },
     }
 }

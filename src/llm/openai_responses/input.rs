@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use callboard_actors::item::{ContentPart, ImageDetail, Item, ItemContent, ReasoningSeal, Role, shown_summary};
+use callboard_actors::item::{
+    ContentPart, ImageDetail, ImageSource, Item, ItemContent, ReasoningSeal, Role, shown_summary,
+};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -86,9 +88,14 @@ fn content_of(role: Role, part: &ContentPart) -> Content<'_> {
     match part {
         ContentPart::Text { text, .. } if role == Role::Assistant => Content::OutputText { text },
         ContentPart::Text { text, .. } => Content::InputText { text: text.into() },
-        ContentPart::Image { url, detail, .. } => Content::InputImage {
-            image_url: url,
-            detail: *detail,
+        ContentPart::Image { source, detail, .. } => match source {
+            ImageSource::Url { url } => Content::InputImage {
+                image_url: url,
+                detail: *detail,
+            },
+            ImageSource::File { .. } => Content::InputText {
+                text: ImageSource::NOT_SHOWN.into(),
+            },
         },
     }
 }

@@ -1,7 +1,9 @@
 //! What the adapter asks for, and what it makes of the events that come.
 
 use callboard_actors::event::FinishReason;
-use callboard_actors::item::{ContentPart, Item, ItemContent, ItemStatus, ReasoningSeal, Role, Usage, shown_summary};
+use callboard_actors::item::{
+    ContentPart, ImageSource, Item, ItemContent, ItemStatus, ReasoningSeal, Role, Usage, shown_summary,
+};
 use callboard_actors::ports::{ModelDelta, ModelErrorKind};
 use serde_json::json;
 
@@ -249,7 +251,7 @@ fn sent(conversation: Vec<Item>, options: Value, carries_reasoning: bool) -> Val
 fn the_conversation_is_a_list_of_items() {
     let item = |content| Item::new(ItemStatus::Completed, content);
     let picture = ContentPart::Image {
-        url: "https://example.com/a.png".into(),
+        source: ImageSource::url("https://example.com/a.png"),
         detail: None,
         cache_control: None,
     };

@@ -78,19 +78,19 @@ impl Desks {
 }
 
 /// A connection whose statements are counted.
-struct Counted<'c> {
+pub(super) struct Counted<'c> {
     connection: &'c mut PgConnection,
     activity: &'c Activity,
 }
 
 impl Counted<'_> {
-    async fn execute(&mut self, statement: Statement<'_>) -> Result<u64, StoreError> {
+    pub(super) async fn execute(&mut self, statement: Statement<'_>) -> Result<u64, StoreError> {
         self.activity.count_statements(1);
         let done = statement.execute(&mut *self.connection).await.map_err(store_error)?;
         Ok(done.rows_affected())
     }
 
-    async fn row(&mut self, statement: Statement<'_>) -> Result<Option<PgRow>, StoreError> {
+    pub(super) async fn row(&mut self, statement: Statement<'_>) -> Result<Option<PgRow>, StoreError> {
         self.activity.count_statements(1);
         statement
             .fetch_optional(&mut *self.connection)
@@ -161,7 +161,7 @@ pub(super) async fn charge_holds_of(connection: &mut PgConnection, runs: &[Vec<u
 
 impl PostgresStore {
     /// Does it in a transaction of its own. If it is refused, nothing is kept.
-    async fn in_transaction<T>(
+    pub(super) async fn in_transaction<T>(
         &self,
         work: impl AsyncFnOnce(&mut Counted<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {

@@ -10,6 +10,7 @@ mod budgets;
 mod decide;
 mod direct;
 mod failure;
+mod files;
 mod fleet;
 mod lane;
 pub(in crate::store) mod open;

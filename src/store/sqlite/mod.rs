@@ -16,6 +16,7 @@ mod claim;
 mod commit;
 mod create;
 mod failure;
+mod files;
 mod keys;
 pub(in crate::store) mod open;
 mod parked;

@@ -1,9 +1,5 @@
 //! `fetch_url`: the text of a page.
 
-mod charset;
-mod page;
-mod writer;
-
 use async_trait::async_trait;
 use callboard_actors::ports::{RetryClass, Tool, ToolCall, ToolDefinition, ToolError};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
@@ -11,9 +7,12 @@ use reqwest::{Method, Url};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::page_text::{PageText, charset};
 use super::reach::ToolReach;
 use crate::outbound::{OutboundAnswer, OutboundRequest, media_type};
-use page::PageText;
+
+/// Bytes of text beyond which no more is made of a page.
+const LONGEST_TEXT: usize = 1_000_000;
 
 pub(super) struct FetchUrl {
     pub(super) reach: ToolReach,
@@ -74,14 +73,7 @@ fn shown(answer: &OutboundAnswer) -> Result<String, ToolError> {
     let text = charset::decoded(content_type, &answer.body);
     let mut shown = match kind {
         Kind::Text => text.into_owned(),
-        Kind::Html => {
-            let page = PageText::of(&text, &answer.url);
-            if page.title.is_empty() {
-                page.text
-            } else {
-                format!("# {}\n\n{}", page.title, page.text)
-            }
-        }
+        Kind::Html => PageText::of(&text, Some(&answer.url), LONGEST_TEXT).with_title(),
     };
     if answer.is_cut {
         shown.push_str(&format!(

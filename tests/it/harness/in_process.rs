@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use callboard::files::{FileLimits, FileService, FileStorage};
 use callboard::llm::simulated::SimulatedModel;
 use callboard::store::sqlite::{SqliteOptions, SqliteStore};
 use callboard::stream::memory::{MemoryEventLog, MemoryLogOptions};
@@ -15,8 +16,9 @@ use callboard_actors::event::Event;
 use callboard_actors::ids::{AccountId, InstanceId, KeyId, RunId};
 use callboard_actors::item::{Item, Role};
 use callboard_actors::ledger::TierQuota;
-use callboard_actors::llm::ModelRoute;
+use callboard_actors::llm::{ModelRoute, Pictures};
 use callboard_actors::ports::event_log::Reach;
+use callboard_actors::ports::files::FileQuota;
 use callboard_actors::ports::store::*;
 use callboard_actors::ports::{
     Agents, Budgets, EventLog, EventLogError, EventStream, LogHead, Model, StoreError, Threads, Tool,
@@ -81,8 +83,22 @@ pub(crate) struct InProcess {
     pub(crate) agents: Arc<dyn Agents>,
     pub(crate) budgets: Arc<dyn Budgets>,
     pub(crate) threads: Arc<dyn Threads>,
+    pub(crate) files: FileService,
     pub(crate) log: Arc<dyn EventLog>,
     _directory: TempDir,
+}
+
+fn file_limits() -> FileLimits {
+    FileLimits {
+        max_file_bytes: 100_000,
+        quota: FileQuota {
+            files: 100,
+            bytes: 1_000_000,
+        },
+        max_uploads: 4,
+        upload_timeout: Duration::from_secs(600),
+        max_image_bytes: 10_000,
+    }
 }
 
 /// Does nothing.
@@ -110,6 +126,8 @@ impl InProcess {
         let agents = Arc::new(inner.clone());
         let budgets = Arc::new(inner.clone());
         let threads = Arc::new(inner.clone());
+        let storage = FileStorage::in_folder(&directory.path().join("files"));
+        let files = FileService::new(Arc::new(inner.clone()), storage, file_limits(), io.handle().clone());
         let store: Arc<dyn Store> = Arc::new(ScriptedStore {
             inner,
             script: script.clone(),
@@ -122,6 +140,7 @@ impl InProcess {
             agents,
             budgets,
             threads,
+            files,
             log,
             _directory: directory,
         }
@@ -182,6 +201,10 @@ impl InProcess {
             models: HashMap::from([("simulated".to_owned(), self.route(model))]),
             account_budgets: None,
             shared_answers: None,
+            pictures: Some(Pictures {
+                files: Arc::new(self.files.clone()),
+                max_bytes_per_call: 100_000,
+            }),
             toolbox: Arc::new(FixedTools::new(tools)),
             io: self.io.handle().clone(),
             settings: RunSettings {

@@ -125,6 +125,11 @@ impl Server {
         self.process.as_ref().expect("the server has not been ended")
     }
 
+    /// Of the process.
+    pub(crate) fn process_id(&self) -> u32 {
+        self.process().id().unwrap()
+    }
+
     /// SIGTERM; does not wait.
     pub(crate) fn ask_to_leave(&self) {
         self.process().signal(Signal::SIGTERM).unwrap();

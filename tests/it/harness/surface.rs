@@ -47,6 +47,7 @@ impl Surface {
             agents: AgentDirectory::new(behind.agents.clone()),
             threads: behind.threads.clone(),
             budgets: behind.budgets.clone(),
+            files: behind.files.clone(),
             event_log: behind.log.clone(),
             fleet,
             instance: InstanceIdentity {

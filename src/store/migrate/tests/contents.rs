@@ -24,6 +24,9 @@ async fn everything_is_there_and_what_only_the_target_has_is_derived() {
             ("budget_holds", 1),
             ("agents", 2),
             ("agent_versions", 3),
+            ("file_objects", 3),
+            ("files", 2),
+            ("file_usage", 2),
             ("places in line", 5),
         ]
     );

@@ -6,6 +6,7 @@ mod budget;
 mod budget_conformance;
 mod conformance;
 mod files;
+mod files_conformance;
 mod holds;
 mod resilience;
 mod threads_conformance;

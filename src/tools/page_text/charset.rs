@@ -8,10 +8,16 @@ use encoding_rs::{Encoding, UTF_8};
 const BEGINNING: usize = 1024;
 
 /// The text. By its byte order mark, else by what the server says, else by what the page says, else it is UTF-8.
-pub(super) fn decoded<'body>(content_type: Option<&str>, body: &'body [u8]) -> Cow<'body, str> {
+pub(in crate::tools) fn decoded<'body>(content_type: Option<&str>, body: &'body [u8]) -> Cow<'body, str> {
     let of_server = content_type.and_then(|content_type| label_in(content_type.as_bytes()));
-    let encoding = of_server.or_else(|| label_in(&body[..body.len().min(BEGINNING)]));
+    let encoding = of_server.or_else(|| of_page(body));
     encoding.unwrap_or(UTF_8).decode(body).0
+}
+
+/// What a page says of itself. Where that can be read, it is none that is unlike ASCII, whatever it says.
+pub(in crate::tools) fn of_page(body: &[u8]) -> Option<&'static Encoding> {
+    let said = label_in(&body[..body.len().min(BEGINNING)]);
+    said.filter(|encoding| encoding.is_ascii_compatible())
 }
 
 /// What `charset=` names.
@@ -48,6 +54,7 @@ mod tests {
                 b"<meta http-equiv=x content=\"text/html; CHARSET=shift_jis\">\x83\x65",
                 "<meta http-equiv=x content=\"text/html; CHARSET=shift_jis\">テ",
             ),
+            (None, b"<meta charset=utf-16>x", "<meta charset=utf-16>x"),
             (None, "é".as_bytes(), "é"),
             (Some("text/plain; charset=iso-8859-1"), b"\xef\xbb\xbf\xc3\xa9", "é"),
             (Some("text/plain; charset=nonsense"), "é".as_bytes(), "é"),

@@ -2,14 +2,14 @@
 //!
 //! It goes through the tokens once and keeps no tree: however a page is nested, it takes time and memory in proportion to its bytes.
 
+pub(super) mod charset;
+mod writer;
+
 use html5gum::emitters::default::{DefaultEmitter, EndTag, StartTag, Token};
 use html5gum::{HtmlString, Tokenizer};
 use reqwest::Url;
 
-use super::writer::Writer;
-
-/// Bytes of text beyond which no more is made of a page.
-const LONGEST_TEXT: usize = 1_000_000;
+use writer::Writer;
 
 /// Bytes of an address that is shown.
 const LONGEST_LINK: usize = 500;
@@ -77,7 +77,8 @@ pub(super) struct PageText {
 struct Reading {
     writer: Writer,
     title: String,
-    base: Url,
+    /// What links are relative to, if that is known.
+    base: Option<Url>,
     in_title: bool,
     /// The element that hides all that is in it, and how many of its name are open.
     hidden: Option<(Vec<u8>, usize)>,
@@ -87,14 +88,14 @@ struct Reading {
 }
 
 impl PageText {
-    /// Of a page from this address.
-    pub(super) fn of(html: &str, address: &Url) -> Self {
+    /// Of a page, from this address if it has one: without one, only links that say all are links. Ends soon after `most` bytes of text.
+    pub(super) fn of(html: &str, address: Option<&Url>, most: usize) -> Self {
         let mut emitter = DefaultEmitter::default();
         emitter.naively_switch_states(true);
         let mut reading = Reading {
             writer: Writer::default(),
             title: String::new(),
-            base: address.clone(),
+            base: address.cloned(),
             in_title: false,
             hidden: None,
             preformatted: 0,
@@ -107,7 +108,7 @@ impl PageText {
                 Token::String(text) => reading.text(&String::from_utf8_lossy(&text)),
                 Token::Comment(_) | Token::Doctype(_) | Token::Error(_) => {}
             }
-            if reading.writer.text.len() > LONGEST_TEXT {
+            if reading.writer.text.len() > most {
                 break;
             }
         }
@@ -115,6 +116,14 @@ impl PageText {
             title: reading.title.split_whitespace().collect::<Vec<_>>().join(" "),
             text: reading.writer.text,
         }
+    }
+
+    /// The text below its title.
+    pub(super) fn with_title(self) -> String {
+        if self.title.is_empty() {
+            return self.text;
+        }
+        format!("# {}\n\n{}", self.title, self.text)
     }
 }
 
@@ -125,8 +134,8 @@ impl Reading {
             // It stands in the head, which is not shown otherwise.
             b"title" => self.in_title = self.title.is_empty(),
             b"base" => {
-                if let Some(url) = attribute(tag, b"href").and_then(|href| self.base.join(&href).ok()) {
-                    self.base = url;
+                if let Some(url) = attribute(tag, b"href").and_then(|href| self.resolved(&href)) {
+                    self.base = Some(url);
                 }
             }
             // Whoever leaves the head open means it to end here.
@@ -219,12 +228,19 @@ impl Reading {
         self.writer.text.push_str(&format!("]({target})"));
     }
 
+    fn resolved(&self, href: &str) -> Option<Url> {
+        match &self.base {
+            Some(base) => base.join(href).ok(),
+            None => Url::parse(href).ok(),
+        }
+    }
+
     fn target_of(&self, tag: &StartTag<()>) -> Option<String> {
         let href = attribute(tag, b"href")?;
         if href.starts_with('#') {
             return None;
         }
-        let url = self.base.join(&href).ok()?;
+        let url = self.resolved(&href)?;
         let is_shown = matches!(url.scheme(), "http" | "https" | "mailto") && url.as_str().len() <= LONGEST_LINK;
         is_shown.then(|| url.into())
     }
@@ -249,7 +265,8 @@ mod tests {
     use std::time::{Duration, Instant};
 
     fn page(html: &str) -> PageText {
-        PageText::of(html, &"https://a.example/dir/page".parse().expect("a URL"))
+        let address = "https://a.example/dir/page".parse().expect("a URL");
+        PageText::of(html, Some(&address), 1_000_000)
     }
 
     #[test]
@@ -282,6 +299,19 @@ mod tests {
             "[c](https://b.example/c)"
         );
         assert_eq!(page("</div></pre></li>a<script>never closed").text, "a");
+    }
+
+    #[test]
+    fn a_page_without_an_address_has_the_links_that_need_none() {
+        let of = |html| PageText::of(html, None, 1_000_000).with_title();
+        assert_eq!(
+            of("<a href=/x>a</a> <a href=https://b.example/>b</a>"),
+            "a [b](https://b.example/)"
+        );
+        assert_eq!(
+            of("<title>T</title><base href=https://b.example><a href=x>a</a>"),
+            "# T\n\n[a](https://b.example/x)"
+        );
     }
 
     #[test]

@@ -1,0 +1,58 @@
+//! Where uploaded files are, as the configuration names it.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use callboard_actors::ports::Files;
+use callboard_actors::ports::files::FileQuota;
+use tokio::runtime::Handle;
+
+use super::parts::secret_from_env;
+use crate::config::Config;
+use crate::files::{FileLimits, FileService, FileStorage, S3Options};
+
+pub(super) fn open_files(config: &Config, files: Arc<dyn Files>, io: &Handle) -> anyhow::Result<FileService> {
+    let section = &config.files;
+    let limits = FileLimits {
+        max_file_bytes: section.max_file,
+        quota: FileQuota {
+            files: section.max_files_per_account,
+            bytes: section.max_bytes_per_account,
+        },
+        max_uploads: section.max_uploads,
+        upload_timeout: section.upload_timeout,
+        max_image_bytes: section.max_image,
+    };
+    Ok(FileService::new(files, open_storage(config)?, limits, io.clone()))
+}
+
+fn open_storage(config: &Config) -> anyhow::Result<FileStorage> {
+    let section = &config.files;
+    let Some(bucket) = &section.s3_bucket else {
+        if config.store.postgres_url_env.is_some() {
+            tracing::info!(path = %section.path.display(), "files are kept in a folder: all instances of a fleet must see the same one");
+        }
+        let storage = FileStorage::in_folder(&section.path);
+        if let Err(error) = storage.open() {
+            tracing::warn!(path = %section.path.display(), %error, "the folder of files cannot be used; uploads are refused until it can");
+        }
+        return Ok(storage);
+    };
+    let id = section.s3_access_key_id_env.as_deref();
+    let secret = section.s3_secret_access_key_env.as_deref();
+    let credentials = match id.zip(secret) {
+        Some((id, secret)) => Some((
+            secret_from_env("files.s3_access_key_id_env", id)?,
+            secret_from_env("files.s3_secret_access_key_env", secret)?,
+        )),
+        None => None,
+    };
+    let options = S3Options {
+        bucket: bucket.clone(),
+        endpoint: section.s3_endpoint.clone(),
+        region: section.s3_region.clone(),
+        prefix: section.s3_prefix.clone(),
+        credentials,
+    };
+    FileStorage::in_bucket(options).with_context(|| format!("files.s3_bucket: {bucket} cannot be used"))
+}

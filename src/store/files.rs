@@ -1,0 +1,271 @@
+//! Files as the tables keep them: what every database decides alike, and the statements, which are the same for all. An adapter brings a
+//! transaction, and the lock of an account's files.
+
+use callboard_actors::ids::{AccountId, FileId, FileObjectId};
+use callboard_actors::ports::StoreError;
+use callboard_actors::ports::files::{FileQuery, FileQuota, FileRecord, FileUsage, KeepOutcome, NewFile};
+use callboard_actors::time::Timestamp;
+use uuid::Uuid;
+
+use crate::store::rows::{self, Columns, IdBytes, signed};
+
+pub(super) const BEGIN_OBJECT: &str = "\
+    INSERT INTO file_objects (id, account, state, bytes, files, created_at) VALUES ($1, $2, 'writing', 0, 0, $3) \
+    ON CONFLICT (id) DO NOTHING";
+
+const ADD_USAGE: &str =
+    "INSERT INTO file_usage (account, files, bytes) VALUES ($1, 0, 0) ON CONFLICT (account) DO NOTHING";
+
+pub(super) const USAGE: &str = "SELECT files, bytes FROM file_usage WHERE account = $1";
+
+const CHANGE_USAGE: &str = "UPDATE file_usage SET files = files + $2, bytes = bytes + $3 WHERE account = $1";
+
+macro_rules! select_files {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, account, object_id, filename, media_type, purpose, bytes, sha256, created_at FROM files WHERE account = $1 AND ",
+            $rest
+        )
+    };
+}
+
+pub(super) const FILE: &str = select_files!("id = $2");
+pub(super) const LIST: &str = select_files!("id < $2 ORDER BY id DESC LIMIT $3");
+
+const SAME_CONTENT: &str = "SELECT id FROM file_objects WHERE account = $1 AND sha256 = $2 AND state = 'kept'";
+
+const KEEP_OBJECT: &str = "UPDATE file_objects SET state = 'kept', sha256 = $3, bytes = $4, files = 1 \
+                           WHERE id = $1 AND account = $2 AND state = 'writing'";
+const IS_SURPLUS: &str =
+    "UPDATE file_objects SET state = 'garbage' WHERE id = $1 AND account = $2 AND state = 'writing'";
+
+const ONE_FILE_MORE: &str = "UPDATE file_objects SET files = files + 1 WHERE id = $1";
+const ONE_FILE_LESS: &str = "UPDATE file_objects SET files = files - 1 WHERE id = $1";
+const IS_UNUSED: &str = "UPDATE file_objects SET state = 'garbage' WHERE id = $1 AND files = 0 AND state = 'kept'";
+
+const ADD_FILE: &str = "\
+    INSERT INTO files (id, account, object_id, filename, media_type, purpose, bytes, sha256, created_at) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+const REMOVE_FILE: &str = "DELETE FROM files WHERE account = $1 AND id = $2";
+
+pub(super) const GIVE_UP_OLD: &str =
+    "UPDATE file_objects SET state = 'garbage' WHERE state = 'writing' AND created_at < $1";
+pub(super) const GIVE_UP: &str = "UPDATE file_objects SET state = 'garbage' WHERE id = $1 AND state = 'writing'";
+pub(super) const GARBAGE: &str = "SELECT id FROM file_objects WHERE state = 'garbage' ORDER BY created_at, id LIMIT $1";
+pub(super) const FORGET: &str = "DELETE FROM file_objects WHERE id = $1 AND state = 'garbage'";
+
+/// What is bound to a statement.
+#[derive(Debug)]
+pub(super) enum Value<'a> {
+    Bytes(Vec<u8>),
+    Text(&'a str),
+    TextOrNull(Option<&'a str>),
+    Number(i64),
+}
+
+/// Binds all of them.
+macro_rules! with_values {
+    ($text:expr, $values:expr) => {{
+        let mut statement = sqlx::query($text);
+        for value in $values {
+            statement = match value {
+                crate::store::files::Value::Bytes(bytes) => statement.bind(bytes),
+                crate::store::files::Value::Text(text) => statement.bind(text),
+                crate::store::files::Value::TextOrNull(text) => statement.bind(text),
+                crate::store::files::Value::Number(number) => statement.bind(number),
+            };
+        }
+        statement
+    }};
+}
+pub(super) use with_values;
+
+/// A transaction of a database.
+pub(super) trait FileTransaction {
+    type Row: Columns + Send;
+    type Failure: From<StoreError>;
+
+    /// Reads the account's usage and lets nobody else change what the account has until the end. `$1` is the account.
+    const LOCK: &'static str;
+
+    fn execute(
+        &mut self,
+        text: &'static str,
+        values: Vec<Value<'_>>,
+    ) -> impl Future<Output = Result<u64, Self::Failure>> + Send;
+
+    fn row(
+        &mut self,
+        text: &'static str,
+        values: Vec<Value<'_>>,
+    ) -> impl Future<Output = Result<Option<Self::Row>, Self::Failure>> + Send;
+}
+
+pub(super) async fn keep<T: FileTransaction + Send>(
+    transaction: &mut T,
+    new: &NewFile,
+    quota: FileQuota,
+) -> Result<KeepOutcome, T::Failure>
+where
+    T::Failure: Send,
+{
+    let used = lock(transaction, &new.account).await?;
+    if let Some(row) = transaction.row(FILE, of_account(&new.account, new.id)).await? {
+        let file = file_record(&row)?;
+        let is_surplus = file.object != new.object;
+        return Ok(KeepOutcome::Kept { file, is_surplus });
+    }
+    let same = vec![Value::Text(new.account.as_str()), Value::Bytes(new.sha256.to_vec())];
+    let earlier = match transaction.row(SAME_CONTENT, same).await? {
+        Some(row) => Some(object_id(&row, "id")?),
+        None => None,
+    };
+    let grows = if earlier.is_some() { 0 } else { new.bytes };
+    if used.files >= quota.files || used.bytes.saturating_add(grows) > quota.bytes {
+        return Ok(KeepOutcome::QuotaExceeded(used));
+    }
+    let mut own = vec![Value::Bytes(new.object.id_bytes()), Value::Text(new.account.as_str())];
+    let settled = if earlier.is_some() {
+        transaction.execute(IS_SURPLUS, own).await?
+    } else {
+        own.push(Value::Bytes(new.sha256.to_vec()));
+        own.push(Value::Number(signed(new.bytes)));
+        transaction.execute(KEEP_OBJECT, own).await?
+    };
+    if settled == 0 {
+        return Ok(KeepOutcome::GivenUp);
+    }
+    if let Some(earlier) = earlier {
+        let one = vec![Value::Bytes(earlier.id_bytes())];
+        transaction.execute(ONE_FILE_MORE, one).await?;
+    }
+    change_usage(transaction, &new.account, 1, signed(grows)).await?;
+    let object = earlier.unwrap_or(new.object);
+    let add = vec![
+        Value::Bytes(new.id.id_bytes()),
+        Value::Text(new.account.as_str()),
+        Value::Bytes(object.id_bytes()),
+        Value::Text(&new.filename),
+        Value::Text(&new.media_type),
+        Value::TextOrNull(new.purpose.as_deref()),
+        Value::Number(signed(new.bytes)),
+        Value::Bytes(new.sha256.to_vec()),
+        Value::Number(new.created_at.as_micros()),
+    ];
+    transaction.execute(ADD_FILE, add).await?;
+    Ok(KeepOutcome::Kept {
+        file: FileRecord {
+            id: new.id,
+            account: new.account.clone(),
+            object,
+            filename: new.filename.clone(),
+            media_type: new.media_type.clone(),
+            purpose: new.purpose.clone(),
+            bytes: new.bytes,
+            sha256: new.sha256,
+            created_at: new.created_at,
+        },
+        is_surplus: object != new.object,
+    })
+}
+
+pub(super) async fn delete<T: FileTransaction + Send>(
+    transaction: &mut T,
+    account: &AccountId,
+    file: FileId,
+) -> Result<bool, T::Failure>
+where
+    T::Failure: Send,
+{
+    lock(transaction, account).await?;
+    let Some(row) = transaction.row(FILE, of_account(account, file)).await? else {
+        return Ok(false);
+    };
+    let record = file_record(&row)?;
+    transaction.execute(REMOVE_FILE, of_account(account, file)).await?;
+    let object = || vec![Value::Bytes(record.object.id_bytes())];
+    transaction.execute(ONE_FILE_LESS, object()).await?;
+    let is_unused = transaction.execute(IS_UNUSED, object()).await? > 0;
+    let freed = if is_unused { signed(record.bytes) } else { 0 };
+    change_usage(transaction, account, -1, -freed).await?;
+    Ok(true)
+}
+
+async fn lock<T: FileTransaction + Send>(transaction: &mut T, account: &AccountId) -> Result<FileUsage, T::Failure>
+where
+    T::Failure: Send,
+{
+    let name = || vec![Value::Text(account.as_str())];
+    if let Some(row) = transaction.row(T::LOCK, name()).await? {
+        return Ok(usage(&row)?);
+    }
+    transaction.execute(ADD_USAGE, name()).await?;
+    let row = transaction.row(T::LOCK, name()).await?;
+    Ok(usage(&row.ok_or_else(|| rows::damaged("a count"))?)?)
+}
+
+async fn change_usage<T: FileTransaction + Send>(
+    transaction: &mut T,
+    account: &AccountId,
+    files: i64,
+    bytes: i64,
+) -> Result<(), T::Failure>
+where
+    T::Failure: Send,
+{
+    let values = vec![
+        Value::Text(account.as_str()),
+        Value::Number(files),
+        Value::Number(bytes),
+    ];
+    transaction.execute(CHANGE_USAGE, values).await?;
+    Ok(())
+}
+
+/// What [`FILE`] binds.
+pub(super) fn of_account(account: &AccountId, file: FileId) -> Vec<Value<'_>> {
+    vec![Value::Text(account.as_str()), Value::Bytes(file.id_bytes())]
+}
+
+/// What [`LIST`] binds.
+pub(super) fn listed(query: &FileQuery) -> Vec<Value<'_>> {
+    // Above every id there can be.
+    let before = query.before.unwrap_or(FileId::from_uuid(Uuid::max()));
+    let mut values = of_account(&query.account, before);
+    values.push(Value::Number(query.limit.into()));
+    values
+}
+
+/// What [`BEGIN_OBJECT`] binds.
+pub(super) fn begun(object: FileObjectId, account: &AccountId, at: Timestamp) -> Vec<Value<'_>> {
+    vec![
+        Value::Bytes(object.id_bytes()),
+        Value::Text(account.as_str()),
+        Value::Number(at.as_micros()),
+    ]
+}
+
+pub(super) fn usage(row: &impl Columns) -> Result<FileUsage, StoreError> {
+    Ok(FileUsage {
+        files: rows::unsigned(row, "files")?,
+        bytes: rows::unsigned(row, "bytes")?,
+    })
+}
+
+pub(super) fn object_id(row: &impl Columns, column: &'static str) -> Result<FileObjectId, StoreError> {
+    Ok(FileObjectId::from_uuid(rows::uuid(row, column)?))
+}
+
+pub(super) fn file_record(row: &impl Columns) -> Result<FileRecord, StoreError> {
+    Ok(FileRecord {
+        id: FileId::from_uuid(rows::uuid(row, "id")?),
+        account: rows::account(row)?,
+        object: object_id(row, "object_id")?,
+        filename: row.text("filename")?.to_owned(),
+        media_type: row.text("media_type")?.to_owned(),
+        purpose: row.text_or_null("purpose")?.map(str::to_owned),
+        bytes: rows::unsigned(row, "bytes")?,
+        sha256: rows::hash(row, "sha256")?,
+        created_at: Timestamp::from_micros(row.number("created_at")?),
+    })
+}

@@ -1,0 +1,100 @@
+//! Port `Files`: each change of what an account has is a short transaction under the lock of the account's row of `file_usage`.
+
+use async_trait::async_trait;
+use callboard_actors::ids::{AccountId, FileId, FileObjectId};
+use callboard_actors::ports::files::{FileQuery, FileQuota, FileRecord, FileUsage, KeepOutcome, NewFile};
+use callboard_actors::ports::{Files, StoreError};
+use callboard_actors::time::Timestamp;
+use sqlx::postgres::PgRow;
+
+use super::PostgresStore;
+use super::budgets::Counted;
+use super::reads::Statement;
+use super::rows::IdBytes;
+use crate::store::files::{self, FileTransaction, Value, with_values};
+
+impl FileTransaction for Counted<'_> {
+    type Row = PgRow;
+    type Failure = StoreError;
+
+    const LOCK: &'static str = "SELECT files, bytes FROM file_usage WHERE account = $1 FOR UPDATE";
+
+    async fn execute(&mut self, text: &'static str, values: Vec<Value<'_>>) -> Result<u64, StoreError> {
+        Counted::execute(self, with_values!(text, values)).await
+    }
+
+    async fn row(&mut self, text: &'static str, values: Vec<Value<'_>>) -> Result<Option<PgRow>, StoreError> {
+        Counted::row(self, with_values!(text, values)).await
+    }
+}
+
+impl PostgresStore {
+    async fn change_objects(&self, statement: Statement<'_>) -> Result<(), StoreError> {
+        self.activity.count_statements(1);
+        self.readers.pool().execute(statement).await?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Files for PostgresStore {
+    async fn begin_object(&self, object: FileObjectId, account: &AccountId, at: Timestamp) -> Result<(), StoreError> {
+        let values = files::begun(object, account, at);
+        self.change_objects(with_values!(files::BEGIN_OBJECT, values)).await
+    }
+
+    async fn keep_file(&self, file: NewFile, quota: FileQuota) -> Result<KeepOutcome, StoreError> {
+        self.in_transaction(async |transaction| files::keep(transaction, &file, quota).await)
+            .await
+    }
+
+    async fn file(&self, account: &AccountId, file: FileId) -> Result<Option<FileRecord>, StoreError> {
+        let statement = with_values!(files::FILE, files::of_account(account, file));
+        let row = self.readers.row(statement).await?;
+        row.as_ref().map(files::file_record).transpose()
+    }
+
+    async fn list_files(&self, query: FileQuery) -> Result<Vec<FileRecord>, StoreError> {
+        let rows = self
+            .readers
+            .rows(with_values!(files::LIST, files::listed(&query)))
+            .await?;
+        rows.iter().map(files::file_record).collect()
+    }
+
+    async fn delete_file(&self, account: &AccountId, file: FileId) -> Result<bool, StoreError> {
+        self.in_transaction(async |transaction| files::delete(transaction, account, file).await)
+            .await
+    }
+
+    async fn file_usage(&self, account: &AccountId) -> Result<FileUsage, StoreError> {
+        let row = self
+            .readers
+            .row(sqlx::query(files::USAGE).bind(account.as_str()))
+            .await?;
+        row.as_ref()
+            .map(files::usage)
+            .transpose()
+            .map(Option::unwrap_or_default)
+    }
+
+    async fn garbage(&self, begun_before: Timestamp, limit: u32) -> Result<Vec<FileObjectId>, StoreError> {
+        let give_up = sqlx::query(files::GIVE_UP_OLD).bind(begun_before.as_micros());
+        self.change_objects(give_up).await?;
+        let rows = self
+            .readers
+            .rows(sqlx::query(files::GARBAGE).bind(i64::from(limit)))
+            .await?;
+        rows.iter().map(|row| files::object_id(row, "id")).collect()
+    }
+
+    async fn give_up_object(&self, object: FileObjectId) -> Result<(), StoreError> {
+        self.change_objects(sqlx::query(files::GIVE_UP).bind(object.id_bytes()))
+            .await
+    }
+
+    async fn forget_object(&self, object: FileObjectId) -> Result<(), StoreError> {
+        self.change_objects(sqlx::query(files::FORGET).bind(object.id_bytes()))
+            .await
+    }
+}

@@ -1,0 +1,154 @@
+//! Port `Files`.
+
+use async_trait::async_trait;
+use callboard_actors::ids::{AccountId, FileId, FileObjectId};
+use callboard_actors::ports::files::{FileQuery, FileQuota, FileRecord, FileUsage, KeepOutcome, NewFile};
+use callboard_actors::ports::{Files, StoreError};
+use callboard_actors::time::Timestamp;
+use sqlx::sqlite::SqliteRow;
+
+use super::SqliteStore;
+use super::rows::IdBytes;
+use super::transaction::{WriteFailure, WriteTransaction};
+use super::writer::Write;
+use crate::store::files::{self, FileTransaction, Value, with_values};
+
+impl FileTransaction for WriteTransaction<'_> {
+    type Row = SqliteRow;
+    type Failure = WriteFailure;
+
+    /// There is one writer.
+    const LOCK: &'static str = files::USAGE;
+
+    async fn execute(&mut self, text: &'static str, values: Vec<Value<'_>>) -> Result<u64, WriteFailure> {
+        Ok(WriteTransaction::execute(self, with_values!(text, values)).await?)
+    }
+
+    async fn row(&mut self, text: &'static str, values: Vec<Value<'_>>) -> Result<Option<SqliteRow>, WriteFailure> {
+        Ok(WriteTransaction::row(self, with_values!(text, values)).await?)
+    }
+}
+
+struct BeginObject {
+    object: FileObjectId,
+    account: AccountId,
+    at: Timestamp,
+}
+
+impl Write for BeginObject {
+    type Answer = ();
+
+    async fn apply(&self, transaction: &mut WriteTransaction<'_>) -> Result<(), WriteFailure> {
+        let values = files::begun(self.object, &self.account, self.at);
+        FileTransaction::execute(transaction, files::BEGIN_OBJECT, values).await?;
+        Ok(())
+    }
+}
+
+struct KeepFile {
+    file: NewFile,
+    quota: FileQuota,
+}
+
+impl Write for KeepFile {
+    type Answer = KeepOutcome;
+
+    async fn apply(&self, transaction: &mut WriteTransaction<'_>) -> Result<KeepOutcome, WriteFailure> {
+        files::keep(transaction, &self.file, self.quota).await
+    }
+}
+
+struct DeleteFile {
+    account: AccountId,
+    file: FileId,
+}
+
+impl Write for DeleteFile {
+    type Answer = bool;
+
+    async fn apply(&self, transaction: &mut WriteTransaction<'_>) -> Result<bool, WriteFailure> {
+        files::delete(transaction, &self.account, self.file).await
+    }
+}
+
+/// Gives up what began to be written before this.
+struct GiveUpOld(Timestamp);
+
+impl Write for GiveUpOld {
+    type Answer = u64;
+
+    async fn apply(&self, transaction: &mut WriteTransaction<'_>) -> Result<u64, WriteFailure> {
+        let values = vec![Value::Number(self.0.as_micros())];
+        FileTransaction::execute(transaction, files::GIVE_UP_OLD, values).await
+    }
+}
+
+/// One statement about one object.
+struct OfObject(&'static str, FileObjectId);
+
+impl Write for OfObject {
+    type Answer = u64;
+
+    async fn apply(&self, transaction: &mut WriteTransaction<'_>) -> Result<u64, WriteFailure> {
+        let values = vec![Value::Bytes(self.1.id_bytes())];
+        FileTransaction::execute(transaction, self.0, values).await
+    }
+}
+
+#[async_trait]
+impl Files for SqliteStore {
+    async fn begin_object(&self, object: FileObjectId, account: &AccountId, at: Timestamp) -> Result<(), StoreError> {
+        let account = account.clone();
+        self.writer.submit(BeginObject { object, account, at }).await
+    }
+
+    async fn keep_file(&self, file: NewFile, quota: FileQuota) -> Result<KeepOutcome, StoreError> {
+        self.writer.submit(KeepFile { file, quota }).await
+    }
+
+    async fn file(&self, account: &AccountId, file: FileId) -> Result<Option<FileRecord>, StoreError> {
+        let statement = with_values!(files::FILE, files::of_account(account, file));
+        let row = self.readers.row(statement).await?;
+        row.as_ref().map(files::file_record).transpose()
+    }
+
+    async fn list_files(&self, query: FileQuery) -> Result<Vec<FileRecord>, StoreError> {
+        let rows = self
+            .readers
+            .rows(with_values!(files::LIST, files::listed(&query)))
+            .await?;
+        rows.iter().map(files::file_record).collect()
+    }
+
+    async fn delete_file(&self, account: &AccountId, file: FileId) -> Result<bool, StoreError> {
+        let account = account.clone();
+        self.writer.submit(DeleteFile { account, file }).await
+    }
+
+    async fn file_usage(&self, account: &AccountId) -> Result<FileUsage, StoreError> {
+        let row = self
+            .readers
+            .row(sqlx::query(files::USAGE).bind(account.as_str()))
+            .await?;
+        row.as_ref()
+            .map(files::usage)
+            .transpose()
+            .map(Option::unwrap_or_default)
+    }
+
+    async fn garbage(&self, begun_before: Timestamp, limit: u32) -> Result<Vec<FileObjectId>, StoreError> {
+        self.writer.submit(GiveUpOld(begun_before)).await?;
+        let rows = self.readers.rows(sqlx::query(files::GARBAGE).bind(limit)).await?;
+        rows.iter().map(|row| files::object_id(row, "id")).collect()
+    }
+
+    async fn give_up_object(&self, object: FileObjectId) -> Result<(), StoreError> {
+        self.writer.submit(OfObject(files::GIVE_UP, object)).await?;
+        Ok(())
+    }
+
+    async fn forget_object(&self, object: FileObjectId) -> Result<(), StoreError> {
+        self.writer.submit(OfObject(files::FORGET, object)).await?;
+        Ok(())
+    }
+}

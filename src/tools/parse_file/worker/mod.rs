@@ -1,0 +1,164 @@
+//! The process's side: `callboard parse-document`. It bounds itself before it looks at a single byte of the document, reads it, answers and
+//! ends. Whatever a parser does wrong, from a panic to an abort, ends this process only.
+
+mod detect;
+mod docx;
+mod html;
+mod pdf;
+mod plain;
+mod sink;
+mod spreadsheet;
+
+use std::io::{self, BufRead, Read, Write};
+use std::panic::AssertUnwindSafe;
+
+use super::protocol::{Answer, Assignment, Extracted, Head, MAX_HEAD_BYTES, ReadRequest};
+use detect::Kind;
+use sink::TextSink;
+
+/// The command that makes a process one of these.
+pub const COMMAND: &str = "parse-document";
+
+/// Parsers recurse into what is nested; what overflows this is not worth reading.
+const STACK_BYTES: usize = 16 * 1024 * 1024;
+
+/// Why a document has no text: a sentence for whoever asked.
+#[derive(Debug, PartialEq, Eq)]
+struct Refusal(String);
+
+impl Refusal {
+    fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+
+    fn damaged(kind: &str) -> Self {
+        Self(format!("the file is not a whole {kind}: it is damaged or cut off"))
+    }
+
+    fn locked(kind: &str) -> Self {
+        Self(format!("the {kind} is protected by a password"))
+    }
+}
+
+/// What a document is, and how much of it there is.
+#[derive(Debug, PartialEq, Eq)]
+struct Description {
+    kind: &'static str,
+    extent: Option<String>,
+}
+
+/// Whether this process was started to read a document.
+pub fn is_wanted() -> bool {
+    std::env::args_os().nth(1).is_some_and(|argument| argument == COMMAND)
+}
+
+/// Reads the document on the standard input and writes its text to the standard output.
+///
+/// # Errors
+/// Whoever asked does not speak as agreed, or is gone; the system does not let the process bound itself.
+pub fn run() -> io::Result<()> {
+    // What parsers say about a document is nobody's business.
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut input = io::stdin().lock();
+    let mut line = Vec::new();
+    (&mut input).take(MAX_HEAD_BYTES as u64).read_until(b'\n', &mut line)?;
+    let assignment: Assignment = serde_json::from_slice(&line)?;
+    bound_this_process(&assignment)?;
+    let mut document = Vec::new();
+    (&mut input)
+        .take(assignment.max_document_bytes + 1)
+        .read_to_end(&mut document)?;
+    let answer = if document.len() as u64 > assignment.max_document_bytes {
+        Err(Refusal::new(format!(
+            "the document has more than {} bytes",
+            assignment.max_document_bytes
+        )))
+    } else {
+        let reading = std::thread::Builder::new()
+            .stack_size(STACK_BYTES)
+            .spawn(move || read(&document, &assignment.request))?;
+        let broken = |_| Err(Refusal::new("the document is damaged"));
+        reading.join().unwrap_or_else(broken)
+    };
+    write_answer(answer)
+}
+
+fn write_answer(answer: Result<Extracted, Refusal>) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    let (answer, text) = match answer {
+        Ok(Extracted { head, text }) => (Answer::Text(head), text),
+        Err(Refusal(message)) => (Answer::Refused(message), String::new()),
+    };
+    serde_json::to_writer(&mut output, &answer)?;
+    output.write_all(b"\n")?;
+    output.write_all(text.as_bytes())?;
+    output.flush()
+}
+
+/// From here on the system ends this process when it wants too much.
+#[cfg(unix)]
+fn bound_this_process(assignment: &Assignment) -> io::Result<()> {
+    use rlimit::Resource;
+    // Whoever streams comes first.
+    rustix::process::nice(19)?;
+    Resource::CORE.set(0, 0)?;
+    // Nothing is to be written but the answer, which is a pipe.
+    Resource::FSIZE.set(0, 0)?;
+    let seconds = assignment.max_cpu_seconds;
+    Resource::CPU.set(seconds, seconds + 1)?;
+    let space = assignment.max_memory_bytes.saturating_add(space_of_the_program());
+    Resource::AS.set(space, space)
+}
+
+/// Bytes of address space that the program has before it does anything; 0 where the system does not say.
+#[cfg(unix)]
+fn space_of_the_program() -> u64 {
+    let sizes = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = sizes
+        .split(' ')
+        .next()
+        .and_then(|pages| pages.parse().ok())
+        .unwrap_or(0);
+    pages.saturating_mul(rustix::param::page_size() as u64)
+}
+
+/// Elsewhere only its time is bounded, by whoever started it.
+#[cfg(not(unix))]
+fn bound_this_process(_assignment: &Assignment) -> io::Result<()> {
+    Ok(())
+}
+
+/// The document's text, as far as it is wanted. What it is says its content.
+fn read(document: &[u8], request: &ReadRequest) -> Result<Extracted, Refusal> {
+    let mut sink = TextSink::new(request);
+    let kind = detect::kind_of(document)?;
+    let reading = AssertUnwindSafe(|| match kind {
+        Kind::Pdf => pdf::read(document, request, &mut sink),
+        Kind::Docx => docx::read(document, &mut sink),
+        Kind::Spreadsheet => spreadsheet::read(document, request, &mut sink),
+        Kind::Html(text) => Ok(html::read(&text, &mut sink)),
+        Kind::Text(text) => Ok(plain::read(&text, &mut sink)),
+    });
+    let description = std::panic::catch_unwind(reading).unwrap_or_else(|_panic| {
+        Err(Refusal::new(
+            "the document is damaged in a way that cannot be read around",
+        ))
+    })?;
+    let (text, next_offset) = sink.into_text();
+    Ok(Extracted {
+        head: Head {
+            kind: description.kind.to_owned(),
+            extent: description.extent,
+            next_offset,
+        },
+        text,
+    })
+}
+
+fn counted(number: usize, what: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{ending}")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! Sheets: each by its name, its rows as CSV.
+
+use std::fmt::Write;
+use std::io::{Cursor, Read, Seek};
+
+use calamine::{Data, DataRef, ExcelDateTime, Reader, Sheets, Xlsx, open_workbook_auto_from_rs};
+
+use super::super::protocol::ReadRequest;
+use super::sink::TextSink;
+use super::{Description, Refusal, counted};
+
+/// Columns that Excel has; what is further right is made up.
+const MAX_COLUMNS: u32 = 16_384;
+
+pub(super) fn read(document: &[u8], request: &ReadRequest, sink: &mut TextSink) -> Result<Description, Refusal> {
+    let mut workbook = open_workbook_auto_from_rs(Cursor::new(document)).map_err(|error| {
+        if error.to_string().contains("assword") {
+            Refusal::locked("spreadsheet")
+        } else {
+            Refusal::damaged("spreadsheet")
+        }
+    })?;
+    let names = workbook.sheet_names();
+    let wanted: Vec<&String> = match &request.sheet {
+        Some(wanted) => names.iter().filter(|name| *name == wanted).collect(),
+        None => names.iter().collect(),
+    };
+    if wanted.is_empty() {
+        let mut known = names.join(", ");
+        known.truncate(known.floor_char_boundary(1000));
+        return Err(Refusal::new(format!("there is no such sheet; there are {known}")));
+    }
+    for name in wanted {
+        if sink.is_full() {
+            break;
+        }
+        sink.push(&format!("## Sheet {name}\n\n"));
+        let mut rows = Rows::default();
+        match &mut workbook {
+            Sheets::Xlsx(xlsx) => read_streamed(xlsx, name, &mut rows, sink)?,
+            other => read_whole(other, name, &mut rows, sink)?,
+        }
+        rows.end_row(sink);
+        sink.push("\n");
+    }
+    Ok(Description {
+        kind: "spreadsheet",
+        extent: Some(counted(names.len(), "sheet")),
+    })
+}
+
+/// Cell by cell: a sheet with one cell at either end is not the rectangle between.
+fn read_streamed<Bytes: Read + Seek>(
+    workbook: &mut Xlsx<Bytes>,
+    name: &str,
+    rows: &mut Rows,
+    sink: &mut TextSink,
+) -> Result<(), Refusal> {
+    let damaged = |_| Refusal::damaged("spreadsheet");
+    let mut cells = workbook.worksheet_cells_reader(name).map_err(damaged)?;
+    while let Some(cell) = cells.next_cell().map_err(damaged)? {
+        if sink.is_full() {
+            return Ok(());
+        }
+        rows.cell(cell.get_position(), cell.get_value(), sink);
+    }
+    Ok(())
+}
+
+fn read_whole<Bytes: Read + Seek + Clone>(
+    workbook: &mut Sheets<Bytes>,
+    name: &str,
+    rows: &mut Rows,
+    sink: &mut TextSink,
+) -> Result<(), Refusal> {
+    let range = workbook
+        .worksheet_range(name)
+        .map_err(|_| Refusal::damaged("spreadsheet"))?;
+    let (first_row, first_column) = range.start().unwrap_or_default();
+    for (row, column, value) in range.used_cells() {
+        if sink.is_full() {
+            return Ok(());
+        }
+        let position = (first_row + row as u32, first_column + column as u32);
+        rows.cell(position, &borrowed(value), sink);
+    }
+    Ok(())
+}
+
+fn borrowed(value: &Data) -> DataRef<'_> {
+    match value {
+        Data::Int(number) => DataRef::Int(*number),
+        Data::Float(number) => DataRef::Float(*number),
+        Data::String(text) | Data::DateTimeIso(text) | Data::DurationIso(text) => DataRef::SharedString(text),
+        Data::Bool(value) => DataRef::Bool(*value),
+        Data::DateTime(time) => DataRef::DateTime(*time),
+        Data::Error(error) => DataRef::Error(error.clone()),
+        Data::Empty => DataRef::Empty,
+    }
+}
+
+/// Puts cells into rows. Empty rows are left out.
+#[derive(Default)]
+struct Rows {
+    row: Option<u32>,
+    next_column: u32,
+    line: String,
+}
+
+impl Rows {
+    fn cell(&mut self, (row, column): (u32, u32), value: &DataRef<'_>, sink: &mut TextSink) {
+        if *value == DataRef::Empty || column >= MAX_COLUMNS {
+            return;
+        }
+        if self.row != Some(row) {
+            self.end_row(sink);
+            self.row = Some(row);
+        }
+        while self.next_column < column {
+            self.line.push(',');
+            self.next_column += 1;
+        }
+        self.write(value);
+    }
+
+    fn end_row(&mut self, sink: &mut TextSink) {
+        if self.row.take().is_some() {
+            self.line.push('\n');
+            sink.push(&self.line);
+        }
+        self.line.clear();
+        self.next_column = 0;
+    }
+
+    fn write(&mut self, value: &DataRef<'_>) {
+        // Writing to a string does not fail.
+        let _ = match value {
+            DataRef::String(text) | DataRef::DateTimeIso(text) | DataRef::DurationIso(text) => self.quoted(text),
+            DataRef::SharedString(text) => self.quoted(text),
+            DataRef::Int(number) => write!(self.line, "{number}"),
+            DataRef::Float(number) => write!(self.line, "{number}"),
+            DataRef::Bool(value) => write!(self.line, "{value}"),
+            DataRef::DateTime(time) => self.time(time),
+            DataRef::Error(error) => write!(self.line, "{error}"),
+            DataRef::Empty => Ok(()),
+        };
+    }
+
+    fn quoted(&mut self, text: &str) -> std::fmt::Result {
+        if text.contains([',', '"', '\n', '\r']) {
+            write!(self.line, "\"{}\"", text.replace('"', "\"\""))
+        } else {
+            self.line.write_str(text)
+        }
+    }
+
+    fn time(&mut self, time: &ExcelDateTime) -> std::fmt::Result {
+        if time.is_duration() {
+            let seconds = (time.as_f64() * 86_400.0).round() as i64;
+            let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+            return write!(self.line, "{hours}:{minutes:02}:{:02}", seconds % 60);
+        }
+        let (year, month, day, hour, minute, second, _) = time.to_ymd_hms_milli();
+        write!(self.line, "{year:04}-{month:02}-{day:02}")?;
+        if (hour, minute, second) == (0, 0, 0) {
+            return Ok(());
+        }
+        write!(self.line, " {hour:02}:{minute:02}:{second:02}")
+    }
+}

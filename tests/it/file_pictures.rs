@@ -1,0 +1,123 @@
+//! Pictures in files: the model sees the picture, what is stored has its id, and a file that is gone breaks nothing.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use callboard::files::FileFacts;
+use callboard_actors::ids::{AccountId, FileId};
+use callboard_actors::item::{ContentPart, ImageSource, Item, ItemContent, ItemStatus, Role};
+use callboard_actors::ports::model::InvalidOption;
+use callboard_actors::ports::{Model, ModelAnswer, ModelError, ModelRequest};
+use callboard_actors::run_state::RunState;
+use serde_json::{Map, Value, json};
+
+use crate::documents::PNG;
+use crate::harness::{Answer, InProcess, ScriptedModel, start_of, started};
+
+/// Remembers what it was asked.
+struct Witness {
+    inner: Arc<ScriptedModel>,
+    seen: Mutex<Vec<ModelRequest>>,
+}
+
+#[async_trait]
+impl Model for Witness {
+    async fn call(&self, request: ModelRequest) -> Result<ModelAnswer, ModelError> {
+        self.seen.lock().unwrap().push(request.clone());
+        self.inner.call(request).await
+    }
+
+    fn check_options(&self, options: &Map<String, Value>) -> Result<(), InvalidOption> {
+        self.inner.check_options(options)
+    }
+}
+
+async fn upload(server: &InProcess, account: AccountId, bytes: Vec<u8>) -> FileId {
+    let files = server.files.clone();
+    let uploading = server.io.spawn(async move {
+        let mut upload = files.begin_upload(&account, None).await.unwrap();
+        upload.write(bytes.into()).await.unwrap();
+        let facts = FileFacts {
+            filename: "a.png".into(),
+            media_type: None,
+            purpose: None,
+        };
+        upload.finish(facts).await.unwrap().id
+    });
+    uploading.await.unwrap()
+}
+
+fn picture(file_id: FileId) -> ContentPart {
+    ContentPart::Image {
+        source: ImageSource::File { file_id },
+        detail: None,
+        cache_control: None,
+    }
+}
+
+#[actix_rt::test]
+async fn a_model_sees_the_pictures_of_its_account_that_are_there_and_fit() {
+    let server = InProcess::plain().await;
+    let model = Arc::new(Witness {
+        inner: ScriptedModel::new([Answer::Says("seen")]),
+        seen: Mutex::default(),
+    });
+    let supervisor = server.supervisor(model.clone(), Vec::new()).await;
+    let local = AccountId::local;
+    let small = upload(&server, local(), PNG.to_vec()).await;
+    let foreign = upload(&server, "other".parse().unwrap(), [PNG, b"x"].concat()).await;
+    let too_large = upload(&server, local(), [PNG, &[1; 10_000]].concat()).await;
+    let text = upload(&server, local(), b"text".to_vec()).await;
+    let wanted = [small, foreign, too_large, text, FileId::new(), small];
+    let content = wanted.into_iter().map(picture).collect();
+    let mut start = start_of(json!({}), &[]);
+    let role = Role::User;
+    start.input = vec![Item::new(ItemStatus::Completed, ItemContent::Message { role, content })];
+    let run = started(&supervisor, start).await;
+    assert_eq!(server.ended(run).await.state, RunState::Completed);
+    let shown = json!({"type": "image", "url": "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA="});
+    let gone = json!({"type": "text", "text": ImageSource::NOT_SHOWN});
+    let seen = model.seen.lock().unwrap()[0].conversation[0].clone();
+    let seen = serde_json::to_value(&*seen).unwrap()["content"].take();
+    assert_eq!(seen, json!([shown, gone, gone, gone, gone, shown]));
+    let stored = serde_json::to_value(&server.items(run).await[0]).unwrap()["content"].take();
+    let ids: Vec<Value> = wanted
+        .iter()
+        .map(|id| json!({"type": "image", "file_id": id}))
+        .collect();
+    assert_eq!(stored, Value::Array(ids));
+    server.finish(supervisor).await;
+}
+
+#[actix_rt::test]
+async fn the_newest_pictures_are_shown_where_not_all_fit() {
+    let server = InProcess::plain().await;
+    let model = Arc::new(Witness {
+        inner: ScriptedModel::new([Answer::Says("seen")]),
+        seen: Mutex::default(),
+    });
+    let supervisor = server.supervisor(model.clone(), Vec::new()).await;
+    // A call carries 100,000 bytes: seven of these.
+    let mut files = Vec::new();
+    for seed in 0..9 {
+        files.push(upload(&server, AccountId::local(), [PNG, &[seed; 9_900]].concat()).await);
+    }
+    let mut start = start_of(json!({}), &[]);
+    start.input = files
+        .iter()
+        .map(|file| {
+            let (role, content) = (Role::User, vec![picture(*file)]);
+            Item::new(ItemStatus::Completed, ItemContent::Message { role, content })
+        })
+        .collect();
+    let run = started(&supervisor, start).await;
+    assert_eq!(server.ended(run).await.state, RunState::Completed);
+    let request = model.seen.lock().unwrap()[0].clone();
+    let is_shown = request.conversation.iter().map(|item| match &item.content {
+        ItemContent::Message { content, .. } => matches!(content[0], ContentPart::Image { .. }),
+        _ => panic!("another item"),
+    });
+    let is_shown: Vec<bool> = is_shown.collect();
+    assert_eq!(is_shown, [false, false, true, true, true, true, true, true, true]);
+    server.finish(supervisor).await;
+}
