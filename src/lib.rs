@@ -20,6 +20,7 @@ pub mod llm;
 pub mod model_directory;
 pub mod outbound;
 pub mod placeholders;
+mod places;
 pub mod redis_client;
 pub mod secrets;
 mod shutdown;

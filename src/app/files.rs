@@ -20,6 +20,7 @@ pub(super) fn open_files(config: &Config, files: Arc<dyn Files>, io: &Handle) ->
             bytes: section.max_bytes_per_account,
         },
         max_uploads: section.max_uploads,
+        max_uploads_per_account: section.max_uploads_per_account,
         upload_timeout: section.upload_timeout,
         max_image_bytes: section.max_image,
     };

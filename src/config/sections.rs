@@ -324,6 +324,8 @@ pub struct FilesConfig {
     pub max_bytes_per_account: u64,
     /// Uploads at once.
     pub max_uploads: usize,
+    /// Those of one account.
+    pub max_uploads_per_account: usize,
     /// How long an upload may take.
     #[serde(deserialize_with = "values::duration")]
     pub upload_timeout: Duration,

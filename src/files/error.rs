@@ -37,6 +37,12 @@ pub enum UploadError {
         /// Uploads at once.
         limit: usize,
     },
+    /// The account has as many under way as it may.
+    #[error("too many uploads of the account at once: {limit} may be")]
+    TooManyOfAccount {
+        /// Uploads of an account at once.
+        limit: usize,
+    },
     /// The file has more bytes than it may.
     #[error("the file is larger than {limit} bytes")]
     TooLarge {

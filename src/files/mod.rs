@@ -25,6 +25,8 @@ use callboard_actors::time::Timestamp;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
+use crate::places::Places;
+
 pub use error::{FileError, UploadError};
 pub use media_type::is_image;
 pub use storage::{Contents, FileStorage, S3Options, StorageError};
@@ -42,6 +44,8 @@ pub struct FileLimits {
     pub quota: FileQuota,
     /// Uploads at once.
     pub max_uploads: usize,
+    /// Uploads of one account at once.
+    pub max_uploads_per_account: usize,
     /// How long an upload may take. One that has not ended long after that is garbage.
     pub upload_timeout: Duration,
     /// Bytes of a picture that is shown to a model.
@@ -57,6 +61,7 @@ struct Shared {
     storage: FileStorage,
     limits: FileLimits,
     uploads: Arc<Semaphore>,
+    uploads_of_accounts: Places,
     io: Handle,
 }
 
@@ -65,6 +70,7 @@ impl FileService {
     pub fn new(files: Arc<dyn Files>, storage: FileStorage, limits: FileLimits, io: Handle) -> Self {
         Self(Arc::new(Shared {
             uploads: Arc::new(Semaphore::new(limits.max_uploads)),
+            uploads_of_accounts: Places::default(),
             files,
             storage,
             limits,

@@ -67,6 +67,11 @@ impl FileService {
         let too_many = |_| UploadError::TooMany {
             limit: limits.max_uploads,
         };
+        let too_many_of_account = |_| UploadError::TooManyOfAccount {
+            limit: limits.max_uploads_per_account,
+        };
+        let of_account = self.0.uploads_of_accounts.of(account.as_str(), limits.max_uploads_per_account);
+        let own = of_account.try_acquire_owned().map_err(too_many_of_account)?;
         let turn = self.0.uploads.clone().try_acquire_owned().map_err(too_many)?;
         if bytes.is_some_and(|bytes| bytes > limits.max_file_bytes) {
             return Err(UploadError::TooLarge {
@@ -82,7 +87,7 @@ impl FileService {
             });
         }
         let (steps, inbox) = mpsc::channel(WAITING_PIECES);
-        let task = self.0.io.spawn(self.clone().receive(account.clone(), inbox, turn));
+        let task = self.0.io.spawn(self.clone().receive(account.clone(), inbox, [own, turn]));
         Ok(Upload { steps, task })
     }
 
@@ -90,7 +95,7 @@ impl FileService {
         self,
         account: AccountId,
         mut inbox: mpsc::Receiver<Step>,
-        _turn: OwnedSemaphorePermit,
+        _turns: [OwnedSemaphorePermit; 2],
     ) -> Result<FileRecord, UploadError> {
         let object = FileObjectId::new();
         self.0.files.begin_object(object, &account, Timestamp::now()).await?;

@@ -136,7 +136,7 @@ error_codes! {
     QuotaExceeded = "quota_exceeded", TOO_MANY_REQUESTS, RateLimit, Some(5);
     /// As many runs as this server can bear, and the run would not wait.
     AtCapacity = "at_capacity", SERVICE_UNAVAILABLE, Overloaded, Some(5);
-    /// As many uploads at once as this server can bear.
+    /// As many uploads at once as this server can bear, or as the account may. `limit` says how many.
     TooManyUploads = "too_many_uploads", SERVICE_UNAVAILABLE, Overloaded, Some(5);
     /// The storage of files does not answer.
     FilesUnavailable = "files_unavailable", SERVICE_UNAVAILABLE, Overloaded, Some(2);

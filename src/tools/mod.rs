@@ -10,7 +10,6 @@ pub mod mcp;
 mod now;
 mod page_text;
 pub mod parse_file;
-mod places;
 mod reach;
 pub mod schema;
 mod schema_cost;

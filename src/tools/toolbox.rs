@@ -15,9 +15,9 @@ use super::declarations::Declarations;
 use super::http_tool::{DeclaredHttpTool, FieldProblem};
 use super::limited::{LimitedTool, ToolLimits};
 use super::mcp::McpServers;
-use super::places::Places;
 use super::reach::ToolReach;
 use super::schema::CompiledSchema;
+use crate::places::Places;
 
 /// The bounds of a toolbox.
 #[derive(Debug, Clone)]

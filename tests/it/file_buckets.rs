@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::documents::{PNG, pdf};
 use crate::files::form;
-use crate::harness::{Bucket, Client, until_some};
+use crate::harness::{BUCKET_KEY, Bucket, Client, until_some};
 
 /// Larger than what is sent at once, 5 MiB: it goes in three parts.
 fn large(seed: u32) -> Vec<u8> {
@@ -123,9 +123,9 @@ async fn a_bucket_that_goes_away_costs_what_is_under_way_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn wrong_credentials_are_an_error_that_shows_none() {
+async fn a_key_that_the_bucket_does_not_know_is_an_error_that_shows_none() {
     let bucket = Bucket::start().await;
-    let server = bucket.site_with("", "never-to-be-seen").start().await;
+    let server = bucket.site_with("", "unknown").start().await;
     let client = server.client();
     let refused = client.try_upload("a.txt", b"a").await;
     assert!(!refused.text.contains("127.0.0.1"), "{}", refused.text);
@@ -133,6 +133,6 @@ async fn wrong_credentials_are_an_error_that_shows_none() {
     assert!(client.all_of("/api/v1/files").await.is_empty());
     assert!(bucket.objects().is_empty());
     let printed = server.finish_after_panics(&client).await;
-    assert!(!printed.contains("never-to-be-seen"), "{printed}");
+    assert!(!printed.contains(BUCKET_KEY), "{printed}");
     assert!(printed.contains("did not take an upload"), "{printed}");
 }

@@ -1,18 +1,25 @@
 //! Pictures in files: the model sees the picture, what is stored has its id, and a file that is gone breaks nothing.
 
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use callboard::files::FileFacts;
 use callboard_actors::ids::{AccountId, FileId};
 use callboard_actors::item::{ContentPart, ImageSource, Item, ItemContent, ItemStatus, Role};
+use callboard_actors::llm::Pictures;
 use callboard_actors::ports::model::InvalidOption;
-use callboard_actors::ports::{Model, ModelAnswer, ModelError, ModelRequest};
+use callboard_actors::ports::{ImageFileError, ImageFiles, Model, ModelAnswer, ModelError, ModelRequest};
 use callboard_actors::run_state::RunState;
+use callboard_actors::services::RunServices;
 use serde_json::{Map, Value, json};
 
 use crate::documents::PNG;
-use crate::harness::{Answer, InProcess, ScriptedModel, start_of, started};
+use crate::harness::{Answer, InProcess, ScriptedModel, Server, call_settings, route, start_of, started};
+use crate::web_server::{WebServer, reply};
 
 /// Remembers what it was asked.
 struct Witness {
@@ -120,4 +127,92 @@ async fn the_newest_pictures_are_shown_where_not_all_fit() {
     let is_shown: Vec<bool> = is_shown.collect();
     assert_eq!(is_shown, [false, false, true, true, true, true, true, true, true]);
     server.finish(supervisor).await;
+}
+
+/// Pictures that are away so many times, and are asked for more often than that or not.
+struct AwayFirst {
+    times: u32,
+    asked: AtomicU32,
+}
+
+#[async_trait]
+impl ImageFiles for AwayFirst {
+    async fn data_url(&self, _account: &AccountId, _file: FileId) -> Result<String, ImageFileError> {
+        if self.asked.fetch_add(1, Ordering::SeqCst) < self.times {
+            return Err(ImageFileError::Unavailable);
+        }
+        Ok("data:image/png;base64,aGk=".to_owned())
+    }
+}
+
+#[actix_rt::test]
+async fn a_storage_that_is_away_is_asked_again_as_a_provider_is_and_then_fails_the_run() {
+    for (times, state, asked) in [(2, RunState::Completed, 3), (u32::MAX, RunState::Failed, 3)] {
+        let server = InProcess::plain().await;
+        let model = ScriptedModel::new([Answer::Says("seen")]);
+        let asking = Arc::new(AwayFirst {
+            times,
+            asked: AtomicU32::new(0),
+        });
+        let services = RunServices {
+            models: HashMap::from([(
+                "simulated".to_owned(),
+                route("simulated", call_settings(3), &[("simulated", model.clone())]),
+            )]),
+            pictures: Some(Pictures {
+                files: asking.clone(),
+                max_bytes_per_call: 1000,
+            }),
+            ..server.services(model.clone(), Vec::new())
+        };
+        let supervisor = server.supervisor_with(services, 1).await;
+        let mut start = start_of(json!({}), &[]);
+        let (role, content) = (Role::User, vec![picture(FileId::new())]);
+        start.input = vec![Item::new(ItemStatus::Completed, ItemContent::Message { role, content })];
+        let run = started(&supervisor, start).await;
+        let ended = server.ended(run).await;
+        assert_eq!(ended.state, state);
+        let code = ended.error.map(|error| error.code.as_str());
+        assert_eq!(code, (state == RunState::Failed).then_some("files_unavailable"));
+        assert_eq!(asking.asked.load(Ordering::SeqCst), asked);
+        server.finish(supervisor).await;
+    }
+}
+
+#[tokio::test]
+async fn each_dialect_sends_the_picture_in_its_own_form_and_never_the_id() {
+    let refusing = json!({"error": {"type": "invalid_request_error", "message": "no"}}).to_string();
+    let provider = WebServer::start(move |_| reply("400 Bad Request", &[], &refusing)).await;
+    let dialects = ["openai", "openai-responses", "anthropic"];
+    let models = dialects.map(|dialect| {
+        let url = provider.url("/v1");
+        format!("[models.{dialect}]\nprovider = \"{dialect}\"\nbase_url = \"{url}\"\nupstream_model = \"sees\"\nmax_attempts = 1\n")
+    });
+    let server = Server::start(&models.concat()).await;
+    let client = server.client();
+    let file = client.upload("a.png", PNG).await;
+    let encoded = STANDARD.encode(PNG);
+    let url = format!("data:image/png;base64,{encoded}");
+    let of_anthropic = json!({"type": "base64", "media_type": "image/png", "data": encoded});
+    for (dialect, place, form) in [
+        ("openai", "/messages/0/content/1/image_url/url", json!(url)),
+        ("openai-responses", "/input/0/content/1/image_url", json!(url)),
+        ("anthropic", "/messages/0/content/1/source", of_anthropic),
+    ] {
+        let content = json!([{"type": "text", "text": "Look:"}, {"type": "image", "file_id": file}]);
+        let run = client
+            .start_run(&json!({"model": dialect, "input": [{"role": "user", "content": content}]}))
+            .await;
+        assert_eq!(client.run_when_ended(&run).await["state"], "failed");
+        let sent = provider.received().pop().unwrap().text();
+        assert!(!sent.contains(&file), "{sent}");
+        let sent: Value = serde_json::from_str(&sent).unwrap();
+        assert_eq!(sent.pointer(place), Some(&form), "{dialect}: {sent}");
+        assert_eq!(
+            client.items(&run).await[0]["content"],
+            content,
+            "what is kept has the id"
+        );
+    }
+    server.finish().await;
 }

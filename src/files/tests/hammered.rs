@@ -9,6 +9,7 @@ async fn uploads_and_deletions_at_once_leave_whole_files_and_then_nothing() {
     let place = Arc::new(
         Place::with(FileLimits {
             max_uploads: 16,
+            max_uploads_per_account: 16,
             quota: FileQuota {
                 files: 1000,
                 bytes: 10_000_000,

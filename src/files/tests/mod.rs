@@ -25,7 +25,8 @@ const LIMITS: FileLimits = FileLimits {
         files: 3,
         bytes: 1_500_000,
     },
-    max_uploads: 2,
+    max_uploads: 3,
+    max_uploads_per_account: 2,
     upload_timeout: Duration::from_secs(60),
     max_image_bytes: 1000,
 };
@@ -135,12 +136,18 @@ async fn more_uploads_at_once_than_may_be_are_refused_and_one_that_is_dropped_ma
     first.write(Bytes::from(vec![1; 600_000])).await.unwrap();
     let _second = place.files.begin_upload(&account, None).await.unwrap();
     let third = place.files.begin_upload(&account, None).await;
-    assert!(matches!(third.err(), Some(UploadError::TooMany { limit: 2 })));
+    assert!(matches!(third.err(), Some(UploadError::TooManyOfAccount { limit: 2 })));
+    // Other accounts have what is left.
+    let other: AccountId = "other".parse().unwrap();
+    let _third = place.files.begin_upload(&other, None).await.unwrap();
+    let fourth = place.files.begin_upload(&other, None).await;
+    assert!(matches!(fourth.err(), Some(UploadError::TooMany { limit: 3 })));
     drop(first);
     // Its place is free when it has taken back what it wrote.
     let turn = place.files.0.uploads.acquire().await.unwrap();
     assert_eq!(place.on_disk(), 0);
     drop(turn);
+    place.files.begin_upload(&account, None).await.unwrap();
     assert_eq!(place.store.garbage(Timestamp::from_micros(0), 10).await, Ok(vec![]));
 }
 

@@ -46,6 +46,11 @@ impl From<UploadError> for ApiError {
                 "this server takes in as many files at once as it can bear",
             )
             .with_detail("limit", limit),
+            UploadError::TooManyOfAccount { limit } => ApiError::new(
+                ErrorCode::TooManyUploads,
+                "your account uploads as many files at once as it may",
+            )
+            .with_detail("limit", limit),
             UploadError::TooLarge { limit } => file_too_large(limit),
             UploadError::Quota { quota, used } => ApiError::new(
                 ErrorCode::FileQuotaExceeded,

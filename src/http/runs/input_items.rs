@@ -153,7 +153,7 @@ fn read_content(value: &Value, path: &str) -> Result<Vec<ContentPart>, ApiError>
 }
 
 fn read_part(value: &Value, path: &str) -> Result<ContentPart, ApiError> {
-    let all_fields = &["type", "text", "url", "detail", "cache_control"];
+    let all_fields = &["type", "text", "url", "file_id", "detail", "cache_control"];
     match Fields::of(value, path, all_fields)?.required_text("type")? {
         "text" => {
             let fields = Fields::of(value, path, &["type", "text", "cache_control"])?;

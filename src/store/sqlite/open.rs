@@ -5,9 +5,10 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqliteConnection};
+use tokio::time::Instant;
 
 pub(in crate::store) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -18,8 +19,8 @@ const WAL_PAGES: &str = "16000";
 const WAL_BYTES_KEPT: &str = "67108864";
 /// How often a lock that someone else holds is tried, until the time is over.
 const LOCK_RETRY: Duration = Duration::from_millis(10);
-/// Migrations tried again: another process may be at it (`keys create` while the server starts for the first time).
-const MIGRATION_ATTEMPTS: u32 = 5;
+/// What SQLite calls a lock that someone else holds (`SQLITE_BUSY`); its extended codes have more above these bits.
+const BUSY: u32 = 5;
 
 /// Where the database is and how hard it works.
 #[derive(Debug, Clone)]
@@ -92,6 +93,12 @@ pub enum StoreOpenError {
         /// Which.
         path: PathBuf,
     },
+    /// Another process sets the file up, and takes long.
+    #[error("another process is setting up {}", path.display())]
+    SetUpElsewhere {
+        /// Which.
+        path: PathBuf,
+    },
     /// SQLite refused.
     #[error("cannot open the database {}: {source}", path.display())]
     Database {
@@ -136,22 +143,46 @@ impl DatabaseLock {
     pub(in crate::store) async fn acquire(options: &SqliteOptions) -> Result<Self, StoreOpenError> {
         let path = lock_path(&options.path);
         let file = private_file(&path)?;
-        let deadline = tokio::time::Instant::now() + options.lock_timeout;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Self(file)),
-                Err(TryLockError::WouldBlock) if tokio::time::Instant::now() < deadline => {
-                    tokio::time::sleep(LOCK_RETRY).await;
-                }
-                Err(TryLockError::WouldBlock) => {
-                    return Err(StoreOpenError::Locked {
-                        path: options.path.clone(),
-                    });
-                }
-                Err(TryLockError::Error(source)) => return Err(StoreOpenError::NotWritable { path, source }),
-            }
+        match is_locked(&file, options.lock_timeout).await {
+            Ok(true) => Ok(Self(file)),
+            Ok(false) => Err(StoreOpenError::Locked {
+                path: options.path.clone(),
+            }),
+            Err(source) => Err(StoreOpenError::NotWritable { path, source }),
         }
     }
+}
+
+/// Locks the file, for as long as it stays open. False: someone else had it locked all that time.
+async fn is_locked(file: &File, patience: Duration) -> std::io::Result<bool> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => tokio::time::sleep(LOCK_RETRY).await,
+            Err(TryLockError::WouldBlock) => return Ok(false),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+}
+
+/// One at a time sets up a database: gives a new one its write-ahead log, brings its tables up to date. SQLite's own locks do not do for
+/// that: it refuses two who want to have a write-ahead log at once, and between two migrations anybody may come first. (Server and
+/// `keys create` may both be the first to open a file.) What is locked is the folder, so that nothing of it is left.
+async fn lock_of_set_up(options: &SqliteOptions) -> Result<File, StoreOpenError> {
+    let folder = options.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let not_writable = |source| StoreOpenError::NotWritable {
+        path: folder.to_owned(),
+        source,
+    };
+    let file = File::open(folder).map_err(not_writable)?;
+    if !is_locked(&file, options.busy_timeout).await.map_err(not_writable)? {
+        return Err(StoreOpenError::SetUpElsewhere {
+            path: options.path.clone(),
+        });
+    }
+    Ok(file)
 }
 
 /// The database with its real name, so that two names of one file have one lock. It exists.
@@ -218,23 +249,33 @@ pub(super) fn writer_options(options: &SqliteOptions) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
-/// The connection of the writer, to tables that are up to date.
+/// The connection of the writer, to tables that are up to date. Several may do this at once.
 pub(super) async fn connect_writer(
     options: &SqliteOptions,
     connect: &SqliteConnectOptions,
 ) -> Result<SqliteConnection, StoreOpenError> {
-    let mut connection = connect.connect().await.map_err(|source| StoreOpenError::Database {
-        path: options.path.clone(),
-        source,
-    })?;
-    let mut attempt = 1;
+    let _alone = lock_of_set_up(options).await?;
+    let deadline = Instant::now() + options.busy_timeout;
+    let mut connection = loop {
+        match connect.connect().await {
+            Ok(connection) => break connection,
+            Err(error) if is_busy(&error) && Instant::now() < deadline => tokio::time::sleep(LOCK_RETRY).await,
+            Err(source) => {
+                return Err(StoreOpenError::Database {
+                    path: options.path.clone(),
+                    source,
+                });
+            }
+        }
+    };
     loop {
         // Not `run`: its future is not `Send` in the eyes of the compiler ("implementation of `Acquire` is not general enough").
         match MIGRATIONS.run_direct(None, &mut connection, false).await {
             Ok(()) => return Ok(connection),
-            Err(error) if attempt < MIGRATION_ATTEMPTS && is_execution(&error) => {
-                attempt += 1;
-                tokio::time::sleep(LOCK_RETRY * attempt).await;
+            Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _))
+                if is_busy(&error) && Instant::now() < deadline =>
+            {
+                tokio::time::sleep(LOCK_RETRY).await;
             }
             Err(source) => {
                 return Err(StoreOpenError::Migration {
@@ -246,9 +287,12 @@ pub(super) async fn connect_writer(
     }
 }
 
-fn is_execution(error: &sqlx::migrate::MigrateError) -> bool {
-    use sqlx::migrate::MigrateError;
-    matches!(error, MigrateError::Execute(_) | MigrateError::ExecuteMigration(..))
+/// Whether someone else has a lock, who need not be one of us. SQLite waits for one as long as `busy_timeout` says, but not where two could
+/// wait for each other: when a connection that reads already wants to write, as one does that sets up the write-ahead log.
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    let code = code.and_then(|code| code.parse::<u32>().ok());
+    code.is_some_and(|code| code & 0xff == BUSY)
 }
 
 /// Connections that only read; none is opened yet. Must be called on the runtime that will use them.

@@ -27,7 +27,7 @@ use self::body_template::append_pairs;
 use self::declaration::Content;
 pub(super) use self::declaration::{FieldProblem, HttpDeclaration};
 use super::ToolReach;
-use super::places::Places;
+use crate::places::Places;
 use crate::outbound::OutboundRequest;
 use crate::secrets::SecretRefused;
 

@@ -96,6 +96,7 @@ fn file_limits() -> FileLimits {
             bytes: 1_000_000,
         },
         max_uploads: 4,
+        max_uploads_per_account: 4,
         upload_timeout: Duration::from_secs(600),
         max_image_bytes: 10_000,
     }

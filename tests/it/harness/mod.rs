@@ -18,7 +18,7 @@ pub(crate) use in_process::{InProcess, Script, start_of, start_on, started};
 pub(crate) use models::{Answer, ScriptedModel, USAGE, call_settings, keyed_route, route};
 pub(crate) use process::{binary, run_to_end};
 pub(crate) use reader::check_whole_log;
-pub(crate) use s3::Bucket;
+pub(crate) use s3::{BUCKET_KEY, Bucket};
 pub(crate) use server::{Server, Site};
 pub(crate) use surface::Surface;
 pub(crate) use upstream::Upstream;

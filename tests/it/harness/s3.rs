@@ -1,4 +1,4 @@
-//! npm `s3rver`: somebody else's idea of S3, which checks signatures, in a process of its own.
+//! npm `s3rver`: somebody else's idea of S3, in a process of its own. It knows whose keys there are, but does not check signatures.
 
 use std::path::{Path, PathBuf};
 
@@ -11,9 +11,11 @@ use crate::rig::Process;
 /// The variable that names the program: `scripts/test` installs it and sets this.
 const PROGRAM_VARIABLE: &str = "CALLBOARD_TEST_S3RVER";
 
-/// The only credentials that it knows.
+/// The only key that it knows.
 const KEY_ID: &str = "S3RVER";
-const KEY: &str = "S3RVER";
+
+/// The key itself. Nothing may ever show it.
+pub(crate) const BUCKET_KEY: &str = "never-to-be-seen";
 
 /// The bucket that it has.
 const BUCKET: &str = "callboard-files";
@@ -74,21 +76,21 @@ impl Bucket {
         self.process.take().unwrap().kill().await.unwrap();
     }
 
-    /// A place for servers that keep files here, with the credentials that these are.
-    pub(crate) fn site_with(&self, settings: &str, key: &str) -> Site {
+    /// A place for servers that keep files here, with this key's id.
+    pub(crate) fn site_with(&self, settings: &str, key_id: &str) -> Site {
         let files = format!(
             "s3_bucket = \"{BUCKET}\"\ns3_endpoint = \"http://{}\"\ns3_prefix = \"one/two\"\n\
              s3_access_key_id_env = \"BUCKET_KEY_ID\"\ns3_secret_access_key_env = \"BUCKET_KEY\"\n",
             self.address
         );
         Site::new(&format!("[files]\n{files}{settings}"))
-            .with_variable("BUCKET_KEY_ID", KEY_ID)
-            .with_variable("BUCKET_KEY", key)
+            .with_variable("BUCKET_KEY_ID", key_id)
+            .with_variable("BUCKET_KEY", BUCKET_KEY)
     }
 
-    /// The same with the right ones. `settings` go on in the section `[files]`.
+    /// The same with one that it knows. `settings` go on in the section `[files]`.
     pub(crate) fn site(&self, settings: &str) -> Site {
-        self.site_with(settings, KEY)
+        self.site_with(settings, KEY_ID)
     }
 
     /// Whether a part of an object has come that is not whole yet.

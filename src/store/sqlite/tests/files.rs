@@ -9,6 +9,8 @@ use callboard_actors::ports::store::{KeyRecord, StoreUsage};
 use callboard_actors::ports::{Store, StoreError};
 use callboard_actors::testing::store_conformance::{fencing, recovery};
 use callboard_actors::time::Timestamp;
+use sqlx::ConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
 use tokio::runtime::Handle;
 
 use super::{open, options};
@@ -192,6 +194,41 @@ async fn many_may_open_a_new_file_at_once() {
         let store = store.await.expect("no panic").expect("opens");
         store.ping().await.expect("writes");
     }
+}
+
+/// How often this process has the file open.
+fn handles(path: &Path) -> usize {
+    let handles = std::fs::read_dir("/proc/self/fd").expect("lists").flatten();
+    handles
+        .filter(|handle| std::fs::read_link(handle.path()).is_ok_and(|open| open == path))
+        .count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_somebody_else_sets_up_is_waited_for() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let options = options(directory.path());
+    // It writes before there is a write-ahead log: whoever wants to have one now is told that the file is locked, without a wait.
+    let connect = SqliteConnectOptions::new()
+        .filename(&options.path)
+        .create_if_missing(true);
+    let mut other = connect.connect().await.expect("opens");
+    sqlx::raw_sql("BEGIN IMMEDIATE; CREATE TABLE other (a)")
+        .execute(&mut other)
+        .await
+        .expect("writes");
+    let path = options.path.canonicalize().expect("is there");
+    let before = handles(&path);
+    let opening = tokio::spawn({
+        let options = options.clone();
+        async move { SqliteStore::open_shared(options, &Handle::current()).await }
+    });
+    while handles(&path) == before && !opening.is_finished() {
+        tokio::task::yield_now().await;
+    }
+    sqlx::raw_sql("COMMIT").execute(&mut other).await.expect("commits");
+    let store = opening.await.expect("no panic").expect("opens");
+    store.ping().await.expect("writes");
 }
 
 fn mode(path: &Path) -> u32 {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::io::{Cursor, Read, Seek};
 
-use calamine::{Data, DataRef, ExcelDateTime, Reader, Sheets, Xlsx, open_workbook_auto_from_rs};
+use calamine::{Data, DataRef, Error, ExcelDateTime, OdsError, Reader, Sheets, Xlsx, open_workbook_auto_from_rs};
 
 use super::super::protocol::ReadRequest;
 use super::sink::TextSink;
@@ -13,12 +13,12 @@ use super::{Description, Refusal, counted};
 const MAX_COLUMNS: u32 = 16_384;
 
 pub(super) fn read(document: &[u8], request: &ReadRequest, sink: &mut TextSink) -> Result<Description, Refusal> {
-    let mut workbook = open_workbook_auto_from_rs(Cursor::new(document)).map_err(|error| {
-        if error.to_string().contains("assword") {
-            Refusal::locked("spreadsheet")
-        } else {
-            Refusal::damaged("spreadsheet")
+    let mut workbook = open_workbook_auto_from_rs(Cursor::new(document)).map_err(|error| match error {
+        Error::Ods(OdsError::CellLimitExceeded { .. }) => {
+            Refusal::new("the spreadsheet says that it has more cells than can be read")
         }
+        error if error.to_string().contains("assword") => Refusal::locked("spreadsheet"),
+        _ => Refusal::damaged("spreadsheet"),
     })?;
     let names = workbook.sheet_names();
     let wanted: Vec<&String> = match &request.sheet {

@@ -1,4 +1,4 @@
-//! How many calls of a tool are made at once.
+//! How much of one kind is done at once: calls of a tool, uploads of an account.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -8,9 +8,9 @@ use tokio::sync::Semaphore;
 /// Entries from which on those that nobody uses are looked for.
 const FIRST_SWEEP: usize = 64;
 
-/// Places of tools, shared by all who ask under the same key for as long as any of them has them.
+/// Places, shared by all who ask under the same key for as long as any of them has them.
 #[derive(Default)]
-pub(super) struct Places(Mutex<Entries>);
+pub(crate) struct Places(Mutex<Entries>);
 
 #[derive(Default)]
 struct Entries {
@@ -20,7 +20,7 @@ struct Entries {
 
 impl Places {
     /// So many places of this key.
-    pub(super) fn of(&self, key: &str, most: usize) -> Arc<Semaphore> {
+    pub(crate) fn of(&self, key: &str, most: usize) -> Arc<Semaphore> {
         // What a panic left is as good as before: each entry stands alone.
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (key.to_owned(), most);
