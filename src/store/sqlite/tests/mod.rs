@@ -7,6 +7,7 @@ mod budget_conformance;
 mod conformance;
 mod files;
 mod holds;
+mod overdue;
 mod resilience;
 mod threads_conformance;
 
