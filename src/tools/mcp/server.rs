@@ -17,6 +17,7 @@ use super::place::Place;
 use super::restarts::Restarts;
 use super::tasks::Tasks;
 use super::unavailable::Unavailable;
+use crate::secrets::HiddenSecrets;
 
 /// How long a connection that is closed may take to end.
 const CLOSING_TIME: Duration = Duration::from_secs(4);
@@ -34,6 +35,8 @@ pub(super) struct McpServer {
     pub(super) bounds: McpBounds,
     /// A call has one of these.
     pub(super) places: Arc<Semaphore>,
+    /// What it is told and must not give away.
+    pub(super) hidden: HiddenSecrets,
     place: Place,
     state: Mutex<State>,
     tasks: Tasks,
@@ -81,6 +84,7 @@ impl McpServer {
             places: Arc::new(Semaphore::new(settings.max_concurrent)),
             settings,
             bounds,
+            hidden: place.hidden(),
             place,
             state: Mutex::new(State {
                 stage: Stage::Down,
@@ -170,7 +174,8 @@ impl McpServer {
     async fn open(&self) -> Result<(Connection, Line), Unavailable> {
         let longest = self.settings.setup_timeout;
         let endpoint = self.place.endpoint(self.bounds.max_message)?;
-        let opening = Connection::open(&self.name, endpoint, self.settings.max_concurrent, &self.bounds);
+        let calls = self.settings.max_concurrent;
+        let opening = Connection::open(&self.name, endpoint, calls, &self.bounds, self.hidden.clone());
         tokio::time::timeout(longest, opening)
             .await
             .unwrap_or(Err(Unavailable::Silent(longest)))
