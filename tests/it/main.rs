@@ -45,6 +45,7 @@ mod models_keys;
 mod models_too_large;
 mod models_waiting;
 mod openapi;
+mod parked_marks;
 mod queueing;
 mod quota;
 mod readiness;
@@ -59,6 +60,7 @@ mod startup;
 mod steps;
 mod store_migration;
 mod threads;
+mod threads_broken;
 mod threads_waiting;
 #[path = "../../examples/tool_crashes/trial/mod.rs"]
 mod tool_crash_trial;
