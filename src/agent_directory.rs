@@ -3,7 +3,6 @@
 //! What was changed through this instance counts here at once. Of what was changed through another one a notice comes; should it be lost, what
 //! is kept is too old after [`AgentDirectory::LONGEST_KEPT`].
 
-use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -27,14 +26,24 @@ pub struct AgentDirectory {
 impl AgentDirectory {
     /// How long an agent is kept in memory.
     pub const LONGEST_KEPT: Duration = Duration::from_secs(10);
-    const MOST_KEPT: u64 = 10_000;
+    /// Bytes of the agents that are kept, as JSON. One may have megabytes.
+    const MOST_BYTES: u64 = 32 * 1024 * 1024;
+    /// Names that are kept.
+    const MOST_NAMES: u64 = 10_000;
 
     /// A directory of these agents.
     pub fn new(agents: Arc<dyn Agents>) -> Self {
         Self {
             agents,
-            kept: kept_for_a_while(),
-            ids: kept_for_a_while(),
+            kept: Cache::builder()
+                .max_capacity(Self::MOST_BYTES)
+                .weigher(|_, agent: &Arc<AgentRecord>| weight(agent))
+                .time_to_live(Self::LONGEST_KEPT)
+                .build(),
+            ids: Cache::builder()
+                .max_capacity(Self::MOST_NAMES)
+                .time_to_live(Self::LONGEST_KEPT)
+                .build(),
             forgotten: Arc::default(),
         }
     }
@@ -113,15 +122,32 @@ impl AgentDirectory {
     }
 }
 
-fn kept_for_a_while<K, V>() -> Cache<K, V>
-where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-{
-    Cache::builder()
-        .max_capacity(AgentDirectory::MOST_KEPT)
-        .time_to_live(AgentDirectory::LONGEST_KEPT)
-        .build()
+/// What is left of an agent's size when its settings are nothing.
+const LEAST_WEIGHT: u64 = 512;
+
+/// About the bytes that an agent takes.
+fn weight(agent: &AgentRecord) -> u32 {
+    let mut written = Written(LEAST_WEIGHT);
+    // Counting does not fail; what cannot be written as JSON is taken for large.
+    let counted = serde_json::to_writer(&mut written, &agent.settings).map(|()| written.0);
+    counted
+        .ok()
+        .and_then(|bytes| u32::try_from(bytes).ok())
+        .unwrap_or(u32::MAX)
+}
+
+/// Counts what is written to it.
+struct Written(u64);
+
+impl std::io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -257,6 +283,29 @@ mod tests {
             "it is called otherwise now"
         );
         assert_eq!(version_of(&directory, "writer").await, Some(4));
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_in_bytes() {
+        let store = OneAgent::new();
+        let directory = AgentDirectory::new(store.clone());
+        let mut settings = AgentSettings::default();
+        settings.run.instructions = Some("x".repeat(1024 * 1024));
+        for _ in 0..100 {
+            let large = AgentRecord {
+                id: AgentId::new(),
+                settings: settings.clone(),
+                ..store.now()
+            };
+            let before = directory.forgotten.load(Ordering::SeqCst);
+            directory.keep(&Arc::new(large), before);
+        }
+        directory.kept.run_pending_tasks();
+        let (kept, bytes) = (directory.kept.entry_count(), directory.kept.weighted_size());
+        assert!(
+            (20..=32).contains(&kept) && bytes <= AgentDirectory::MOST_BYTES,
+            "{kept} {bytes}"
+        );
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::AgentId;
 use crate::spec::RunSettings;
-use crate::template::{Piece, pieces};
+use crate::template::{Piece, Unfilled, filled, pieces};
 
 /// What a version of an agent says.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -61,6 +61,9 @@ pub enum VariableError {
     /// The run must say what it is.
     #[error("the agent needs the variable `{0}`")]
     Missing(String),
+    /// They are longer than they may be.
+    #[error("the instructions have more than {0} bytes with these variables")]
+    TooLong(usize),
 }
 
 impl AgentSettings {
@@ -79,8 +82,12 @@ impl AgentSettings {
         Ok(())
     }
 
-    /// The instructions with `given` in the places of the variables. What is put in is not looked at again.
-    pub fn instructions_with(&self, given: &BTreeMap<String, String>) -> Result<Option<String>, VariableError> {
+    /// The instructions with `given` in the places of the variables, of at most `most` bytes. What is put in is not looked at again.
+    pub fn instructions_with(
+        &self,
+        given: &BTreeMap<String, String>,
+        most: usize,
+    ) -> Result<Option<String>, VariableError> {
         if let Some(unknown) = given.keys().find(|name| !self.variables.contains_key(*name)) {
             return Err(VariableError::Unknown(unknown.clone()));
         }
@@ -92,19 +99,14 @@ impl AgentSettings {
             return Ok(None);
         };
         if self.variables.is_empty() {
-            return Ok(Some(template.clone()));
+            let fits = template.len() <= most;
+            return fits.then(|| Some(template.clone())).ok_or(VariableError::TooLong(most));
         }
-        let mut instructions = String::with_capacity(template.len());
-        for piece in pieces(template) {
-            match piece {
-                Piece::Text(text) => instructions.push_str(text),
-                Piece::Placeholder(name) => {
-                    let value = value(name).ok_or_else(|| VariableError::NotDeclared(name.to_owned()))?;
-                    instructions.push_str(value);
-                }
-            }
-        }
-        Ok(Some(instructions))
+        let instructions = filled(template, most, |name| value(name).map(String::as_str));
+        instructions.map(Some).map_err(|unfilled| match unfilled {
+            Unfilled::NoValue(name) => VariableError::NotDeclared(name.to_owned()),
+            Unfilled::TooLong => VariableError::TooLong(most),
+        })
     }
 }
 
@@ -118,6 +120,8 @@ mod tests {
         serde_json::from_value(settings).expect("settings")
     }
 
+    const MOST: usize = 1000;
+
     fn given(name: &str, value: &str) -> BTreeMap<String, String> {
         [(name.to_owned(), value.to_owned())].into()
     }
@@ -129,16 +133,29 @@ mod tests {
             json!({"who": {}, "language": {"default": "English"}}),
         );
         assert_eq!(agent.check_variables(), Ok(()));
-        let help = agent.instructions_with(&given("who", "{{language}}"));
+        let help = agent.instructions_with(&given("who", "{{language}}"), MOST);
         assert_eq!(help, Ok(Some("Help {{language}} in English.".to_owned())));
         assert_eq!(
-            agent.instructions_with(&BTreeMap::new()),
+            agent.instructions_with(&BTreeMap::new(), MOST),
             Err(VariableError::Missing("who".into()))
         );
         let unknown = given("whom", "me");
         assert_eq!(
-            agent.instructions_with(&unknown),
+            agent.instructions_with(&unknown, MOST),
             Err(VariableError::Unknown("whom".into()))
+        );
+    }
+
+    #[test]
+    fn many_placeholders_of_a_long_value_are_refused_before_they_are_written() {
+        // Filled in they would have 80 GB.
+        let agent = settings(&"{{a}}".repeat(20_000), json!({"a": {}}));
+        let refused = agent.instructions_with(&given("a", &"x".repeat(4_000_000)), 100_000);
+        assert_eq!(refused, Err(VariableError::TooLong(100_000)));
+        let plain = settings("12345", json!({}));
+        assert_eq!(
+            plain.instructions_with(&BTreeMap::new(), 4),
+            Err(VariableError::TooLong(4))
         );
     }
 
@@ -147,7 +164,7 @@ mod tests {
         let agent = settings("Write {{mustache}}.", json!({}));
         assert_eq!(agent.check_variables(), Ok(()));
         assert_eq!(
-            agent.instructions_with(&BTreeMap::new()),
+            agent.instructions_with(&BTreeMap::new(), MOST),
             Ok(Some("Write {{mustache}}.".into()))
         );
         let agent = settings("Write {{mustache}}.", json!({"who": {}}));

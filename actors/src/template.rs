@@ -9,6 +9,39 @@ pub enum Piece<'a> {
     Placeholder(&'a str),
 }
 
+/// Why a template cannot be filled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unfilled<'a> {
+    /// Nothing is there for this placeholder.
+    NoValue(&'a str),
+    /// The text would be longer than it may be.
+    TooLong,
+}
+
+/// The text with values in the places of the placeholders: at most `most` bytes, and no more than that is ever written. What is put in is not
+/// looked at again.
+///
+/// # Errors
+/// The first value that is not there, or with which the text is too long.
+pub fn filled<'a, 'v>(
+    template: &'a str,
+    most: usize,
+    value: impl Fn(&str) -> Option<&'v str>,
+) -> Result<String, Unfilled<'a>> {
+    let mut text = String::new();
+    for piece in pieces(template) {
+        let next = match piece {
+            Piece::Text(text) => text,
+            Piece::Placeholder(name) => value(name).ok_or(Unfilled::NoValue(name))?,
+        };
+        if next.len() > most - text.len() {
+            return Err(Unfilled::TooLong);
+        }
+        text.push_str(next);
+    }
+    Ok(text)
+}
+
 /// Whether this can stand between the braces: letters, digits and `_`, at most 64, no digit in front.
 pub fn is_placeholder_name(text: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
@@ -74,6 +107,22 @@ mod tests {
         }
         assert_eq!(pieces("{{{a}}}"), [Text("{"), Placeholder("a"), Text("}")]);
         assert_eq!(pieces("{{ {{a}}"), [Text("{{ "), Placeholder("a")]);
+    }
+
+    #[test]
+    fn a_text_is_filled_up_to_its_bound_and_no_further() {
+        let value = |name: &str| (name == "a").then_some("four");
+        assert_eq!(filled("-{{a}}{{ a }}", 9, value).as_deref(), Ok("-fourfour"));
+        assert_eq!(filled("-{{a}}{{ a }}", 8, value), Err(Unfilled::TooLong));
+        assert_eq!(filled("{{b}}", 9, value), Err(Unfilled::NoValue("b")));
+        // What stands behind the bound is not asked for: nothing is filled in that is thrown away afterwards.
+        let asked = std::cell::Cell::new(0);
+        let counted = |_: &str| {
+            asked.set(asked.get() + 1);
+            Some("four")
+        };
+        assert_eq!(filled(&"{{a}}".repeat(1000), 10, counted), Err(Unfilled::TooLong));
+        assert_eq!(asked.get(), 3);
     }
 
     proptest::proptest! {

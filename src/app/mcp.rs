@@ -54,8 +54,7 @@ fn place(server: &str, place: &McpPlace, problems: &mut Vec<String>) -> ServerPl
             env_from,
             env_files,
         } => {
-            let written = env.iter().map(|(name, value)| (name.clone(), value.clone().into()));
-            let mut environment: BTreeMap<String, SecretString> = written.collect();
+            let mut secret_environment: BTreeMap<String, SecretString> = BTreeMap::new();
             let own = env_from
                 .iter()
                 .map(|name| ("env_from", name, KeyPlace::Environment(name.clone())));
@@ -64,14 +63,15 @@ fn place(server: &str, place: &McpPlace, problems: &mut Vec<String>) -> ServerPl
                 .map(|(name, path)| ("env_files", name, KeyPlace::File(path.clone())));
             for (key, variable, place) in own.chain(files) {
                 match read_key(&format!("mcp.servers.{server}.{key}"), &place) {
-                    Ok(value) => drop(environment.insert(variable.clone(), value)),
+                    Ok(value) => drop(secret_environment.insert(variable.clone(), value)),
                     Err(problem) => problems.push(problem),
                 }
             }
             ServerPlace::Process(ServerCommand {
                 program: command.clone(),
                 arguments: args.clone(),
-                environment,
+                environment: env.clone(),
+                secret_environment,
                 directory: cwd.clone(),
             })
         }

@@ -36,6 +36,8 @@ pub trait Runs: Send + Sync + 'static {
     async fn start(&self, start: StartRun) -> Result<Started, StartError>;
     /// Ends a run; answers when it has ended. `None` if there is no such run.
     async fn cancel(&self, run: RunId) -> Result<Option<RunRecord>, StoreError>;
+    /// Ends runs that are marked in the store, as soon as that can be done. Nobody waits for it.
+    async fn cancel_marked(&self, runs: Vec<RunId>);
     /// Takes in what is said of tool calls that a run waits for.
     async fn resolve_calls(&self, run: RunId, resolutions: Vec<CallResolution>) -> Result<ParkedOutcome, StoreError>;
     /// A run's place in its account's line.
@@ -52,6 +54,10 @@ impl Runs for SupervisorHandle {
 
     async fn cancel(&self, run: RunId) -> Result<Option<RunRecord>, StoreError> {
         Self::cancel(self, run).await
+    }
+
+    async fn cancel_marked(&self, runs: Vec<RunId>) {
+        Self::cancel_marked(self, runs).await;
     }
 
     async fn resolve_calls(&self, run: RunId, resolutions: Vec<CallResolution>) -> Result<ParkedOutcome, StoreError> {

@@ -1,11 +1,12 @@
 //! Header fields as clients and the configuration declare them, with placeholders.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::placeholders::{Part, TextTemplate};
+use crate::placeholders::{BoundedText, Part, Placeholder, TextTemplate, Unfilled};
 use crate::secrets::SecretRefused;
 
 /// Bytes of a value, filled in.
@@ -126,10 +127,10 @@ impl HeaderTemplates {
     ///
     /// # Errors
     /// A secret is refused, or a value cannot be sent.
-    pub fn fill<'secret>(
+    pub fn fill<'value>(
         &self,
-        argument: impl Fn(&str) -> Option<String>,
-        secret: impl Fn(&str) -> Result<&'secret SecretString, SecretRefused>,
+        argument: impl Fn(&str) -> Option<Cow<'value, str>>,
+        secret: impl Fn(&str) -> Result<&'value SecretString, SecretRefused>,
     ) -> Result<FilledHeaders, HeaderProblem> {
         let mut filled = FilledHeaders::default();
         for Field { written, name, value } in &self.0 {
@@ -141,23 +142,17 @@ impl HeaderTemplates {
             if value.only_argument().is_some_and(is_absent) {
                 continue;
             }
-            let mut text = String::new();
-            let mut is_private = !HARMLESS.contains(&name.as_str());
-            for part in value.parts() {
-                match part {
-                    Part::Text(literal) => text.push_str(literal),
-                    Part::Argument(name) => text.push_str(&argument(name).unwrap_or_default()),
-                    Part::Secret(name) => {
-                        is_private = true;
-                        let secret = secret(name).map_err(|refused| wrong(refused.to_string()))?;
-                        text.push_str(secret.expose_secret());
-                    }
-                }
-            }
-            if text.len() > LONGEST_VALUE {
-                return Err(wrong(format!("the value has more than {LONGEST_VALUE} bytes")));
-            }
-            let value = HeaderValue::from_str(&text);
+            let is_private = value.secrets().next().is_some() || !HARMLESS.contains(&name.as_str());
+            let mut text = BoundedText::new(LONGEST_VALUE);
+            let filled_in = value.fill(&mut text, |placeholder| match placeholder {
+                Placeholder::Argument(name) => Ok(argument(name).unwrap_or_default()),
+                Placeholder::Secret(name) => secret(name).map(|secret| Cow::Borrowed(secret.expose_secret())),
+            });
+            filled_in.map_err(|unfilled| match unfilled {
+                Unfilled::TooLong => wrong(format!("the value has more than {LONGEST_VALUE} bytes")),
+                Unfilled::NoValue(refused) => wrong(refused.to_string()),
+            })?;
+            let value = HeaderValue::from_str(text.as_str());
             let mut value =
                 value.map_err(|_| wrong("the value has characters that no header field can carry".to_owned()))?;
             if is_private {

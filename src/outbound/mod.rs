@@ -163,6 +163,11 @@ impl Outbound {
         })))
     }
 
+    /// Bytes of an answer, unpacked.
+    pub fn max_response(&self) -> usize {
+        self.0.options.max_response
+    }
+
     /// Judges an address as far as that is possible without looking its name up.
     ///
     /// # Errors

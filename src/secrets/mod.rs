@@ -4,6 +4,7 @@
 //! and nothing reveals it for another one.
 
 mod destination;
+mod hidden;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +13,7 @@ use reqwest::Url;
 use secrecy::SecretString;
 
 pub use destination::Destination;
+pub use hidden::HiddenSecrets;
 
 /// A secret, and what it is for.
 #[derive(Debug)]

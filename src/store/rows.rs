@@ -1,5 +1,6 @@
 //! Rows as the port knows them, and values as the tables keep them: the same in every database.
 
+use callboard_actors::call_ledger::CallLedger;
 use callboard_actors::encoding::EncodedEvents;
 use callboard_actors::event::QueuedReason;
 use callboard_actors::ids::{
@@ -8,7 +9,9 @@ use callboard_actors::ids::{
 use callboard_actors::item::{Item, Usage};
 use callboard_actors::money::Money;
 use callboard_actors::ports::StoreError;
-use callboard_actors::ports::store::{Creation, Idempotency, KeyRecord, QueuedRun, RunProgress, RunRecord};
+use callboard_actors::ports::store::{
+    Creation, Idempotency, KeyRecord, OverduePlace, OverdueRun, QueuedRun, RunProgress, RunRecord,
+};
 use callboard_actors::ports::threads::{RunThread, ThreadItem, ThreadPlace, ThreadRecord, Turn};
 use callboard_actors::run_state::RunState;
 use callboard_actors::time::Timestamp;
@@ -85,7 +88,6 @@ pub(super) use columns_by_get;
 pub(super) fn run_record(row: &impl Columns) -> Result<RunRecord, StoreError> {
     let error = row.text_or_null("error")?;
     let waiting = row.text_or_null("waiting")?;
-    let calls = row.text_or_null("calls")?;
     Ok(RunRecord {
         id: run_id(row)?,
         account: account(row)?,
@@ -96,10 +98,7 @@ pub(super) fn run_record(row: &impl Columns) -> Result<RunRecord, StoreError> {
         thread: run_thread(row)?,
         error: error.map(|text| from_json(text, "error")).transpose()?,
         waiting: waiting.map(|text| from_json(text, "waiting")).transpose()?,
-        calls: calls
-            .map(|text| from_json(text, "calls"))
-            .transpose()?
-            .unwrap_or_default(),
+        calls: call_ledger(row)?,
         progress: RunProgress {
             steps: small(row, "steps")?,
             usage: usage(row)?,
@@ -113,6 +112,23 @@ pub(super) fn run_record(row: &impl Columns) -> Result<RunRecord, StoreError> {
         queue_deadline: time(row, "queue_deadline")?,
         events_forgotten: row.number("history")? == EVENTS_FORGOTTEN,
     })
+}
+
+/// A row with `id`, `calls` and `calls_deadline`.
+pub(super) fn overdue_run(row: &impl Columns) -> Result<OverdueRun, StoreError> {
+    Ok(OverdueRun {
+        place: OverduePlace {
+            deadline: Timestamp::from_micros(row.number("calls_deadline")?),
+            run: run_id(row)?,
+        },
+        calls: call_ledger(row),
+    })
+}
+
+fn call_ledger(row: &impl Columns) -> Result<CallLedger, StoreError> {
+    let calls = row.text_or_null("calls")?;
+    let calls = calls.map(|text| from_json(text, "calls")).transpose()?;
+    Ok(calls.unwrap_or_default())
 }
 
 /// The place of a run in its thread, if it is in one.

@@ -241,6 +241,8 @@ async fn wrong_agents_are_refused_with_the_field_that_is_wrong() {
     );
     assert_eq!(client.get(&path_of(&agent)).await.expect_status(200), agent);
 
+    let wordy = json!({"name": "wordy", "instructions": "{{who}}".repeat(10_000), "variables": {"who": {}}});
+    created(&client, &wordy).await;
     for (agent, variables, code, param) in [
         (json!("nobody"), json!({}), "unknown_agent", "agent"),
         (
@@ -275,6 +277,13 @@ async fn wrong_agents_are_refused_with_the_field_that_is_wrong() {
         (
             json!("helper"),
             json!({"who": "x".repeat(200_000)}),
+            "invalid_value",
+            "variables.who",
+        ),
+        // Filled in they would have almost a gigabyte.
+        (
+            json!("wordy"),
+            json!({"who": "x".repeat(90_000)}),
             "invalid_value",
             "variables",
         ),

@@ -27,6 +27,8 @@ impl Runs for Fixed {
         Ok(None)
     }
 
+    async fn cancel_marked(&self, _runs: Vec<RunId>) {}
+
     async fn resolve_calls(&self, _run: RunId, _resolutions: Vec<CallResolution>) -> Result<ParkedOutcome, StoreError> {
         Ok(ParkedOutcome::NotFound)
     }

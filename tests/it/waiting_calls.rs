@@ -214,6 +214,25 @@ async fn a_call_that_nobody_answers_in_time_tells_the_model_or_ends_the_run() {
 }
 
 #[tokio::test]
+async fn a_client_whose_call_was_approved_has_its_own_time_from_then_on() {
+    let server = Server::start("").await;
+    let client = server.client();
+    let tool = client_tool(json!({"requires_approval": true, "deadline_seconds": 1, "on_deadline": "fail_run"}));
+    let run = client.start_run(&calling(&json!([tool]), &json!([asks("?")]))).await;
+    let (view, ids) = waiting(&client, &run).await;
+    // An approval may take as long as the run, as this server is configured.
+    let call = &view["waiting_calls"][0];
+    assert_eq!((&call["needs"], &call["deadline"]), (&json!("approval"), &Value::Null));
+    let said = json!({"approvals": [{"call_id": ids[0], "approve": true}]});
+    let view = post(&client, &run, "approvals", &said).await.expect_status(200);
+    let call = &view["waiting_calls"][0];
+    assert_eq!(call["needs"], "output");
+    assert!(call["deadline"].is_string(), "{call}");
+    assert_eq!(client.run_when_ended(&run).await["error"]["code"], "tool_deadline");
+    server.finish().await;
+}
+
+#[tokio::test]
 async fn a_run_that_waits_can_be_cancelled_and_is_nobody_elses() {
     let server = Server::start("").await;
     let client = server.client();

@@ -12,6 +12,8 @@
 //!                                          │               Review ── retry ─▶ Approved
 //!   ──────── of a client's tool ───────────┘                  └─ result, fail ─▶ (result, end of the run)
 //! ```
+//!
+//! Each stage in which somebody is waited for has a deadline of its own, if any: one that was set for an approval does not count for the answer.
 
 mod output;
 mod resolving;
@@ -59,9 +61,12 @@ pub struct LedgerCall {
     /// When it has been waited for long enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,
-    /// What becomes of it then.
+    /// What becomes of it when the client has not answered by then. An approval, or a review, that nobody gives is told to the model.
     #[serde(default)]
     pub on_deadline: OnDeadline,
+    /// How long the client may take to answer, in seconds; counts from the approval on if there has to be one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_seconds: Option<u64>,
 }
 
 /// Where a call stands.

@@ -1,9 +1,12 @@
 //! What somebody outside says of calls that wait, and what comes of it.
 
+use std::time::Duration;
+
 use super::{CallLedger, CallOutput, CallStage, LedgerCall};
 use crate::error::{RunError, RunErrorCode};
 use crate::event::{EventBody, ToolDecision};
 use crate::item::Item;
+use crate::time::Timestamp;
 use crate::tool_use::OnDeadline;
 
 /// What a model is told of a call that a person refused.
@@ -76,20 +79,25 @@ pub struct Resolved {
 }
 
 impl CallLedger {
-    /// Takes in what is said of calls that wait: all of it, or none. `Err` has changed nothing.
-    pub fn resolve(&mut self, resolutions: &[CallResolution]) -> Result<Resolved, CallProblem> {
+    /// Takes in what is said at `now` of calls that wait: all of it, or none. `Err` has changed nothing.
+    pub fn resolve(&mut self, resolutions: &[CallResolution], now: Timestamp) -> Result<Resolved, CallProblem> {
         let mut after = self.clone();
         let mut resolved = Resolved::default();
         for (index, resolution) in resolutions.iter().enumerate() {
             after
-                .take_in(resolution, &mut resolved)
+                .take_in(resolution, now, &mut resolved)
                 .map_err(|kind| CallProblem { index, kind })?;
         }
         *self = after;
         Ok(resolved)
     }
 
-    fn take_in(&mut self, resolution: &CallResolution, resolved: &mut Resolved) -> Result<(), CallProblemKind> {
+    fn take_in(
+        &mut self,
+        resolution: &CallResolution,
+        now: Timestamp,
+        resolved: &mut Resolved,
+    ) -> Result<(), CallProblemKind> {
         let waiting = |call: &LedgerCall| call.call_id == resolution.call_id && call.stage.waits();
         let place = self.calls.iter().position(waiting).ok_or(CallProblemKind::Unknown)?;
         let call = &mut self.calls[place];
@@ -104,12 +112,14 @@ impl CallLedger {
                 if let Some(arguments) = arguments {
                     call.arguments.clone_from(arguments);
                 }
-                call.stage = if call.by_client {
-                    CallStage::Output
-                } else {
-                    call.deadline = None;
-                    CallStage::Approved
-                };
+                // What was waited for is there: the deadline of that is over.
+                call.deadline = None;
+                call.stage = CallStage::Approved;
+                if call.by_client {
+                    call.stage = CallStage::Output;
+                    let longest = call.answer_seconds.map(Duration::from_secs);
+                    call.deadline = longest.map(|longest| now.after(longest));
+                }
                 let decision = ToolDecision::Approved {
                     arguments: arguments.clone(),
                 };
@@ -139,15 +149,17 @@ impl CallLedger {
                     "a person decided that the run cannot go on: nobody knows what became of a tool call",
                 ));
             }
-            (CallVerdict::Overdue, _) => match call.on_deadline {
-                OnDeadline::TellModel => self.answer(place, CallOutput::error(NOT_ANSWERED.into()), resolved),
-                OnDeadline::FailRun => {
-                    resolved.failed = Some(RunError::new(
-                        RunErrorCode::ToolDeadline,
-                        "a tool call was not answered before its deadline",
-                    ));
-                }
-            },
+            // Somebody was faster, and it waits for something else now.
+            (CallVerdict::Overdue, stage) if call.deadline.is_none_or(|deadline| deadline > now) => {
+                return Err(CallProblemKind::WaitsFor(stage));
+            }
+            (CallVerdict::Overdue, CallStage::Output) if call.on_deadline == OnDeadline::FailRun => {
+                resolved.failed = Some(RunError::new(
+                    RunErrorCode::ToolDeadline,
+                    "a tool call was not answered before its deadline",
+                ));
+            }
+            (CallVerdict::Overdue, _) => self.answer(place, CallOutput::error(NOT_ANSWERED.into()), resolved),
             (_, stage) => return Err(CallProblemKind::WaitsFor(stage)),
         }
         Ok(())

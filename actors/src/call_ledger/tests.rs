@@ -1,5 +1,7 @@
 //! What is said of calls is taken as a whole, once, and only where it is waited for.
 
+use std::time::Duration;
+
 use super::*;
 use crate::error::RunErrorCode;
 use crate::item::ItemContent;
@@ -14,6 +16,7 @@ fn call(name: &str, stage: CallStage) -> LedgerCall {
         by_client: stage == CallStage::Output,
         deadline: None,
         on_deadline: OnDeadline::TellModel,
+        answer_seconds: None,
     }
 }
 
@@ -45,12 +48,12 @@ fn an_answer_is_written_at_the_next_place_and_only_once() {
     let mut ledger = ledger(vec![call("a", CallStage::Output), call("b", CallStage::Output)]);
     assert_eq!(ledger.waiting_reason(), Some(WaitingReason::ToolOutputs));
     let answer = [said("b", CallVerdict::Output(output("two")))];
-    let resolved = ledger.resolve(&answer).expect("b waits");
+    let resolved = ledger.resolve(&answer, Timestamp::now()).expect("b waits");
     assert_eq!(
         (resolved.items.len(), resolved.events.len(), ledger.next_index),
         (1, 2, 8)
     );
-    let again = ledger.resolve(&answer).expect_err("it is answered");
+    let again = ledger.resolve(&answer, Timestamp::now()).expect_err("it is answered");
     assert_eq!(again.kind, CallProblemKind::Unknown);
     assert_eq!(ledger.waiting().count(), 1);
 }
@@ -63,7 +66,9 @@ fn of_several_all_are_taken_or_none() {
         said("a", CallVerdict::Output(output("one"))),
         said("b", CallVerdict::Output(output("two"))),
     ];
-    let problem = ledger.resolve(&wrong).expect_err("b waits for approval");
+    let problem = ledger
+        .resolve(&wrong, Timestamp::now())
+        .expect_err("b waits for approval");
     assert_eq!(
         (problem.index, problem.kind),
         (1, CallProblemKind::WaitsFor(CallStage::Approval))
@@ -73,7 +78,7 @@ fn of_several_all_are_taken_or_none() {
         said("a", CallVerdict::Output(output("one"))),
         said("a", CallVerdict::Output(output("one"))),
     ];
-    assert_eq!(ledger.resolve(&twice).expect_err("twice").index, 1);
+    assert_eq!(ledger.resolve(&twice, Timestamp::now()).expect_err("twice").index, 1);
 }
 
 #[test]
@@ -86,7 +91,7 @@ fn an_approved_call_may_be_sent_and_a_refused_one_tells_the_model() {
         reason: Some("too dear".into()),
     };
     let resolved = ledger
-        .resolve(&[said("a", edited), said("b", refused)])
+        .resolve(&[said("a", edited), said("b", refused)], Timestamp::now())
         .expect("both wait");
     assert_eq!(ledger.calls.len(), 1);
     assert_eq!(
@@ -114,11 +119,11 @@ fn what_is_overdue_tells_the_model_or_ends_the_run() {
     let mut patient = ledger(vec![due("a", OnDeadline::TellModel), call("b", CallStage::Output)]);
     let overdue = patient.overdue(now);
     assert_eq!(overdue.len(), 1);
-    let resolved = patient.resolve(&overdue).expect("it waits");
+    let resolved = patient.resolve(&overdue, now).expect("it waits");
     assert_eq!((resolved.items.len(), resolved.failed), (1, None));
     let mut strict = ledger(vec![due("a", OnDeadline::FailRun)]);
     let overdue = strict.overdue(now);
-    let failed = strict.resolve(&overdue).expect("it waits").failed;
+    let failed = strict.resolve(&overdue, now).expect("it waits").failed;
     assert_eq!(failed.map(|error| error.code), Some(RunErrorCode::ToolDeadline));
 }
 
@@ -129,8 +134,45 @@ fn whoever_reviews_may_have_it_sent_again_or_say_what_it_brought() {
         said("a", CallVerdict::Retry),
         said("b", CallVerdict::TakeResult(output("paid"))),
     ];
-    let resolved = ledger.resolve(&said).expect("both wait");
+    let resolved = ledger.resolve(&said, Timestamp::now()).expect("both wait");
     assert_eq!(resolved.items.len(), 1);
     assert_eq!(ledger.calls.len(), 1);
     assert_eq!(ledger.calls[0].stage, CallStage::Approved);
+}
+
+#[test]
+fn a_client_has_its_own_time_from_the_yes_on() {
+    let now = Timestamp::now();
+    let later = |seconds: u64| now.after(Duration::from_secs(seconds));
+    let asked = |name: &str, answer_seconds| LedgerCall {
+        by_client: true,
+        deadline: Some(later(600)),
+        on_deadline: OnDeadline::FailRun,
+        answer_seconds,
+        ..call(name, CallStage::Approval)
+    };
+    let mut ledger = ledger(vec![asked("a", Some(60)), asked("b", None), asked("c", Some(60))]);
+    let yes = CallVerdict::Approve { arguments: None };
+    let approved = [said("a", yes.clone()), said("b", yes)];
+    ledger.resolve(&approved, later(599)).expect("both wait");
+    let deadlines: Vec<_> = ledger.calls.iter().map(|call| (call.stage, call.deadline)).collect();
+    assert_eq!(
+        deadlines,
+        [
+            (CallStage::Output, Some(later(659))),
+            (CallStage::Output, None),
+            (CallStage::Approval, Some(later(600))),
+        ]
+    );
+    // What was found overdue just before the yes is not held against the answer.
+    let stale = [said("a", CallVerdict::Overdue)];
+    let problem = ledger.resolve(&stale, later(600)).expect_err("there is time left");
+    assert_eq!(problem.kind, CallProblemKind::WaitsFor(CallStage::Output));
+    // An approval that nobody gives is told to the model, whatever is to become of an answer that nobody gives.
+    let overdue = ledger.overdue(later(600));
+    let resolved = ledger.resolve(&overdue, later(600)).expect("c waits");
+    assert_eq!((resolved.items.len(), resolved.failed), (1, None));
+    let overdue = ledger.overdue(later(659));
+    let failed = ledger.resolve(&overdue, later(659)).expect("a waits").failed;
+    assert_eq!(failed.map(|error| error.code), Some(RunErrorCode::ToolDeadline));
 }

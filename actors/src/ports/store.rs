@@ -83,8 +83,14 @@ pub trait Store: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<(RunId, AccountId)>, StoreError>;
 
-    /// Waiting runs with a tool call whose deadline is not after `now`, the longest overdue first: at most `limit`.
-    async fn runs_with_overdue_calls(&self, now: Timestamp, limit: u32) -> Result<Vec<RunRecord>, StoreError>;
+    /// Waiting runs with a tool call whose deadline is not after `now`, the longest overdue first: at most `limit` of those behind `after`. One
+    /// that cannot be read is among them, and keeps none of the others back.
+    async fn runs_with_overdue_calls(
+        &self,
+        now: Timestamp,
+        after: Option<OverduePlace>,
+        limit: u32,
+    ) -> Result<Vec<OverdueRun>, StoreError>;
 
     /// A run's items in order, input first: at most `limit` above the place `after` (0-based; `None` from the beginning), each with its place.
     async fn items(&self, run: RunId, after: Option<u32>, limit: u32) -> Result<Vec<(u32, Item)>, StoreError>;
@@ -331,6 +337,24 @@ pub enum ParkedOutcome {
     Refused(CallProblem),
     /// There is no such run.
     NotFound,
+}
+
+/// Where a run stands among those whose tool calls are overdue; sorts as they do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OverduePlace {
+    /// The first deadline that counts for it.
+    pub deadline: Timestamp,
+    /// Which run.
+    pub run: RunId,
+}
+
+/// A run whose tool calls are overdue.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OverdueRun {
+    /// Which, and where it stands.
+    pub place: OverduePlace,
+    /// What it waits for, if that can be read: a later version may have written it.
+    pub calls: Result<CallLedger, StoreError>,
 }
 
 /// A run as the store has it.

@@ -170,7 +170,7 @@ impl ParkedUpdate {
             if record.state != RunState::Waiting || record.waiting == Some(WaitingReason::Budget) {
                 return Ok(Parked::NotWaiting);
             }
-            let resolved = match record.calls.resolve(&self.resolutions) {
+            let resolved = match record.calls.resolve(&self.resolutions, self.at) {
                 Ok(resolved) => resolved,
                 Err(problem) => return Ok(Parked::Refused(problem)),
             };

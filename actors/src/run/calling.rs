@@ -168,9 +168,9 @@ impl RunActor {
         tool: &RunTool,
         deadline: Option<Duration>,
     ) -> LedgerCall {
-        let (by_client, on_deadline) = match tool.answered_by {
-            AnsweredBy::Client { on_deadline, .. } => (true, on_deadline),
-            AnsweredBy::Server(_) => (false, OnDeadline::default()),
+        let (by_client, on_deadline, longest_answer) = match tool.answered_by {
+            AnsweredBy::Client { deadline, on_deadline } => (true, on_deadline, deadline),
+            AnsweredBy::Server(_) => (false, OnDeadline::default(), None),
         };
         LedgerCall {
             item_id: call.item_id,
@@ -181,6 +181,7 @@ impl RunActor {
             by_client,
             deadline: deadline.map(|after| Timestamp::now().after(after)),
             on_deadline,
+            answer_seconds: longest_answer.map(|longest| longest.as_secs()),
         }
     }
 

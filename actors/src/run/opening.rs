@@ -10,7 +10,7 @@ use crate::event::EventBody;
 use crate::item::{Item, ItemContent, ItemStatus};
 use crate::llm::LlmActor;
 use crate::ports::store::{ClaimRun, Idempotency, NewRun, RunRecord};
-use crate::ports::threads::EnterThread;
+use crate::ports::threads::{EnterThread, OnBusy};
 use crate::run::answer::end_item;
 use crate::run::history::{self, HistoryLoaded};
 use crate::run::leaving::Leave;
@@ -21,7 +21,7 @@ use crate::run::{Phase, RunActor};
 use crate::spec::RunSpec;
 use crate::store_actor::{OpenFailure, OpenedRun, Opening, Record, StoreActor};
 use crate::supervisor::messages::{OnLimit, StartError, StartRun, Started};
-use crate::supervisor::{QueueInstead, StartReply};
+use crate::supervisor::{Lacks, QueueInstead, StartReply};
 use crate::time::Timestamp;
 
 /// How a run came to its actor.
@@ -52,6 +52,14 @@ pub(super) struct Starting {
     input_items: usize,
     idempotency: Option<Idempotency>,
     thread: Option<EnterThread>,
+}
+
+impl Starting {
+    /// Whether the client lets it wait for its thread.
+    fn may_wait_for_thread(&self) -> bool {
+        let may_wait = self.thread.is_some_and(|thread| thread.on_busy != OnBusy::Refuse);
+        may_wait && self.on_limit == OnLimit::Queue
+    }
 }
 
 impl RunActor {
@@ -173,7 +181,7 @@ impl RunActor {
 
     /// The store has refused or could not do the first write.
     pub(super) fn not_opened(&mut self, failure: OpenFailure, ctx: &mut Context<Self>) {
-        let starting = self.starting.take();
+        let mut starting = self.starting.take();
         let (answer, outcome) = match failure {
             OpenFailure::Existing(run) => {
                 let started = Started {
@@ -186,10 +194,13 @@ impl RunActor {
             OpenFailure::IdempotencyConflict => (Some(Err(StartError::IdempotencyConflict)), Outcome::NotStarted),
             OpenFailure::NotQueued => (None, Outcome::NotStarted),
             OpenFailure::NotItsTurn => (None, Outcome::StillQueued),
-            OpenFailure::ThreadBusy { active } => (Some(Err(StartError::ThreadBusy { active })), Outcome::NotStarted),
+            OpenFailure::ThreadBusy { active } => match starting.take_if(|starting| starting.may_wait_for_thread()) {
+                Some(starting) => return self.queue_instead(Lacks::Turn, starting, ctx),
+                None => (Some(Err(StartError::ThreadBusy { active })), Outcome::NotStarted),
+            },
             OpenFailure::ThreadNotFound => (Some(Err(StartError::ThreadNotFound)), Outcome::NotStarted),
             OpenFailure::QuotaExceeded { running } => match starting {
-                Some(starting) => return self.queue_instead(running, starting, ctx),
+                Some(starting) => return self.queue_instead(Lacks::Slot { running }, starting, ctx),
                 None => (None, Outcome::StillQueued),
             },
             OpenFailure::Store(error) if starting.is_some() => (Some(Err(error.into())), Outcome::NotStarted),
@@ -205,9 +216,9 @@ impl RunActor {
         self.stop(outcome, ctx);
     }
 
-    /// The ledger had a Slot but the store had none: a run that was lost still counts there. The new one waits, if it may. What the
+    /// Memory had what it takes but the store did not: a run that was lost still counts there. The new one waits, if it may. What the
     /// model has said to it meanwhile was shown to nobody and is forgotten.
-    fn queue_instead(&mut self, running: u32, starting: Starting, ctx: &mut Context<Self>) {
+    fn queue_instead(&mut self, lacks: Lacks, starting: Starting, ctx: &mut Context<Self>) {
         let Some(record) = self.record.take() else {
             return self.stop(Outcome::NotStarted, ctx);
         };
@@ -225,7 +236,7 @@ impl RunActor {
             Outcome::QueueInstead(Box::new(QueueInstead {
                 run: record.id,
                 request,
-                running,
+                lacks,
                 reply: starting.reply,
             })),
             ctx,

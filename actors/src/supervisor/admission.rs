@@ -11,7 +11,7 @@ use crate::ports::threads::OnBusy;
 use crate::queue::WaitingRun;
 use crate::run::Origin;
 use crate::supervisor::messages::{Admit, OnLimit, StartError, StartRun, Started};
-use crate::supervisor::{QueueInstead, StartReply, Supervisor};
+use crate::supervisor::{Lacks, QueueInstead, StartReply, Supervisor};
 use crate::time::Timestamp;
 
 /// A run's row is in the queue, or not.
@@ -152,7 +152,8 @@ impl Supervisor {
         let deadline = self.settings.queue_deadline.map(|deadline| now.after(deadline));
         // It stands behind those of its account; one that waits for its thread, behind those of its thread.
         let position = match reason {
-            QueuedReason::ThreadBusy => self.services.thread_lines.ahead_of(run),
+            // There is one before it, even if only the store knows of it.
+            QueuedReason::ThreadBusy => self.services.thread_lines.ahead_of(run).max(1),
             _ => queued - self.queue.held_of(&request.account) + 1,
         };
         let first = [
@@ -358,21 +359,25 @@ impl Handler<Arrived> for Supervisor {
 }
 
 impl Supervisor {
-    /// The store refused the Slot that the ledger had.
+    /// The store refused what memory had.
     pub(super) fn queue_instead(&mut self, instead: QueueInstead, ctx: &mut Context<Self>) {
-        if instead.request.on_limit == OnLimit::Refuse {
-            let queued = self.queue.len_of(&instead.request.account);
-            let (limit, running) = (instead.running, instead.running);
-            return answer(
-                instead.reply,
-                Err(StartError::Quota {
-                    limit,
-                    running,
-                    queued,
-                    queue_full: false,
-                }),
-            );
-        }
-        self.enqueue(instead.run, instead.request, QueuedReason::Quota, instead.reply, ctx);
+        let reason = match instead.lacks {
+            Lacks::Slot { running } if instead.request.on_limit == OnLimit::Refuse => {
+                let queued = self.queue.len_of(&instead.request.account);
+                return answer(
+                    instead.reply,
+                    Err(StartError::Quota {
+                        limit: running,
+                        running,
+                        queued,
+                        queue_full: false,
+                    }),
+                );
+            }
+            Lacks::Slot { .. } => QueuedReason::Quota,
+            // First of its thread as far as is known here, it is tried again and again until the store lets it begin.
+            Lacks::Turn => QueuedReason::ThreadBusy,
+        };
+        self.enqueue(instead.run, instead.request, reason, instead.reply, ctx);
     }
 }

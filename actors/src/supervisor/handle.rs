@@ -12,7 +12,7 @@ use crate::ports::StoreError;
 use crate::ports::store::RunRecord;
 use crate::services::RunServices;
 use crate::supervisor::messages::{
-    Admit, CancelRun, Drain, QueuePosition, Snapshot, StartError, StartRun, Started, TakeSnapshot,
+    Admit, CancelMarked, CancelRun, Drain, QueuePosition, Snapshot, StartError, StartRun, Started, TakeSnapshot,
 };
 use crate::supervisor::resuming::ResumeRun;
 use crate::supervisor::{Beginning, Supervisor, SupervisorSettings};
@@ -71,6 +71,12 @@ impl SupervisorHandle {
             .await
             .map_err(|_| gone())?;
         answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Stops runs that the store has marked as to be cancelled. Returns at once; they are stopped even if the store cannot be reached now.
+    pub async fn cancel_marked(&self, runs: Vec<RunId>) {
+        // A supervisor that is gone has left the marks in the store, for the next one.
+        let _ = self.supervisor.send(CancelMarked { runs }).await;
     }
 
     /// Gives a waiting run its place in the queue, first in its account's line. `false`: it does not wait (any more), or is just about to.

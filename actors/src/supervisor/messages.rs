@@ -165,5 +165,12 @@ pub(crate) struct CancelRun {
     pub(crate) reply: CancelReply,
 }
 
+/// Stop runs that are marked in the store as to be cancelled, however often that has to be tried.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct CancelMarked {
+    pub(crate) runs: Vec<RunId>,
+}
+
 /// The way in which a cancel is answered: with the run as it is when it is over, `None` if there is no such run.
 pub(crate) type CancelReply = oneshot::Sender<Result<Option<RunRecord>, StoreError>>;

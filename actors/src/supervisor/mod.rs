@@ -57,13 +57,22 @@ pub struct SupervisorSettings {
     pub mailbox: usize,
 }
 
-/// A run that the ledger admitted and the store did not: it shall wait.
+/// A run that was admitted from memory and not by the store: it shall wait.
 #[derive(Debug)]
 pub(crate) struct QueueInstead {
     pub(crate) run: RunId,
     pub(crate) request: StartRun,
-    pub(crate) running: u32,
+    pub(crate) lacks: Lacks,
     pub(crate) reply: StartReply,
+}
+
+/// What the store did not have for a run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Lacks {
+    /// A Slot: so many runs of the account have one.
+    Slot { running: u32 },
+    /// Its turn: a run of its thread has not ended of which memory knows nothing.
+    Turn,
 }
 
 /// How an instance begins.

@@ -16,7 +16,7 @@ use crate::ledger::TierQuota;
 use crate::ports::StoreError;
 use crate::ports::store::Recovered;
 use crate::queue::WaitingRun;
-use crate::supervisor::messages::{CancelRun, StartError, StartRun, Started};
+use crate::supervisor::messages::{CancelMarked, CancelRun, StartError, StartRun, Started};
 use crate::supervisor::{StartReply, Supervisor};
 
 /// How long it takes until a cancel is tried again that the store could not answer.
@@ -145,6 +145,14 @@ impl Handler<Entered> for Supervisor {
             self.admit(request, reply, ctx);
         }
         self.check_drained();
+    }
+}
+
+impl Handler<CancelMarked> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, marked: CancelMarked, ctx: &mut Self::Context) {
+        self.cancel_marked(marked.runs, ctx);
     }
 }
 

@@ -14,8 +14,8 @@ use crate::error::RunError;
 use crate::ids::{AccountId, InstanceId, KeyId, RunId};
 use crate::item::Item;
 use crate::ports::store::{
-    Claim, ClaimRun, Creation, Idempotency, KeyRecord, NewRun, ParkedOutcome, ParkedUpdate, Recovered, RunCommit,
-    RunProgress, RunQuery, RunRecord, StoreUsage,
+    Claim, ClaimRun, Creation, Idempotency, KeyRecord, NewRun, OverduePlace, OverdueRun, ParkedOutcome, ParkedUpdate,
+    Recovered, RunCommit, RunProgress, RunQuery, RunRecord, StoreUsage,
 };
 use crate::ports::{Store, StoreError};
 use crate::run_state::RunState;
@@ -227,7 +227,12 @@ impl Store for MemoryStore {
         events_only()
     }
 
-    async fn runs_with_overdue_calls(&self, _now: Timestamp, _limit: u32) -> Result<Vec<RunRecord>, StoreError> {
+    async fn runs_with_overdue_calls(
+        &self,
+        _now: Timestamp,
+        _after: Option<OverduePlace>,
+        _limit: u32,
+    ) -> Result<Vec<OverdueRun>, StoreError> {
         events_only()
     }
 

@@ -34,7 +34,7 @@ pub(super) enum DeclaredTool {
         description: Option<String>,
         /// JSON Schema (2020-12) of the arguments. Arguments that do not fit are refused before anybody is asked.
         parameters: Map<String, Value>,
-        /// How long a call waits; as long as the run may take if not given.
+        /// How long a call waits for its output, from the approval on if there has to be one; as long as the run may take if not given.
         deadline_seconds: Option<u64>,
         on_deadline: Option<OnDeadline>,
         requires_approval: Option<bool>,

@@ -8,9 +8,11 @@ use callboard_actors::ports::agents::AgentRecord;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::settings::at_most;
 use crate::auth::Caller;
 use crate::http::error::ApiError;
 use crate::http::extract::fields::{Fields, invalid_value, wrong_type};
+use crate::http::options::RunRequestLimits;
 use crate::http::state::HttpState;
 
 /// The stored agent that a request names.
@@ -68,16 +70,21 @@ pub(super) fn read_agent(value: &Value) -> Result<RequestedAgent, ApiError> {
     })
 }
 
-/// Values of an agent's variables, as text.
-pub(super) fn read_variables(fields: &Fields<'_>) -> Result<BTreeMap<String, String>, ApiError> {
+/// Values of an agent's variables, as text. None of them fits into instructions that is longer than these may be.
+pub(super) fn read_variables(
+    fields: &Fields<'_>,
+    bounds: &RunRequestLimits,
+) -> Result<BTreeMap<String, String>, ApiError> {
     let given = fields.optional_object("variables")?.into_iter().flatten();
-    let read = |(name, value): (&String, &Value)| match value {
-        Value::String(text) => Ok((name.clone(), text.clone())),
-        Value::Number(_) | Value::Bool(_) => Ok((name.clone(), value.to_string())),
-        _ => {
-            let path = format!("variables.{name}");
-            Err(wrong_type(&path, "a string, a number, true or false", value))
-        }
+    let read = |(name, value): (&String, &Value)| {
+        let path = format!("variables.{name}");
+        let text = match value {
+            Value::String(text) => text.clone(),
+            Value::Number(_) | Value::Bool(_) => value.to_string(),
+            _ => return Err(wrong_type(&path, "a string, a number, true or false", value)),
+        };
+        at_most(&path, text.len(), bounds.max_instructions_bytes)?;
+        Ok((name.clone(), text))
     };
     given.map(read).collect()
 }

@@ -52,7 +52,7 @@ impl RunRequest {
         let of_thread = if thread.is_some() { THREAD_FIELDS } else { &[] };
         let fields = Fields::of(body, "", &[OWN_FIELDS, SETTINGS_FIELDS, of_thread].concat())?;
         let agent = fields.optional("agent").map(read_agent).transpose()?;
-        let variables = read_variables(&fields)?;
+        let variables = read_variables(&fields, bounds)?;
         if agent.is_none() && !variables.is_empty() {
             return Err(invalid_value(
                 "variables",
@@ -158,19 +158,15 @@ impl RunRequest {
     fn settings_over(&self, agent: &AgentRecord, bounds: &RunRequestLimits) -> Result<RunSettings, ApiError> {
         let mut base = agent.settings.run.clone();
         if self.settings.instructions.is_none() {
-            let written = agent.settings.instructions_with(&self.variables);
+            let most = bounds.max_instructions_bytes;
+            let written = agent.settings.instructions_with(&self.variables, most);
             base.instructions = written.map_err(|error| match &error {
                 VariableError::Unknown(name) | VariableError::Missing(name) => {
                     invalid_value(&format!("variables.{name}"), &error.to_string())
                 }
+                VariableError::TooLong(_) => invalid_value("variables", &error.to_string()),
                 VariableError::NotDeclared(_) => invalid_value("agent", &error.to_string()),
             })?;
-            let length = base.instructions.as_ref().map_or(0, String::len);
-            if length > bounds.max_instructions_bytes {
-                let most = bounds.max_instructions_bytes;
-                let message = format!("the instructions have {length} bytes with these variables; at most {most}");
-                return Err(invalid_value("variables", &message));
-            }
         } else if !self.variables.is_empty() {
             let message = "`variables` are for the agent's instructions, and the run has `instructions` of its own";
             return Err(invalid_value("variables", message));

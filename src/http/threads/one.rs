@@ -2,6 +2,7 @@
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
+use callboard_actors::ports::StoreError;
 
 use super::view::ThreadView;
 use crate::auth::Caller;
@@ -32,17 +33,16 @@ pub(super) async fn delete_thread(
 ) -> Result<HttpResponse, ApiError> {
     QueryParameters::of(&request, &[])?;
     let thread = owned_thread(&request, &state, &caller).await?.id;
-    let threads = state.parts.threads.clone();
-    let deleted = state
-        .on_io(async move { threads.delete_thread(thread).await })
-        .await??;
-    for run in deleted.ok_or_else(ApiError::thread_not_found)? {
-        let runs = state.parts.runs.clone();
-        state.parts.io.spawn(async move {
-            if let Err(error) = runs.cancel(run).await {
-                tracing::warn!(run_id = %run, %error, "a run of a deleted thread was not cancelled yet");
-            }
-        });
+    let (threads, runs) = (state.parts.threads.clone(), state.parts.runs.clone());
+    // Both go on without the client: once the thread is deleted nobody else hears which runs are to be cancelled.
+    let deleted = state.on_io(async move {
+        let marked = threads.delete_thread(thread).await?;
+        let is_deleted = marked.is_some();
+        runs.cancel_marked(marked.unwrap_or_default()).await;
+        Ok::<_, StoreError>(is_deleted)
+    });
+    if !deleted.await?? {
+        return Err(ApiError::thread_not_found());
     }
     Ok(HttpResponse::NoContent().finish())
 }

@@ -35,8 +35,8 @@ use callboard_actors::error::RunError;
 use callboard_actors::ids::{AccountId, InstanceId, KeyId, RunId};
 use callboard_actors::item::Item;
 use callboard_actors::ports::store::{
-    Claim, ClaimRun, Creation, Idempotency, KeyRecord, NewRun, ParkedOutcome, ParkedUpdate, Recovered, RunCommit,
-    RunQuery, RunRecord, StoreUsage,
+    Claim, ClaimRun, Creation, Idempotency, KeyRecord, NewRun, OverduePlace, OverdueRun, ParkedOutcome, ParkedUpdate,
+    Recovered, RunCommit, RunQuery, RunRecord, StoreUsage,
 };
 use callboard_actors::ports::{Store, StoreError};
 use callboard_actors::time::Timestamp;
@@ -196,8 +196,13 @@ impl Store for PostgresStore {
         self.readers.list_runs(&query).await
     }
 
-    async fn runs_with_overdue_calls(&self, now: Timestamp, limit: u32) -> Result<Vec<RunRecord>, StoreError> {
-        self.readers.runs_with_overdue_calls(now, limit).await
+    async fn runs_with_overdue_calls(
+        &self,
+        now: Timestamp,
+        after: Option<OverduePlace>,
+        limit: u32,
+    ) -> Result<Vec<OverdueRun>, StoreError> {
+        self.readers.runs_with_overdue_calls(now, after, limit).await
     }
 
     async fn runs_waiting_for_budget(

@@ -6,7 +6,7 @@ use callboard_actors::encoding::EncodedEvents;
 use callboard_actors::ids::{AccountId, RunId, ThreadId};
 use callboard_actors::item::Item;
 use callboard_actors::ports::StoreError;
-use callboard_actors::ports::store::{Creation, Idempotency, KeyRecord, RunQuery, RunRecord};
+use callboard_actors::ports::store::{Creation, Idempotency, KeyRecord, OverduePlace, OverdueRun, RunQuery, RunRecord};
 use callboard_actors::run_state::RunState;
 use callboard_actors::time::Timestamp;
 use futures::TryStreamExt;
@@ -62,13 +62,9 @@ pub(super) const WAITING_FOR_BUDGET: &str = "SELECT id, account FROM runs WHERE 
                                   AND id > $1 ORDER BY id LIMIT $2";
 
 /// The condition of its index, word for word.
-pub(super) const WITH_CALLS_DUE: &str = concat!(
-    "SELECT ",
-    run_columns!(),
-    " FROM runs JOIN run_specs ON run_specs.run_id = runs.id \
-     WHERE runs.state = 'waiting' AND runs.calls_deadline IS NOT NULL AND runs.calls_deadline <= $1 \
-     ORDER BY runs.calls_deadline LIMIT $2"
-);
+pub(super) const WITH_CALLS_DUE: &str = "SELECT id, calls, calls_deadline FROM runs \
+     WHERE state = 'waiting' AND calls_deadline IS NOT NULL AND calls_deadline <= $1 AND (calls_deadline, id) > ($2, $3) \
+     ORDER BY calls_deadline, id LIMIT $4";
 
 const ITEMS: &str =
     "SELECT position, content FROM items WHERE run_id = $1 AND position > $2 ORDER BY position LIMIT $3";
@@ -188,10 +184,18 @@ impl Readers {
     pub(super) async fn runs_with_overdue_calls(
         &self,
         now: Timestamp,
+        after: Option<OverduePlace>,
         limit: u32,
-    ) -> Result<Vec<RunRecord>, StoreError> {
-        let statement = sqlx::query(WITH_CALLS_DUE).bind(now.as_micros()).bind(i64::from(limit));
-        self.rows(statement).await?.iter().map(rows::run_record).collect()
+    ) -> Result<Vec<OverdueRun>, StoreError> {
+        // Before every place there is.
+        let first = (i64::MIN, RunId::from_uuid(Uuid::nil()));
+        let (deadline, run) = after.map_or(first, |after| (after.deadline.as_micros(), after.run));
+        let statement = sqlx::query(WITH_CALLS_DUE)
+            .bind(now.as_micros())
+            .bind(deadline)
+            .bind(run.id_bytes())
+            .bind(i64::from(limit));
+        self.rows(statement).await?.iter().map(rows::overdue_run).collect()
     }
 
     pub(super) async fn items(

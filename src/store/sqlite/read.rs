@@ -6,7 +6,7 @@ use callboard_actors::encoding::EncodedEvents;
 use callboard_actors::ids::{AccountId, RunId, ThreadId};
 use callboard_actors::item::Item;
 use callboard_actors::ports::StoreError;
-use callboard_actors::ports::store::{KeyRecord, RunQuery, RunRecord};
+use callboard_actors::ports::store::{KeyRecord, OverduePlace, OverdueRun, RunQuery, RunRecord};
 use callboard_actors::run_state::RunState;
 use callboard_actors::time::Timestamp;
 use futures::TryStreamExt;
@@ -52,13 +52,9 @@ pub(super) const WAITING_FOR_BUDGET: &str = "SELECT id, account FROM runs WHERE 
                                   AND id > ? ORDER BY id LIMIT ?";
 
 /// The condition of its index, word for word.
-pub(super) const WITH_CALLS_DUE: &str = concat!(
-    "SELECT ",
-    run_columns!(),
-    " FROM runs JOIN run_specs ON run_specs.run_id = runs.id \
-     WHERE runs.state = 'waiting' AND runs.calls_deadline IS NOT NULL AND runs.calls_deadline <= ? \
-     ORDER BY runs.calls_deadline LIMIT ?"
-);
+pub(super) const WITH_CALLS_DUE: &str = "SELECT id, calls, calls_deadline FROM runs \
+     WHERE state = 'waiting' AND calls_deadline IS NOT NULL AND calls_deadline <= ? AND (calls_deadline, id) > (?, ?) \
+     ORDER BY calls_deadline, id LIMIT ?";
 
 const ITEMS: &str = "SELECT position, content FROM items WHERE run_id = ? AND position > ? ORDER BY position LIMIT ?";
 
@@ -162,10 +158,18 @@ impl Readers {
     pub(super) async fn runs_with_overdue_calls(
         &self,
         now: Timestamp,
+        after: Option<OverduePlace>,
         limit: u32,
-    ) -> Result<Vec<RunRecord>, StoreError> {
-        let statement = sqlx::query(WITH_CALLS_DUE).bind(now.as_micros()).bind(limit);
-        self.rows(statement).await?.iter().map(rows::run_record).collect()
+    ) -> Result<Vec<OverdueRun>, StoreError> {
+        // Before every place there is.
+        let first = (i64::MIN, RunId::from_uuid(Uuid::nil()));
+        let (deadline, run) = after.map_or(first, |after| (after.deadline.as_micros(), after.run));
+        let statement = sqlx::query(WITH_CALLS_DUE)
+            .bind(now.as_micros())
+            .bind(deadline)
+            .bind(run.id_bytes())
+            .bind(limit);
+        self.rows(statement).await?.iter().map(rows::overdue_run).collect()
     }
 
     pub(super) async fn items(

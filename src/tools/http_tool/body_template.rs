@@ -1,11 +1,16 @@
 //! The body of an HTTP tool: JSON in which texts have placeholders.
 
+use std::convert::Infallible;
+
 use reqwest::header::HeaderValue;
 use serde_json::{Map, Value};
 
 use super::text_of;
 use crate::outbound::media_type;
-use crate::placeholders::{Part, TextTemplate};
+use crate::placeholders::{BoundedText, Placeholder, Room, TextTemplate, TooLong};
+
+/// Bytes of a body as JSON.
+pub(super) const LONGEST_BODY: usize = 4 * 1024 * 1024;
 
 /// JSON with placeholders.
 #[derive(Debug)]
@@ -58,32 +63,37 @@ impl BodyFormat {
             (Self::Text, _) => Err("the body must be a text".to_owned()),
             (Self::Form, Value::Object(fields)) => {
                 let mut form = url::form_urlencoded::Serializer::new(String::new());
-                append_pairs(fields, |name, value| {
+                let appended = append_pairs(fields, |name, value| {
                     form.append_pair(name, value);
+                    Ok::<_, Infallible>(())
                 });
-                Ok(form.finish())
+                appended.map(|()| form.finish()).map_err(|never| match never {})
             }
             (Self::Form, _) => Err("the body must be an object".to_owned()),
         }
     }
 }
 
-/// An object as pairs: of a list each entry, of nothing none.
-pub(super) fn append_pairs(fields: &Map<String, Value>, mut append: impl FnMut(&str, &str)) {
+/// An object as pairs: of a list each entry, of nothing none. Ends with the first that cannot be appended.
+pub(super) fn append_pairs<E>(
+    fields: &Map<String, Value>,
+    mut append: impl FnMut(&str, &str) -> Result<(), E>,
+) -> Result<(), E> {
     for (name, value) in fields {
         match value {
             Value::Array(entries) => {
                 for text in entries.iter().filter_map(text_of) {
-                    append(name, &text);
+                    append(name, &text)?;
                 }
             }
             value => {
                 if let Some(text) = text_of(value) {
-                    append(name, &text);
+                    append(name, &text)?;
                 }
             }
         }
     }
+    Ok(())
 }
 
 impl BodyTemplate {
@@ -118,32 +128,47 @@ impl BodyTemplate {
         }
     }
 
-    /// Fills in. `None`: it is one argument, which is not there; what it would be an entry or a field of goes without it.
-    pub(super) fn fill(&self, arguments: &Map<String, Value>) -> Option<Value> {
-        Some(match self {
+    /// Fills in. What arguments bring takes `room`, and nothing is copied for which there is none. `None`: it is one argument, which is not
+    /// there; what it would be an entry or a field of goes without it.
+    pub(super) fn fill(&self, arguments: &Map<String, Value>, room: &mut Room) -> Result<Option<Value>, TooLong> {
+        Ok(Some(match self {
             Self::Constant(value) => value.clone(),
             Self::Text(template) => match template.only_argument() {
-                Some(name) => arguments.get(name)?.clone(),
-                None => Value::String(filled_text(template, arguments)),
+                Some(name) => {
+                    let Some(value) = arguments.get(name) else {
+                        return Ok(None);
+                    };
+                    room.take_value(value)?;
+                    value.clone()
+                }
+                None => Value::String(filled_text(template, arguments, room)?),
             },
-            Self::List(entries) => entries.iter().filter_map(|entry| entry.fill(arguments)).collect(),
-            Self::Object(fields) => {
-                let fields = fields
-                    .iter()
-                    .filter_map(|(name, value)| Some((name.clone(), value.fill(arguments)?)));
-                Value::Object(fields.collect())
+            Self::List(entries) => {
+                let entries = entries.iter().map(|entry| entry.fill(arguments, room));
+                entries.filter_map(Result::transpose).collect::<Result<_, _>>()?
             }
-        })
+            Self::Object(fields) => {
+                let mut filled = Map::new();
+                for (name, value) in fields {
+                    if let Some(value) = value.fill(arguments, room)? {
+                        filled.insert(name.clone(), value);
+                    }
+                }
+                Value::Object(filled)
+            }
+        }))
     }
 }
 
-fn filled_text(template: &TextTemplate, arguments: &Map<String, Value>) -> String {
-    let of_part = |part: &Part| match part {
-        Part::Text(text) => text.clone(),
-        Part::Argument(name) => arguments.get(name).and_then(text_of).unwrap_or_default(),
-        Part::Secret(_) => String::new(),
-    };
-    template.parts().iter().map(of_part).collect()
+fn filled_text(template: &TextTemplate, arguments: &Map<String, Value>, room: &mut Room) -> Result<String, TooLong> {
+    let mut text = BoundedText::new(room.left());
+    let filled = template.fill(&mut text, |placeholder| match placeholder {
+        Placeholder::Argument(name) => Ok(arguments.get(name).and_then(text_of).unwrap_or_default()),
+        Placeholder::Secret(_) => Ok::<_, Infallible>("".into()),
+    });
+    filled.map_err(|_| TooLong)?;
+    room.take(text.as_str().len())?;
+    Ok(text.into_text())
 }
 
 #[cfg(test)]
@@ -153,7 +178,28 @@ mod tests {
 
     fn filled(template: Value, arguments: Value) -> Option<Value> {
         let template = BodyTemplate::parse(&template).expect("a template");
-        template.fill(arguments.as_object().expect("an object"))
+        let room = &mut Room::of(LONGEST_BODY);
+        template
+            .fill(arguments.as_object().expect("an object"), room)
+            .expect("there is room")
+    }
+
+    #[test]
+    fn a_body_is_filled_up_to_its_bound_and_no_further() {
+        let long = "x".repeat(3_000_000);
+        let arguments = json!({"a": long, "list": [long]});
+        // Filled in they would have gigabytes.
+        for template in [
+            json!("-{{a}}".repeat(10_000)),
+            json!(vec!["{{a}}"; 10_000]),
+            json!({"texts": vec!["{{a}}!"; 10_000]}),
+            json!({"lists": {"a": "{{list}}", "b": "{{list}}"}}),
+        ] {
+            let template = BodyTemplate::parse(&template).expect("a template");
+            let filled = template.fill(arguments.as_object().expect("an object"), &mut Room::of(LONGEST_BODY));
+            assert_eq!(filled, Err(TooLong));
+        }
+        assert!(filled(json!({"once": "{{a}}"}), arguments).is_some());
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod url_template;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,23 +20,19 @@ use callboard_actors::ports::{RetryClass, Tool, ToolCall, ToolDefinition, ToolEr
 use callboard_actors::time::Timestamp;
 use reqwest::Url;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
-use self::body_template::append_pairs;
+use self::body_template::{LONGEST_BODY, append_pairs};
 use self::declaration::Content;
 pub(super) use self::declaration::{FieldProblem, HttpDeclaration};
+use self::url_template::{LONGEST_URL, too_long};
 use super::ToolReach;
 use crate::places::Places;
 use crate::outbound::OutboundRequest;
-use crate::secrets::SecretRefused;
-
-/// Bytes of an address; many servers take no more.
-const LONGEST_URL: usize = 16 * 1024;
-
-/// Shorter secrets are not looked for in answers: they would be found in words.
-const SHORTEST_HIDDEN: usize = 6;
+use crate::placeholders::{Room, TooLong};
+use crate::secrets::{HiddenSecrets, SecretRefused};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -135,18 +132,7 @@ impl DeclaredHttpTool {
         let secret = |name: &str| self.secret(name, account, &url);
         let filled = declaration.headers.fill(argument, secret);
         let filled = filled.map_err(|wrong| ToolError::new(format!("the header {}: {}", wrong.name, wrong.problem)))?;
-        let body = match &declaration.body {
-            Content::RestInQuery => {
-                append_to_query(&mut url, &declaration.rest(arguments));
-                None
-            }
-            Content::RestInBody => Some(Value::Object(declaration.rest(arguments))),
-            Content::Template(template) => template.fill(arguments),
-        };
-        if url.as_str().len() > LONGEST_URL {
-            let problem = format!("the address would have more than {LONGEST_URL} bytes with these arguments");
-            return Err(ToolError::new(problem));
-        }
+        let body = self.place_rest(&mut url, arguments).map_err(ToolError::new)?;
         let body = body.map(|body| declaration.format.written(&body)).transpose();
         let body = body.map_err(ToolError::new)?;
         let mut request = OutboundRequest {
@@ -169,6 +155,21 @@ impl DeclaredHttpTool {
         Ok(request)
     }
 
+    /// The body, if there is one; what has no other place goes there or into the query. The error is a sentence for the model.
+    fn place_rest(&self, url: &mut Url, arguments: &Map<String, Value>) -> Result<Option<Value>, String> {
+        let declaration = &self.declaration;
+        let mut room = Room::of(LONGEST_BODY);
+        let body = match &declaration.body {
+            Content::RestInQuery => return append_to_query(url, &declaration.rest(arguments)).map(|()| None),
+            Content::RestInBody => {
+                let rest = Value::Object(declaration.rest(arguments));
+                room.take_value(&rest).map(|()| Some(rest))
+            }
+            Content::Template(template) => template.fill(arguments, &mut room),
+        };
+        body.map_err(|TooLong| format!("the body would have more than {LONGEST_BODY} bytes with these arguments"))
+    }
+
     fn sign(&self, request: &mut OutboundRequest, account: &AccountId, key: &str) -> Result<(), ToolError> {
         let Some(name) = &self.declaration.signing_secret else {
             return Ok(());
@@ -183,19 +184,12 @@ impl DeclaredHttpTool {
         Ok(())
     }
 
-    /// A server that says again what it was sent must not give a secret away.
-    fn without_secrets(&self, mut text: String, account: &AccountId) -> String {
+    /// A server that says again what it was sent must not give these away.
+    fn hidden(&self, account: &AccountId) -> HiddenSecrets {
         let of_headers = self.declaration.headers.secrets().map(|(_, name)| name);
-        for name in of_headers.chain(self.declaration.signing_secret.as_deref()) {
-            let revealed = self.secret(name, account, self.declaration.url.sample());
-            let Ok(secret) = revealed.map(ExposeSecret::expose_secret) else {
-                continue;
-            };
-            if secret.len() >= SHORTEST_HIDDEN && text.contains(secret) {
-                text = text.replace(secret, "[secret]");
-            }
-        }
-        text
+        let names = of_headers.chain(self.declaration.signing_secret.as_deref());
+        let url = self.declaration.url.sample();
+        HiddenSecrets::new(names.filter_map(|name| self.secret(name, account, url).ok()))
     }
 }
 
@@ -229,15 +223,13 @@ impl Tool for DeclaredHttpTool {
         let key = format!("{}/{}", call.run_id, call.item_id);
         let request = self.request(&call.account, &key, arguments)?;
         let answer = self.answer(&request, &call.account, &key).await?;
-        let declaration = self.declaration.clone();
+        let (declaration, hidden) = (self.declaration.clone(), self.hidden(&call.account));
+        let most = self.reach.outbound.max_response();
         let shown = self.reach.work_through(answer.body.len(), move || match answer.status {
-            status if status.is_client_error() || status.is_server_error() => Err(response::failure(&answer)),
-            _ => declaration.response.shown(&answer),
+            status if status.is_client_error() || status.is_server_error() => Err(response::failure(&answer, &hidden)),
+            _ => declaration.response.shown(&answer, &hidden, most),
         });
-        match shown.await? {
-            Ok(text) => Ok(self.without_secrets(text, &call.account)),
-            Err(error) => Err(ToolError::new(self.without_secrets(error.message, &call.account))),
-        }
+        shown.await?
     }
 }
 
@@ -247,21 +239,29 @@ fn set_if_absent(request: &mut OutboundRequest, name: HeaderName, value: HeaderV
     }
 }
 
-fn append_to_query(url: &mut Url, arguments: &Map<String, Value>) {
+/// The error is a sentence for the model.
+fn append_to_query(url: &mut Url, arguments: &Map<String, Value>) -> Result<(), String> {
     if arguments.is_empty() {
-        return;
+        return Ok(());
     }
+    // As they are written they may be longer, but never shorter.
+    let mut room = Room::of(LONGEST_URL);
     let mut query = url.query_pairs_mut();
-    append_pairs(arguments, |name, value| {
+    let appended = append_pairs(arguments, |name, value| {
+        room.take(name.len() + value.len())?;
         query.append_pair(name, value);
+        Ok::<_, TooLong>(())
     });
+    drop(query);
+    let fits = appended.is_ok() && url.as_str().len() <= LONGEST_URL;
+    fits.then_some(()).ok_or_else(|| too_long(TooLong))
 }
 
 /// A value as text: a text as it is, nothing as nothing, all else as JSON.
-fn text_of(value: &Value) -> Option<String> {
+fn text_of(value: &Value) -> Option<Cow<'_, str>> {
     match value {
         Value::Null => None,
-        Value::String(text) => Some(text.clone()),
-        other => Some(other.to_string()),
+        Value::String(text) => Some(Cow::Borrowed(text)),
+        other => Some(Cow::Owned(other.to_string())),
     }
 }

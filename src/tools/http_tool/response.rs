@@ -1,5 +1,7 @@
 //! What the model is shown of an answer.
 
+use std::convert::Infallible;
+
 use callboard_actors::ports::ToolError;
 use reqwest::StatusCode;
 use reqwest::header::CONTENT_TYPE;
@@ -7,7 +9,8 @@ use serde_json::Value;
 
 use super::text_of;
 use crate::outbound::OutboundAnswer;
-use crate::placeholders::{Part, TextTemplate};
+use crate::placeholders::{BoundedText, Placeholder, TextTemplate, Unfilled};
+use crate::secrets::HiddenSecrets;
 
 /// Bytes that are shown of an answer that tells of a failure.
 const SHOWN_OF_A_FAILURE: usize = 2000;
@@ -49,68 +52,91 @@ impl ResponseTemplate {
         })
     }
 
-    /// What the model is shown of an answer.
-    pub(super) fn shown(&self, answer: &OutboundAnswer) -> Result<String, ToolError> {
+    /// What the model is shown of an answer, and nothing of what is hidden. A template makes at most `most` bytes of it.
+    pub(super) fn shown(
+        &self,
+        answer: &OutboundAnswer,
+        hidden: &HiddenSecrets,
+        most: usize,
+    ) -> Result<String, ToolError> {
         if self.pointer.is_none() && self.template.is_none() {
-            return as_it_is(answer);
+            return as_it_is(answer, hidden);
         }
         if answer.is_cut {
             let problem = format!("the answer has more than {} bytes; no more is read", answer.body.len());
             return Err(ToolError::new(problem));
         }
         let whole: Value = serde_json::from_slice(&answer.body)
-            .map_err(|_| ToolError::new(format!("the answer is not JSON: {}", beginning_of(answer))))?;
+            .map_err(|_| ToolError::new(format!("the answer is not JSON: {}", beginning_of(answer, hidden))))?;
         let part = match &self.pointer {
             None => &whole,
             Some(pointer) => whole.pointer(pointer).ok_or_else(|| {
-                ToolError::new(format!("the answer has nothing at {pointer}: {}", beginning_of(answer)))
+                let beginning = beginning_of(answer, hidden);
+                ToolError::new(format!("the answer has nothing at {pointer}: {beginning}"))
             })?,
         };
         let Some(template) = &self.template else {
-            return Ok(text_of(part).unwrap_or_else(|| "null".to_owned()));
+            let text = text_of(part).unwrap_or("null".into());
+            return Ok(hidden.replaced_in(text.into_owned()));
         };
-        let of_part = |piece: &Part| match piece {
-            Part::Text(text) => text.clone(),
-            Part::Argument(pointer) => part.pointer(pointer).and_then(text_of).unwrap_or_default(),
-            Part::Secret(_) => String::new(),
-        };
-        Ok(template.parts().iter().map(of_part).collect())
+        let mut text = BoundedText::new(most);
+        let filled = template.fill(&mut text, |placeholder| match placeholder {
+            Placeholder::Argument(pointer) => Ok(part.pointer(pointer).and_then(text_of).unwrap_or_default()),
+            Placeholder::Secret(_) => Ok::<_, Infallible>("".into()),
+        });
+        let text = text.into_text();
+        match filled {
+            Ok(()) => Ok(hidden.replaced_in(text)),
+            Err(Unfilled::TooLong) => Ok(format!("{}\n[cut]", hidden.replaced_in_beginning(text))),
+            Err(Unfilled::NoValue(never)) => match never {},
+        }
     }
 }
 
 /// What the model is told of an answer that tells of a failure.
-pub(super) fn failure(answer: &OutboundAnswer) -> ToolError {
+pub(super) fn failure(answer: &OutboundAnswer, hidden: &HiddenSecrets) -> ToolError {
     let status = described(answer.status);
     if answer.body.is_empty() {
         return ToolError::new(format!("the server answered {status}"));
     }
-    ToolError::new(format!("the server answered {status}: {}", beginning_of(answer)))
+    ToolError::new(format!(
+        "the server answered {status}: {}",
+        beginning_of(answer, hidden)
+    ))
 }
 
-fn as_it_is(answer: &OutboundAnswer) -> Result<String, ToolError> {
+fn as_it_is(answer: &OutboundAnswer, hidden: &HiddenSecrets) -> Result<String, ToolError> {
     if answer.body.is_empty() {
         return Ok(format!(
             "the server answered {} and nothing else",
             described(answer.status)
         ));
     }
-    let body = match std::str::from_utf8(&answer.body) {
-        Ok(text) => text.to_owned(),
-        // What is cut may be cut in the middle of a character.
-        Err(_) if answer.is_cut || says_text(answer) => String::from_utf8_lossy(&answer.body).into_owned(),
-        Err(_) => {
-            let content_type = content_type(answer).unwrap_or("of no known type");
-            return Err(ToolError::new(format!(
-                "the answer is no text: {} bytes, {content_type}",
-                answer.body.len()
-            )));
-        }
-    };
+    // What is cut may be cut in the middle of a character.
+    if !answer.is_cut && !says_text(answer) && std::str::from_utf8(&answer.body).is_err() {
+        let content_type = content_type(answer).unwrap_or("of no known type");
+        return Err(ToolError::new(format!(
+            "the answer is no text: {} bytes, {content_type}",
+            answer.body.len()
+        )));
+    }
+    let body = text_without(hidden, answer);
     Ok(if answer.is_cut {
         format!("{body}\n[cut: no more was read]")
     } else {
         body
     })
+}
+
+/// All that was read of the body, as text.
+fn text_without(hidden: &HiddenSecrets, answer: &OutboundAnswer) -> String {
+    let text = String::from_utf8_lossy(&answer.body);
+    if !answer.is_cut {
+        return hidden.replaced_in(text.into_owned());
+    }
+    // Half a character at the end, which may be one of a secret.
+    let whole = text.trim_end_matches(char::REPLACEMENT_CHARACTER);
+    hidden.replaced_in_beginning(whole.to_owned())
 }
 
 fn says_text(answer: &OutboundAnswer) -> bool {
@@ -121,10 +147,10 @@ fn content_type(answer: &OutboundAnswer) -> Option<&str> {
     answer.headers.get(CONTENT_TYPE)?.to_str().ok()
 }
 
-fn beginning_of(answer: &OutboundAnswer) -> String {
-    let end = answer.body.len().min(SHOWN_OF_A_FAILURE);
-    let mut text = String::from_utf8_lossy(&answer.body[..end]).into_owned();
-    if end < answer.body.len() {
+fn beginning_of(answer: &OutboundAnswer, hidden: &HiddenSecrets) -> String {
+    let mut text = text_without(hidden, answer);
+    if text.len() > SHOWN_OF_A_FAILURE {
+        text.truncate(text.floor_char_boundary(SHOWN_OF_A_FAILURE));
         text.push_str(" [cut]");
     }
     text
@@ -143,6 +169,12 @@ mod tests {
     use super::*;
     use reqwest::header::{HeaderMap, HeaderValue};
 
+    const MOST: usize = 1000;
+
+    fn hidden() -> HiddenSecrets {
+        HiddenSecrets::new(&["hidden-token".into()])
+    }
+
     fn answer(content_type: &'static str, body: &[u8]) -> OutboundAnswer {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -157,7 +189,7 @@ mod tests {
 
     fn shown(pointer: Option<&str>, template: Option<&str>, body: &str) -> Result<String, ToolError> {
         let response = ResponseTemplate::parse(pointer, template).expect("a template");
-        response.shown(&answer("application/json", body.as_bytes()))
+        response.shown(&answer("application/json", body.as_bytes()), &hidden(), MOST)
     }
 
     #[test]
@@ -194,14 +226,16 @@ mod tests {
     fn what_is_no_text_is_told_and_not_shown() {
         let plain = ResponseTemplate::default();
         let error = plain
-            .shown(&answer("image/png", &[0x89, 0x50, 0xff]))
+            .shown(&answer("image/png", &[0x89, 0x50, 0xff]), &hidden(), MOST)
             .expect_err("no text");
         assert_eq!(error.message, "the answer is no text: 3 bytes, image/png");
         assert_eq!(
-            plain.shown(&answer("text/plain", b"caf\xe9")).as_deref(),
+            plain
+                .shown(&answer("text/plain", b"caf\xe9"), &hidden(), MOST)
+                .as_deref(),
             Ok("caf\u{fffd}")
         );
-        let empty = plain.shown(&answer("text/plain", b""));
+        let empty = plain.shown(&answer("text/plain", b""), &hidden(), MOST);
         assert_eq!(empty.as_deref(), Ok("the server answered 200 OK and nothing else"));
     }
 
@@ -209,11 +243,44 @@ mod tests {
     fn a_failure_shows_its_beginning() {
         let mut failed = answer("text/plain", "é".repeat(2000).as_bytes());
         failed.status = StatusCode::NOT_FOUND;
-        let message = failure(&failed).message;
+        let message = failure(&failed, &hidden()).message;
         assert!(
             message.starts_with("the server answered 404 Not Found: éé"),
             "{message}"
         );
         assert!(message.len() < 2100 && message.ends_with("[cut]"));
+    }
+
+    #[test]
+    fn a_template_is_filled_up_to_its_bound_and_no_further() {
+        // Filled in it would have gigabytes.
+        let template = "{{/long}}".repeat(10_000);
+        let body = serde_json::json!({"long": "x".repeat(400)}).to_string();
+        let cut = shown(None, Some(&template), &body).expect("what there is room for");
+        assert_eq!(cut, format!("{}\n[cut]", "x".repeat(800)));
+        let body = serde_json::json!({"long": "x".repeat(4_000_000)}).to_string();
+        assert_eq!(shown(None, Some(&template), &body).as_deref(), Ok("\n[cut]"));
+    }
+
+    #[test]
+    fn no_part_of_a_secret_is_shown_where_an_answer_is_cut() {
+        let plain = ResponseTemplate::default();
+        let mut cut = answer("text/plain", b"it is hidden-tok");
+        cut.is_cut = true;
+        let shown_of_it = plain.shown(&cut, &hidden(), MOST);
+        assert_eq!(shown_of_it.as_deref(), Ok("it is \n[cut: no more was read]"));
+        // The beginning of a failure ends within the secret.
+        let mut failed = answer("text/plain", format!("{}hidden-token", "x".repeat(1995)).as_bytes());
+        failed.status = StatusCode::BAD_REQUEST;
+        let message = failure(&failed, &hidden()).message;
+        assert!(message.ends_with("xx[secr [cut]"), "{message}");
+        // A template puts it together, and JSON writes it otherwise.
+        let halves = shown(None, Some("{{/a}}{{/b}}"), r#"{"a": "hidden-", "b": "token"}"#);
+        assert_eq!(halves.as_deref(), Ok("[secret]"));
+        let escaped = shown(Some("/a"), None, r#"{"a": "hidden\u002dtoken"}"#);
+        assert_eq!(escaped.as_deref(), Ok("[secret]"));
+        let begun = format!(r#"{{"a": "{}", "b": "hidden-", "c": "token"}}"#, "x".repeat(990));
+        let begun = shown(None, Some("{{/a}}{{/b}}{{/c}}"), &begun).expect("a part");
+        assert!(begun.ends_with("x\n[cut]"), "{begun}");
     }
 }

@@ -1,13 +1,16 @@
 //! The address of an HTTP tool: arguments stand behind the host, in the path and in the query, and are escaped for the place.
 
-use std::fmt::Write;
+use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Url;
 use serde_json::{Map, Value};
 
 use super::text_of;
-use crate::placeholders::{Part, TextTemplate};
+use crate::placeholders::{BoundedText, Placeholder, TextTemplate, TooLong, Unfilled};
+
+/// Bytes of an address; many servers take no more.
+pub(super) const LONGEST_URL: usize = 16 * 1024;
 
 /// All but what RFC 3986 calls unreserved.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -87,44 +90,46 @@ impl UrlTemplate {
 
     /// Fills in. A pair of the query whose value is one argument that is not there is left out. The error is a sentence for the model.
     pub(super) fn fill(&self, arguments: &Map<String, Value>) -> Result<Url, String> {
-        let mut text = self.origin.clone();
-        for segment in &self.segments {
-            text.push('/');
-            let begin = text.len();
-            for part in segment.parts() {
-                match part {
-                    Part::Argument(name) => {
-                        let value = arguments.get(name).and_then(text_of);
-                        let value = value
-                            .ok_or_else(|| format!("the argument `{name}` is needed: it is part of the address"))?;
-                        push_escaped(&mut text, &value);
-                    }
-                    Part::Text(literal) => text.push_str(literal),
-                    Part::Secret(_) => {}
-                }
+        let said = |placeholder: Placeholder<'_>| match placeholder {
+            Placeholder::Argument(name) => arguments.get(name).and_then(text_of).map(escaped),
+            Placeholder::Secret(_) => None,
+        };
+        let needed = |placeholder: Placeholder<'_>| match (placeholder, said(placeholder)) {
+            (_, Some(value)) => Ok(value),
+            (Placeholder::Argument(name), None) => {
+                Err(format!("the argument `{name}` is needed: it is part of the address"))
             }
+            (Placeholder::Secret(_), None) => Ok(Cow::Borrowed("")),
+        };
+        let or_nothing = |placeholder: Placeholder<'_>| Ok(said(placeholder).unwrap_or_default());
+        let mut text = BoundedText::new(LONGEST_URL);
+        text.push(&self.origin).map_err(too_long)?;
+        for segment in &self.segments {
+            text.push("/").map_err(too_long)?;
+            let begin = text.as_str().len();
+            segment.fill(&mut text, needed).map_err(told)?;
             // The parser would leave such a segment, or the one before it, out: the call would be another one.
-            let filled = text[begin..].to_ascii_lowercase().replace("%2e", ".");
+            let filled = text.as_str()[begin..].to_ascii_lowercase().replace("%2e", ".");
             let is_of_arguments = segment.arguments().next().is_some();
             if is_of_arguments && matches!(filled.as_str(), "" | "." | "..") {
                 return Err("an argument that is part of the address must not be empty, \".\" or \"..\"".to_owned());
             }
         }
-        let mut separator = '?';
+        let mut separator = "?";
         for (name, value) in &self.query {
             let only = value.as_ref().and_then(TextTemplate::only_argument);
             if only.is_some_and(|name| arguments.get(name).and_then(text_of).is_none()) {
                 continue;
             }
-            text.push(separator);
-            separator = '&';
-            push_filled(&mut text, name, arguments);
+            text.push(separator).map_err(too_long)?;
+            separator = "&";
+            name.fill(&mut text, or_nothing).map_err(told)?;
             if let Some(value) = value {
-                text.push('=');
-                push_filled(&mut text, value, arguments);
+                text.push("=").map_err(too_long)?;
+                value.fill(&mut text, or_nothing).map_err(told)?;
             }
         }
-        let url = Url::parse(&text).map_err(|_| "is no address".to_owned())?;
+        let url = Url::parse(text.as_str()).map_err(|_| "is no address".to_owned())?;
         if url.origin() != self.sample.origin() {
             return Err("is no address".to_owned());
         }
@@ -132,20 +137,22 @@ impl UrlTemplate {
     }
 }
 
-fn push_escaped(text: &mut String, value: &str) {
-    // Writing to a string does not fail.
-    let _ = write!(text, "{}", utf8_percent_encode(value, ESCAPED));
+fn escaped(value: Cow<'_, str>) -> Cow<'_, str> {
+    match value {
+        Cow::Borrowed(value) => utf8_percent_encode(value, ESCAPED).into(),
+        Cow::Owned(value) => utf8_percent_encode(&value, ESCAPED).to_string().into(),
+    }
 }
 
-fn push_filled(text: &mut String, template: &TextTemplate, arguments: &Map<String, Value>) {
-    for part in template.parts() {
-        match part {
-            Part::Text(literal) => text.push_str(literal),
-            Part::Argument(name) => {
-                push_escaped(text, &arguments.get(name).and_then(text_of).unwrap_or_default());
-            }
-            Part::Secret(_) => {}
-        }
+/// A sentence for the model.
+pub(super) fn too_long(_: TooLong) -> String {
+    format!("the address would have more than {LONGEST_URL} bytes with these arguments")
+}
+
+fn told(unfilled: Unfilled<String>) -> String {
+    match unfilled {
+        Unfilled::TooLong => too_long(TooLong),
+        Unfilled::NoValue(problem) => problem,
     }
 }
 
@@ -195,6 +202,21 @@ mod tests {
         assert!(filled(template, json!({})).expect_err("it is needed").contains("`id`"));
         let other = filled("https://api.example.com/{{x}}", json!({"x": "//evil.example@"}));
         assert_eq!(other.as_deref(), Ok("https://api.example.com/%2F%2Fevil.example%40"));
+    }
+
+    #[test]
+    fn an_address_is_filled_up_to_its_bound_and_no_further() {
+        // Filled in they would have gigabytes.
+        let path = format!("https://api.example.com/{}", "{{x}}".repeat(10_000));
+        let query = format!("https://api.example.com/?q={}", "{{x}}".repeat(10_000));
+        for template in [path, query] {
+            let template = UrlTemplate::parse(&template).expect("its sample has room");
+            let arguments = json!({"x": "y".repeat(4_000_000)});
+            let problem = template.fill(arguments.as_object().expect("an object"));
+            assert_eq!(problem, Err(too_long(TooLong)));
+        }
+        let literal = format!("https://api.example.com/{}", "y".repeat(LONGEST_URL));
+        assert_eq!(UrlTemplate::parse(&literal).expect_err("too long"), too_long(TooLong));
     }
 
     #[test]

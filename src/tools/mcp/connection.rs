@@ -20,12 +20,10 @@ use super::stdio::{self, ServerCommand, ServerProcess};
 use super::too_large;
 use super::unavailable::{Delivery, Unavailable, delivery};
 use crate::blocking::BlockingPool;
+use crate::secrets::HiddenSecrets;
 
 /// How long a word that a call is not waited for any more may take to be said.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Bytes that are quoted of what a server says of an error.
-const LONGEST_QUOTE: usize = 2000;
 
 /// A server that speaks.
 pub(super) struct Connection {
@@ -63,7 +61,7 @@ pub(super) struct CallTimes {
 pub(super) enum CallFailure {
     /// It was not made.
     NotMade,
-    /// The server does not do it; what it says of that.
+    /// The server does not do it; what it says of that, at whatever length.
     Refused(String),
     /// There was a result, and it cannot be read.
     Unreadable(&'static str),
@@ -74,7 +72,7 @@ pub(super) enum CallFailure {
 }
 
 impl Connection {
-    /// Starts a server or connects to it, and asks for its tools. Not bounded in time.
+    /// Starts a server or connects to it, and asks for its tools. Not bounded in time. What is `hidden` is not passed on of its progress.
     ///
     /// # Errors
     /// Why there is no such connection.
@@ -84,8 +82,9 @@ impl Connection {
         calls: usize,
         bounds: &McpBounds,
         pool: &BlockingPool,
+        hidden: HiddenSecrets,
     ) -> Result<(Self, Line), Unavailable> {
-        let ears = Arc::<Ears>::default();
+        let ears = Arc::new(Ears::hearing_nothing_of(hidden));
         let itself = ClientConfig::new(
             ClientCapabilities::default(),
             Implementation::new("callboard", env!("CARGO_PKG_VERSION")),
@@ -212,10 +211,7 @@ fn failure(error: ServiceError) -> Result<CallToolResult, CallFailure> {
     tracing::debug!(%error, "a call of an MCP server's tool has no result");
     Err(match error {
         ServiceError::McpError(error) if too_large::is_said_by(&error) => CallFailure::Unreadable("is too large"),
-        ServiceError::McpError(error) => {
-            let said = error.message;
-            CallFailure::Refused(said[..said.floor_char_boundary(LONGEST_QUOTE)].to_owned())
-        }
+        ServiceError::McpError(error) => CallFailure::Refused(error.message.into_owned()),
         ServiceError::TransportSend(error) => match delivery(&error) {
             Delivery::NotSent => CallFailure::NotMade,
             Delivery::TurnedDown(status) => CallFailure::Refused(format!("it answered with the HTTP status {status}")),

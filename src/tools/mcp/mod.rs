@@ -287,10 +287,10 @@ impl McpServers {
         if let Some(server) = by_address.get(&key) {
             return Ok(server.clone());
         }
-        if by_address.len() >= self.0.max_client_servers {
+        if !self.has_place_for(account, &by_address) {
             by_address.retain(|_, server| !server.is_down() || Arc::strong_count(server) > 1);
         }
-        if by_address.len() >= self.0.max_client_servers {
+        if !self.has_place_for(account, &by_address) {
             return Err(Unavailable::TooMany);
         }
         let headers = HeaderTemplates::parse(&wish.headers);
@@ -308,6 +308,14 @@ impl McpServers {
         let server = McpServer::new(name, label, place, settings, bounds, self.0.surroundings.clone());
         by_address.insert(key, server.clone());
         Ok(server)
+    }
+
+    /// Whether this account may have one more server by address: only if it has fewer than there are places left. So one account alone gets
+    /// half of them and two get a third each; none takes the last one from those who have none.
+    fn has_place_for(&self, account: &AccountId, by_address: &HashMap<AddressKey, Arc<McpServer>>) -> bool {
+        let left = self.0.max_client_servers.saturating_sub(by_address.len());
+        let own = by_address.keys().filter(|key| key.account == *account).count();
+        own < left
     }
 
     /// Ends all servers, within this time. None is started any more.

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use callboard_actors::ids::AccountId;
 use reqwest::Url;
+use secrecy::SecretString;
 
 use super::connection::Endpoint;
 use super::http::{GuardedHttp, TokenSource};
 use super::stdio::ServerCommand;
 use super::unavailable::Unavailable;
 use crate::outbound::{HeaderTemplates, Outbound};
-use crate::secrets::Secrets;
+use crate::secrets::{HiddenSecrets, SecretRefused, Secrets};
 
 /// Where a server is.
 pub(super) enum Place {
@@ -29,7 +30,27 @@ pub(super) struct Address {
     pub(super) account: Option<AccountId>,
 }
 
+impl Address {
+    fn secret(&self, name: &str) -> Result<&SecretString, SecretRefused> {
+        match &self.account {
+            Some(account) => self.secrets.reveal(name, account, &self.url),
+            None => self.secrets.reveal_to_server(name, &self.url),
+        }
+    }
+}
+
 impl Place {
+    /// What a server here is told and must not give away.
+    pub(super) fn hidden(&self) -> HiddenSecrets {
+        match self {
+            Self::Process(command) => HiddenSecrets::new(command.secret_environment.values()),
+            Self::Address(address) => {
+                let names = address.headers.secrets().map(|(_, name)| name);
+                HiddenSecrets::new(names.filter_map(|name| address.secret(name).ok()))
+            }
+        }
+    }
+
     /// What to connect to. `longest` is in bytes of a message.
     ///
     /// # Errors
@@ -45,12 +66,8 @@ impl Place {
                     outbound,
                     ..
                 } = &**address;
-                let secret = |name: &str| match &address.account {
-                    Some(account) => address.secrets.reveal(name, account, url),
-                    None => address.secrets.reveal_to_server(name, url),
-                };
                 let filled = headers
-                    .fill(|_| None, secret)
+                    .fill(|_| None, |name| address.secret(name))
                     .map_err(|wrong| Unavailable::Headers(format!("the header {}: {}", wrong.name, wrong.problem)))?;
                 Ok(Endpoint::Http(GuardedHttp::new(
                     outbound.clone(),

@@ -3,27 +3,33 @@
 use rmcp::model::{CallToolResult, ContentBlock, ResourceContents};
 use serde_json::Value;
 
+use crate::secrets::HiddenSecrets;
+
 /// Bytes of a name or an address that a line quotes.
 const LONGEST_QUOTE: usize = 200;
 
-/// The result as text: `Err` if the server says that the call failed. What is no text is described in a line.
-pub(super) fn rendered(result: CallToolResult) -> Result<String, String> {
+/// The result as text without what is hidden: `Err` if the server says that the call failed. What is no text is described in a line.
+pub(super) fn rendered(result: CallToolResult, hidden: &HiddenSecrets) -> Result<String, String> {
     let mut parts: Vec<String> = Vec::new();
-    let mut said = String::new();
+    let unseen = |what: &str, kind: String, length: usize| {
+        // The length is that of the content in base64.
+        let (kind, bytes) = (quoted(kind, hidden), length / 4 * 3);
+        format!("[{what} ({kind}), about {bytes} bytes, which is not shown]")
+    };
     for block in result.content {
         match block {
             ContentBlock::Text(text) => parts.push(text.text),
-            ContentBlock::Image(image) => parts.push(unseen("an image", &image.mime_type, image.data.len())),
-            ContentBlock::Audio(audio) => parts.push(unseen("audio", &audio.mime_type, audio.data.len())),
+            ContentBlock::Image(image) => parts.push(unseen("an image", image.mime_type, image.data.len())),
+            ContentBlock::Audio(audio) => parts.push(unseen("audio", audio.mime_type, audio.data.len())),
             ContentBlock::ResourceLink(link) => {
-                let (name, uri) = (quoted(&link.name), quoted(&link.uri));
+                let (name, uri) = (quoted(link.name, hidden), quoted(link.uri, hidden));
                 parts.push(format!("[a link to the resource {name:?} at {uri}]"));
             }
             ContentBlock::Resource(embedded) => match embedded.resource {
                 ResourceContents::TextResourceContents { text, .. } => parts.push(text),
                 ResourceContents::BlobResourceContents { mime_type, blob, .. } => {
                     let kind = mime_type.unwrap_or_else(|| "application/octet-stream".to_owned());
-                    parts.push(unseen("a file", &kind, blob.len()));
+                    parts.push(unseen("a file", kind, blob.len()));
                 }
                 _ => parts.push("[a resource of a kind that is not known here]".to_owned()),
             },
@@ -39,27 +45,18 @@ pub(super) fn rendered(result: CallToolResult) -> Result<String, String> {
             parts.push(structured.to_string());
         }
     }
-    said.push_str(&parts.join("\n"));
-    if result.is_error == Some(true) {
-        if said.is_empty() {
-            said.push_str("the tool failed and does not say why");
-        }
-        return Err(said);
+    let said = hidden.replaced_in(parts.join("\n"));
+    match result.is_error {
+        Some(true) if said.is_empty() => Err("the tool failed and does not say why".to_owned()),
+        Some(true) => Err(said),
+        _ => Ok(said),
     }
-    Ok(said)
 }
 
-/// `length` is that of the content in base64.
-fn unseen(what: &str, kind: &str, length: usize) -> String {
-    format!(
-        "[{what} ({}), about {} bytes, which is not shown]",
-        quoted(kind),
-        length / 4 * 3
-    )
-}
-
-fn quoted(text: &str) -> &str {
-    &text[..text.floor_char_boundary(LONGEST_QUOTE)]
+fn quoted(text: String, hidden: &HiddenSecrets) -> String {
+    let mut text = hidden.replaced_in(text);
+    text.truncate(text.floor_char_boundary(LONGEST_QUOTE));
+    text
 }
 
 #[cfg(test)]
@@ -68,7 +65,22 @@ mod tests {
     use serde_json::json;
 
     fn of(result: Value) -> Result<String, String> {
-        rendered(serde_json::from_value(result).expect("a result"))
+        let hidden = HiddenSecrets::new(&["hidden-token".into()]);
+        rendered(serde_json::from_value(result).expect("a result"), &hidden)
+    }
+
+    #[test]
+    fn what_is_hidden_is_not_shown_wherever_it_stands() {
+        let uri = format!("file:///{}hidden-token", "x".repeat(190));
+        let result = json!({"content": [
+            {"type": "text", "text": "it is hidden-token"},
+            {"type": "image", "data": "AAAA", "mimeType": "image/hidden-token"},
+            {"type": "resource_link", "uri": uri, "name": "hidden-token"},
+        ], "structuredContent": {"said": "hidden-token"}, "isError": true});
+        let said = of(result).expect_err("it failed");
+        // Of the address 200 bytes are shown: the secret begins two before.
+        assert!(!said.contains("hid"), "{said}");
+        assert_eq!(said.matches("[secret]").count(), 4, "{said}");
     }
 
     #[test]

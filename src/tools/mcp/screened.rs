@@ -21,6 +21,7 @@ use rmcp::transport::Transport;
 use tokio::sync::watch;
 
 use super::throttle::Throttle;
+use crate::secrets::HiddenSecrets;
 
 /// Answers to a server's requests that are under way. What a server asks beyond that is not answered.
 const MOST_REPLIES: usize = 16;
@@ -28,6 +29,8 @@ const MOST_REPLIES: usize = 16;
 /// Who wants to hear what a server says unasked.
 #[derive(Debug, Default)]
 pub(super) struct Ears {
+    /// What is not passed on.
+    hidden: HiddenSecrets,
     calls: Mutex<HashMap<ProgressToken, CallEar>>,
     tools_changed: AtomicBool,
 }
@@ -47,6 +50,14 @@ pub(super) struct Listening {
 }
 
 impl Ears {
+    /// Passes on nothing of these.
+    pub(super) fn hearing_nothing_of(hidden: HiddenSecrets) -> Self {
+        Self {
+            hidden,
+            ..Self::default()
+        }
+    }
+
     /// Passes on what is said of the call with this token.
     pub(super) fn listen(self: &Arc<Self>, token: ProgressToken, reporter: ProgressReporter) -> Listening {
         let (heard, listening) = watch::channel(());
@@ -84,7 +95,7 @@ impl Ears {
             ear.reporter.report(ToolProgress {
                 progress: said.progress,
                 total: said.total,
-                message: said.message,
+                message: said.message.map(|message| self.hidden.replaced_in(message)),
             });
         }
     }

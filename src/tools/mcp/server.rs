@@ -18,6 +18,7 @@ use super::restarts::Restarts;
 use super::tasks::Tasks;
 use super::unavailable::Unavailable;
 use crate::blocking::BlockingPool;
+use crate::secrets::HiddenSecrets;
 
 /// How long a connection that is closed may take to end.
 const CLOSING_TIME: Duration = Duration::from_secs(4);
@@ -35,6 +36,8 @@ pub(super) struct McpServer {
     pub(super) bounds: McpBounds,
     /// A call has one of these.
     pub(super) places: Arc<Semaphore>,
+    /// What it is told and must not give away.
+    pub(super) hidden: HiddenSecrets,
     place: Place,
     state: Mutex<State>,
     pub(super) surroundings: Surroundings,
@@ -91,6 +94,7 @@ impl McpServer {
             places: Arc::new(Semaphore::new(settings.max_concurrent)),
             settings,
             bounds,
+            hidden: place.hidden(),
             place,
             state: Mutex::new(State {
                 stage: Stage::Down,
@@ -179,13 +183,9 @@ impl McpServer {
     async fn open(&self) -> Result<(Connection, Line), Unavailable> {
         let longest = self.settings.setup_timeout;
         let endpoint = self.place.endpoint(self.bounds.max_message)?;
-        let opening = Connection::open(
-            &self.name,
-            endpoint,
-            self.settings.max_concurrent,
-            &self.bounds,
-            &self.surroundings.pool,
-        );
+        let calls = self.settings.max_concurrent;
+        let (pool, hidden) = (&self.surroundings.pool, self.hidden.clone());
+        let opening = Connection::open(&self.name, endpoint, calls, &self.bounds, pool, hidden);
         tokio::time::timeout(longest, opening)
             .await
             .unwrap_or(Err(Unavailable::Silent(longest)))

@@ -33,6 +33,9 @@ enum Manner {
     /// The session of the first call has expired.
     ForgetsOnce,
     Html,
+    /// Says again what it was sent, in a result or in an error.
+    Echo,
+    EchoInError,
 }
 
 /// A server whose calls are counted.
@@ -76,6 +79,14 @@ fn answer(manner: Manner, calls: &AtomicU32, request: &Received) -> Reply {
                 Manner::Status(status) => reply(&format!("{status} Trouble"), &[], "secret words of the server"),
                 Manner::HangUp => Reply::HangUp,
                 Manner::Silence => Reply::Silence,
+                Manner::Echo => says(text(&format!("you sent {:?}", request.headers))),
+                Manner::EchoInError => {
+                    // What is quoted ends within the secret.
+                    let said = format!("{}{TOKEN}", "x".repeat(1995));
+                    let error = json!({"code": -32000, "message": said});
+                    let body = json!({"jsonrpc": "2.0", "id": message["id"], "error": error});
+                    reply("200 OK", &json, body.to_string())
+                }
                 Manner::Html => reply("200 OK", &[("content-type", "text/html")], "<p>"),
             }
         }
@@ -96,17 +107,22 @@ fn settings(retry: RetryClass) -> McpServerSettings {
 
 /// One server of the configuration, `shop`, and what clients may reach.
 fn servers(shop: &WebServer, retry: RetryClass, reachable: &[&WebServer]) -> McpServers {
+    servers_for(shop, retry, reachable, Duration::from_secs(10))
+}
+
+/// The same, where a call may take no longer than this.
+fn servers_for(shop: &WebServer, retry: RetryClass, reachable: &[&WebServer], longest_call: Duration) -> McpServers {
     let headers = [("Authorization".to_owned(), "Bearer {{secret:SHOP}}".to_owned())];
     let place = ServerPlace::Address {
         url: shop.url("/mcp").parse().expect("a URL"),
         headers: HeaderTemplates::parse(&headers.into()).expect("headers"),
         oauth: None,
     };
-    servers_with(place, retry, reachable)
+    servers_with(place, retry, reachable, longest_call)
 }
 
 /// The same, with `shop` there.
-fn servers_with(place: ServerPlace, retry: RetryClass, reachable: &[&WebServer]) -> McpServers {
+fn servers_with(place: ServerPlace, retry: RetryClass, reachable: &[&WebServer], longest_call: Duration) -> McpServers {
     let secret = |accounts: Option<&str>| Secret {
         value: TOKEN.into(),
         destinations: vec!["http://127.0.0.1:*".parse().expect("a destination")],
@@ -135,9 +151,9 @@ fn servers_with(place: ServerPlace, retry: RetryClass, reachable: &[&WebServer])
             max_tools: 10,
             max_description: 100,
             max_schema: 1000,
-            longest_call: Duration::from_secs(10),
+            longest_call,
         },
-        max_client_servers: 2,
+        max_client_servers: 3,
         outbound: options(&["127.0.0.0/8".to_owned()]),
     };
     McpServers::new(options, reach, Handle::current()).expect("servers")
@@ -307,10 +323,56 @@ async fn a_client_reaches_what_is_allowed_with_the_secrets_of_its_account() {
     let crowded = open(&servers, "acme", of_inside).await;
     assert_eq!(crowded.missing[0].reason, "this address cannot be reached from here");
     assert_eq!(initialized(&shop), 0);
-    // There is room for two: those that nothing runs of make place.
+    // There is room for three: those that nothing runs of make place.
     assert_eq!(open(&servers, "third", of_own.clone()).await.missing, []);
-    let full = open(&servers, "fourth", of_own).await;
+    assert_eq!(open(&servers, "fourth", of_own.clone()).await.missing, []);
+    let full = open(&servers, "fifth", of_own).await;
     assert_eq!(full.missing[0].reason, "too many MCP servers are in use");
+    servers.close(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn one_account_does_not_take_the_places_of_all() {
+    let (shop, _) = mcp_server(Manner::Json).await;
+    let (allowed, _) = mcp_server(Manner::Json).await;
+    let servers = servers(&shop, RetryClass::Unsafe, &[&allowed]);
+    let numbered = |number: &str| wish("own", Some(allowed.url("/mcp")), &[("x-number", number)]);
+    for number in ["1", "2"] {
+        assert_eq!(open(&servers, "greedy", numbered(number)).await.missing, []);
+    }
+    // A place is left, and it is for somebody else.
+    let third = open(&servers, "greedy", numbered("3")).await;
+    assert_eq!(third.missing[0].reason, "too many MCP servers are in use");
+    assert_eq!(open(&servers, "modest", numbered("1")).await.missing, []);
+    assert_eq!(
+        open(&servers, "greedy", numbered("2")).await.missing,
+        [],
+        "what it has it keeps"
+    );
+    servers.close(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_server_that_says_a_secret_again_does_not_give_it_away() {
+    let (echoed, _) = pay(Manner::Echo, RetryClass::Unsafe).await;
+    let echoed = echoed.expect("a result");
+    assert!(
+        echoed.contains("Bearer [secret]") && !echoed.contains(TOKEN),
+        "{echoed}"
+    );
+    let (refused, _) = pay(Manner::EchoInError, RetryClass::Unsafe).await;
+    let refused = refused.expect_err("refused");
+    assert!(refused.ends_with("xx[secr"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_call_whose_time_is_over_before_it_is_sent_is_not_sent() {
+    let (shop, calls) = mcp_server(Manner::Json).await;
+    let servers = servers_for(&shop, RetryClass::Unsafe, &[], Duration::ZERO);
+    let open = open(&servers, "acme", wish("shop", None, &[])).await;
+    let said = call(&open, "shop__pay").await.expect_err("no time is left").message;
+    assert!(said.ends_with("; the call was not made"), "{said}");
+    assert_eq!(calls.load(Ordering::SeqCst), 0);
     servers.close(Duration::from_secs(5)).await;
 }
 

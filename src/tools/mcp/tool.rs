@@ -21,6 +21,9 @@ const IDEMPOTENCY_KEY: &str = "callboard/idempotencyKey";
 /// What is left of a call's time when it is given up here, so that the word of that is heard and not only the end of time.
 const MARGIN: Duration = Duration::from_millis(500);
 
+/// Bytes that are quoted of what a server says of an error.
+const LONGEST_QUOTE: usize = 2000;
+
 /// A tool of a server.
 pub(super) struct McpTool {
     pub(super) server: Arc<McpServer>,
@@ -90,11 +93,13 @@ impl McpTool {
         let silence = self.server.settings.call_timeout.min(whole);
         let last_moment = Instant::now() + whole;
         let mut may_try_again = true;
+        // What is said of a call that this try does not send: an earlier one may have.
+        let mut outcome = "the call was not made";
         loop {
             let connection = match self.server.connect(silence).await {
                 Ok(connection) => connection,
                 Err(reason) => {
-                    let problem = format!("is not available ({reason}); the call was not made");
+                    let problem = format!("is not available ({reason}); {outcome}");
                     return ("unavailable", self.failed(&problem));
                 }
             };
@@ -102,10 +107,15 @@ impl McpTool {
                 silence,
                 whole: last_moment.saturating_duration_since(Instant::now()),
             };
+            if times.whole.is_zero() {
+                // It would be sent only to be given up, and then nobody knew whether it was done.
+                let problem = format!("was not there before the time of the call was over; {outcome}");
+                return ("unavailable", self.failed(&problem));
+            }
             let failure = match connection.call(params.clone(), progress.clone(), times).await {
                 Ok(result) => {
                     self.server.worked();
-                    return match rendered(result) {
+                    return match rendered(result, &self.server.hidden) {
                         Ok(output) => ("ok", Ok(output)),
                         Err(said) => ("error", Err(ToolError::new(said))),
                     };
@@ -118,11 +128,14 @@ impl McpTool {
                 CallFailure::TimedOut(_) => self.server.was_silent(&connection),
             }
             drop(connection);
+            if failure == CallFailure::Lost {
+                outcome = "it is not known whether the call was done";
+            }
             let may_repeat = failure == CallFailure::NotMade || self.retry != RetryClass::Unsafe;
             match failure {
                 CallFailure::NotMade | CallFailure::Lost if may_try_again && may_repeat => may_try_again = false,
                 CallFailure::NotMade => {
-                    return ("unavailable", self.failed("does not take calls; the call was not made"));
+                    return ("unavailable", self.failed(&format!("does not take calls; {outcome}")));
                 }
                 CallFailure::Lost => {
                     let problem = "ended before it answered, or the connection to it broke. It is not known whether the call was done";
@@ -135,7 +148,11 @@ impl McpTool {
                     let problem = format!("did not answer within {after:?}. It is not known whether the call was done");
                     return ("timeout", self.failed(&problem));
                 }
-                CallFailure::Refused(said) => return ("refused", self.failed(&format!("refuses the call: {said}"))),
+                CallFailure::Refused(said) => {
+                    let said = self.server.hidden.replaced_in(said);
+                    let said = &said[..said.floor_char_boundary(LONGEST_QUOTE)];
+                    return ("refused", self.failed(&format!("refuses the call: {said}")));
+                }
                 CallFailure::Unreadable(why) => {
                     let problem = format!("did the call, but its answer {why}");
                     return ("unreadable", self.failed(&problem));

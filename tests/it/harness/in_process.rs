@@ -47,6 +47,11 @@ pub(crate) trait Script: Send + Sync + 'static {
 
     async fn before_parked_update(&self, _update: &ParkedUpdate) {}
 
+    /// `Some` is the answer, and the store is not asked.
+    async fn instead_of_parked_update(&self, _update: &ParkedUpdate) -> Option<StoreError> {
+        None
+    }
+
     /// When the store has answered, before anyone hears of it.
     async fn after_parked_update(&self) {}
 
@@ -168,7 +173,13 @@ impl InProcess {
         let store = self.store.clone();
         let recovering = self.io.spawn(async move { store.recover(instance).await });
         let recovered = recovering.await.expect("no panic").expect("it recovers");
-        let settings = SupervisorSettings {
+        let beginning = Beginning::Alone { instance, recovered };
+        SupervisorHandle::start_supervisor(services, Self::supervisor_settings(permits), beginning)
+    }
+
+    /// So many Permits, and Slots for each account.
+    pub(crate) fn supervisor_settings(permits: u32) -> SupervisorSettings {
+        SupervisorSettings {
             permits,
             queue_limit: 10,
             queue_deadline: None,
@@ -182,9 +193,7 @@ impl InProcess {
             )]),
             arbiters: 1,
             mailbox: 64,
-        };
-        let beginning = Beginning::Alone { instance, recovered };
-        SupervisorHandle::start_supervisor(services, settings, beginning)
+        }
     }
 
     /// The route `simulated` to this model.
@@ -362,13 +371,21 @@ impl Store for ScriptedStore {
 
     async fn update_parked_run(&self, update: ParkedUpdate) -> Result<ParkedOutcome, StoreError> {
         self.script.before_parked_update(&update).await;
+        if let Some(error) = self.script.instead_of_parked_update(&update).await {
+            return Err(error);
+        }
         let answer = self.inner.update_parked_run(update).await;
         self.script.after_parked_update().await;
         answer
     }
 
-    async fn runs_with_overdue_calls(&self, now: Timestamp, limit: u32) -> Result<Vec<RunRecord>, StoreError> {
-        self.inner.runs_with_overdue_calls(now, limit).await
+    async fn runs_with_overdue_calls(
+        &self,
+        now: Timestamp,
+        after: Option<OverduePlace>,
+        limit: u32,
+    ) -> Result<Vec<OverdueRun>, StoreError> {
+        self.inner.runs_with_overdue_calls(now, after, limit).await
     }
 
     async fn fail_abandoned_run(

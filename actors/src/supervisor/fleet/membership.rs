@@ -227,14 +227,20 @@ impl Supervisor {
         }
     }
 
-    /// Cancels marked runs that no instance has. Others may be at it: one of them does it.
+    /// Cancels marked runs that no instance has. Others may be at it: one of them does it. While this one still is, what it has not come to is
+    /// told by the next heartbeat again.
     fn cancel_parked_marked(&self, beat: &Beat) {
-        let runs = beat.parked_to_cancel.clone();
-        if runs.is_empty() {
+        let Some(member) = &self.member else { return };
+        if beat.parked_to_cancel.is_empty() {
             return;
         }
+        let Ok(turn) = member.cancelling_parked.clone().try_acquire_owned() else {
+            return;
+        };
+        let runs = beat.parked_to_cancel.clone();
         let services = self.services.clone();
         self.services.io.spawn(async move {
+            let _turn = turn;
             for run in runs {
                 match cancel_parked(&services, run).await {
                     Ok(ParkedOutcome::Updated { record, .. }) => {

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 
 pub(super) use cancelling::cancel_elsewhere;
 
@@ -80,6 +80,8 @@ pub(super) struct Member {
     unsure: bool,
     /// They are being given up: nothing is claimed meanwhile. What becomes doubtful meanwhile is for the next time.
     settling: bool,
+    /// Whoever cancels marked runs that no instance has, holds it.
+    cancelling_parked: Arc<Semaphore>,
     /// Admissions, claims and take-overs whose answer has not come: their runs may be about to begin here.
     pub(super) under_way: u64,
     /// What the last heartbeat brought.
@@ -118,6 +120,7 @@ impl Member {
             admitting: HashSet::new(),
             unsure: false,
             settling: false,
+            cancelling_parked: Arc::new(Semaphore::new(1)),
             under_way: 0,
             queued_by_tier: BTreeMap::new(),
             live_instances: membership.live_instances,

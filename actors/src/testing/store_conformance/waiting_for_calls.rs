@@ -27,6 +27,7 @@ fn call(name: &str, stage: CallStage) -> LedgerCall {
         by_client: stage == CallStage::Output,
         deadline: None,
         on_deadline: OnDeadline::TellModel,
+        answer_seconds: None,
     }
 }
 
@@ -211,15 +212,34 @@ pub async fn overdue_calls_are_found_by_their_deadlines(store: Arc<dyn Store>) {
     let overdue = async |seconds: u64, limit: u32| {
         let at = now.after(Duration::from_secs(seconds));
         let found = store
-            .runs_with_overdue_calls(at, limit)
+            .runs_with_overdue_calls(at, None, limit)
             .await
             .expect("the store answers");
-        found.into_iter().map(|run| run.id).collect::<Vec<_>>()
+        assert!(
+            found
+                .iter()
+                .all(|run| run.calls.as_ref().is_ok_and(|calls| !calls.is_empty()))
+        );
+        found.into_iter().map(|run| run.place.run).collect::<Vec<_>>()
     };
     assert_eq!(overdue(9, 10).await, []);
     assert_eq!(overdue(10, 10).await, [early.id]);
     assert_eq!(overdue(30, 10).await, [early.id, by_run.id, late.id]);
     assert_eq!(overdue(30, 1).await, [early.id]);
+    // Page by page, also those with the same deadline.
+    let same = waits_for(&store, ledger(vec![due(10)])).await;
+    let mut pages = Vec::new();
+    let mut after = None;
+    while let [run] = &store
+        .runs_with_overdue_calls(now.after(Duration::from_secs(30)), after, 1)
+        .await
+        .expect("the store answers")[..]
+    {
+        after = Some(run.place);
+        pages.push(run.place.run);
+    }
+    assert_eq!(pages, [early.id, same.id, by_run.id, late.id]);
+    resolve(&store, &same, vec![answer("a")]).await;
     resolve(&store, &early, vec![answer("a")]).await;
     resolve(&store, &late, vec![answer("a")]).await;
     assert_eq!(overdue(30, 10).await, [by_run.id], "what is left of it has no deadline");

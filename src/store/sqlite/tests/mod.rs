@@ -8,6 +8,7 @@ mod conformance;
 mod files;
 mod files_conformance;
 mod holds;
+mod overdue;
 mod resilience;
 mod threads_conformance;
 

@@ -34,7 +34,9 @@ pub struct ServerCommand {
     /// What it is started with.
     pub arguments: Vec<String>,
     /// Its environment, over a minimal one.
-    pub environment: BTreeMap<String, SecretString>,
+    pub environment: BTreeMap<String, String>,
+    /// What is to be in its environment too, and is not to be seen in what it says.
+    pub secret_environment: BTreeMap<String, SecretString>,
     /// Where it runs; `None` is where this server does.
     pub directory: Option<PathBuf>,
 }
@@ -84,7 +86,8 @@ pub(super) fn start(
             process.env(name, value);
         }
     }
-    for (name, value) in &command.environment {
+    process.envs(&command.environment);
+    for (name, value) in &command.secret_environment {
         process.env(name, value.expose_secret());
     }
     if let Some(directory) = &command.directory {

@@ -34,7 +34,7 @@ fn servers_of(shop: &WebServer, client: OauthClient) -> McpServers {
         headers: HeaderTemplates::default(),
         oauth: Some(Box::new(client)),
     };
-    servers_with(place, RetryClass::Unsafe, &[])
+    servers_with(place, RetryClass::Unsafe, &[], Duration::from_secs(10))
 }
 
 fn bearers(server: &WebServer) -> Vec<String> {

@@ -1,0 +1,43 @@
+//! A row that a later version wrote, among those whose deadlines are over.
+
+use callboard_actors::ids::RunId;
+use callboard_actors::ports::{Store, StoreError};
+use callboard_actors::time::Timestamp;
+use sqlx::{ConnectOptions, SqliteConnection};
+
+use super::budget::new_run;
+use super::{open, options};
+use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::open::writer_options;
+use crate::store::sqlite::rows::IdBytes;
+
+async fn waits_since(store: &SqliteStore, connection: &mut SqliteConnection, deadline: i64, calls: &str) -> RunId {
+    let run = new_run();
+    store.create_run(run.clone()).await.expect("written");
+    sqlx::query("UPDATE runs SET state = 'waiting', calls = ?, calls_deadline = ? WHERE id = ?")
+        .bind(calls)
+        .bind(deadline)
+        .bind(run.id.id_bytes())
+        .execute(connection)
+        .await
+        .expect("waits");
+    run.id
+}
+
+#[tokio::test]
+async fn one_that_cannot_be_read_keeps_none_of_the_others_back() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path()).await;
+    let mut connection = writer_options(&options(directory.path()))
+        .connect()
+        .await
+        .expect("connects");
+    let unknown = waits_since(&store, &mut connection, 1, r#"{"of": "a later version"}"#).await;
+    let known = waits_since(&store, &mut connection, 2, r#"{"next_index": 1, "calls": []}"#).await;
+    let found = store.runs_with_overdue_calls(Timestamp::now(), None, 10).await;
+    let found = found.expect("the store answers");
+    let runs: Vec<_> = found.iter().map(|run| run.place.run).collect();
+    assert_eq!(runs, [unknown, known]);
+    assert!(matches!(found[0].calls, Err(StoreError::Damaged(_))), "{found:?}");
+    assert!(found[1].calls.is_ok(), "{found:?}");
+}
