@@ -70,7 +70,10 @@ impl FileService {
         let too_many_of_account = |_| UploadError::TooManyOfAccount {
             limit: limits.max_uploads_per_account,
         };
-        let of_account = self.0.uploads_of_accounts.of(account.as_str(), limits.max_uploads_per_account);
+        let of_account = self
+            .0
+            .uploads_of_accounts
+            .of(account.as_str(), limits.max_uploads_per_account);
         let own = of_account.try_acquire_owned().map_err(too_many_of_account)?;
         let turn = self.0.uploads.clone().try_acquire_owned().map_err(too_many)?;
         if bytes.is_some_and(|bytes| bytes > limits.max_file_bytes) {
@@ -87,7 +90,10 @@ impl FileService {
             });
         }
         let (steps, inbox) = mpsc::channel(WAITING_PIECES);
-        let task = self.0.io.spawn(self.clone().receive(account.clone(), inbox, [own, turn]));
+        let task = self
+            .0
+            .io
+            .spawn(self.clone().receive(account.clone(), inbox, [own, turn]));
         Ok(Upload { steps, task })
     }
 

@@ -85,7 +85,7 @@ async fn an_upload_comes_back_as_it_was() {
     assert!(id.starts_with("file_"), "{id}");
     let path = format!("/api/v1/files/{id}");
     assert_eq!(client.get(&path).await.expect_status(200), file);
-    assert_eq!(client.all_of("/api/v1/files").await, [file.clone()]);
+    assert_eq!(client.all_of("/api/v1/files").await, std::slice::from_ref(&file));
     let content = client
         .request(Method::GET, &format!("{path}/content"))
         .send()
@@ -98,7 +98,7 @@ async fn an_upload_comes_back_as_it_was() {
         client.get(&path).await.expect_error(404, "file_not_found");
     }
     client.delete(&path).await.expect_error(404, "file_not_found");
-    assert_eq!(client.all_of("/api/v1/files").await, [json!({}); 0]);
+    assert!(client.all_of("/api/v1/files").await.is_empty());
     server.finish().await;
 }
 

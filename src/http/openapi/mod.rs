@@ -184,7 +184,7 @@ mod tests {
             .filter_map(|variant| variant["properties"]["type"]["enum"][0].as_str())
             .collect();
         let vocabulary = include_str!("../../../docs/http-api.md");
-        assert_eq!(described.len(), 24);
+        assert_eq!(described.len(), 25);
         for kind in described {
             assert!(
                 vocabulary.contains(&format!("| `{kind}` | ")),

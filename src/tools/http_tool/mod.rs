@@ -29,9 +29,9 @@ use self::declaration::Content;
 pub(super) use self::declaration::{FieldProblem, HttpDeclaration};
 use self::url_template::{LONGEST_URL, too_long};
 use super::ToolReach;
-use crate::places::Places;
 use crate::outbound::OutboundRequest;
 use crate::placeholders::{Room, TooLong};
+use crate::places::Places;
 use crate::secrets::{HiddenSecrets, SecretRefused};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
