@@ -17,7 +17,11 @@ use futures::future::try_join_all;
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
 
-#[expect(dead_code, reason = "this program uses one of them")]
+#[expect(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "documents of the tests; this program uses one of them"
+)]
 #[path = "../tests/it/documents.rs"]
 mod documents;
 
