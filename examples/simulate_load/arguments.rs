@@ -65,6 +65,8 @@ pub(crate) enum Scenario {
     Streaming,
     /// Thousands of runs wait for their models: what each costs
     Waiting,
+    /// Thousands of runs wait for their clients' answers, and get them
+    Answers,
     /// All of them, each with a fresh server
     All,
 }

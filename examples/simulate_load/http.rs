@@ -65,6 +65,17 @@ impl Connection {
         }
     }
 
+    /// Sends a rendered request and reads the JSON of its answer. An error if that is one.
+    pub(crate) async fn ask_for_json(&mut self, request: &[u8]) -> anyhow::Result<Value> {
+        let mut head = self.ask(request).await?;
+        let mut body = Vec::new();
+        while self.read_body(&mut head, &mut body).await? {}
+        if !matches!(head.status, 200 | 201) {
+            bail!("answered {}: {}", head.status, String::from_utf8_lossy(&body));
+        }
+        Ok(serde_json::from_slice(&body)?)
+    }
+
     /// Appends what has come of the body, at least one byte. False once all of it was read.
     pub(crate) async fn read_body(&mut self, head: &mut Head, body: &mut Vec<u8>) -> io::Result<bool> {
         let before = body.len();
@@ -183,20 +194,19 @@ pub(crate) fn post(address: SocketAddr, path: &str, key: Option<&str>, body: &Va
     .into_bytes()
 }
 
+/// Renders a request that gets this.
+pub(crate) fn get(address: SocketAddr, path: &str, key: Option<&str>) -> Vec<u8> {
+    let authorization = authorization(key);
+    format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n{authorization}\r\n").into_bytes()
+}
+
 /// Gets a JSON document over a connection of its own.
 pub(crate) async fn get_json(address: SocketAddr, key: Option<&str>, path: &str) -> anyhow::Result<Value> {
-    let authorization = authorization(key);
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n{authorization}\r\n");
     let mut connection = Connection::open(address)
         .await
         .with_context(|| format!("nothing answers at {address}"))?;
-    let mut head = connection.ask(request.as_bytes()).await?;
-    let mut body = Vec::new();
-    while connection.read_body(&mut head, &mut body).await? {}
-    if head.status != 200 {
-        bail!("{path} answered {}: {}", head.status, String::from_utf8_lossy(&body));
-    }
-    Ok(serde_json::from_slice(&body)?)
+    let answer = connection.ask_for_json(&get(address, path, key)).await;
+    answer.with_context(|| path.to_owned())
 }
 
 fn authorization(key: Option<&str>) -> String {

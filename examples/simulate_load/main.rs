@@ -14,9 +14,10 @@
 //! | `http`, `watch` | a client that costs next to nothing; one run seen with it |
 //! | `load` | many of them in a closed loop |
 //! | `probe`, `distribution` | measuring |
-//! | `scenarios`, `waiting` | what is done, and the targets |
+//! | `scenarios`, `waiting`, `answers` | what is done, and the targets |
 //! | `report`, `chart`, `palette` | tables, JSON, SVG |
 
+mod answers;
 mod arguments;
 mod chart;
 mod distribution;
@@ -55,6 +56,7 @@ async fn main() -> anyhow::Result<ExitCode> {
             Scenario::Throughput,
             Scenario::Streaming,
             Scenario::Waiting,
+            Scenario::Answers,
         ]
         .map(Some)
         .to_vec(),
@@ -88,6 +90,7 @@ async fn run(scenario: Option<Scenario>, arguments: &Arguments) -> anyhow::Resul
         Some(Scenario::Throughput) => scenarios::throughput(arguments).await,
         Some(Scenario::Streaming) => scenarios::streaming(arguments).await,
         Some(Scenario::Waiting) => waiting::waiting(arguments).await,
+        Some(Scenario::Answers) => answers::answers(arguments).await,
         None | Some(Scenario::All) => scenarios::free_load(arguments).await,
     }
 }

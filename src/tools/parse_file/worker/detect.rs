@@ -15,9 +15,18 @@ const HEAD_BYTES: usize = 1024;
 pub(super) enum Kind {
     Pdf,
     Docx,
-    Spreadsheet,
+    Spreadsheet(SheetFormat),
     Html(String),
     Text(String),
+}
+
+/// How a spreadsheet is written.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum SheetFormat {
+    Xlsx,
+    Xlsb,
+    Ods,
+    Xls,
 }
 
 pub(super) fn kind_of(document: &[u8]) -> Result<Kind, Refusal> {
@@ -56,8 +65,11 @@ fn kind_of_archive(document: &[u8]) -> Result<Kind, Refusal> {
     if has("word/document.xml") {
         return Ok(Kind::Docx);
     }
-    if has("xl/workbook.xml") || has("xl/workbook.bin") {
-        return Ok(Kind::Spreadsheet);
+    if has("xl/workbook.xml") {
+        return Ok(Kind::Spreadsheet(SheetFormat::Xlsx));
+    }
+    if has("xl/workbook.bin") {
+        return Ok(Kind::Spreadsheet(SheetFormat::Xlsb));
     }
     // OpenDocument says itself what it is.
     let mut said = String::new();
@@ -65,7 +77,7 @@ fn kind_of_archive(document: &[u8]) -> Result<Kind, Refusal> {
         && entry.take(HEAD_BYTES as u64).read_to_string(&mut said).is_ok()
         && said.trim_end() == "application/vnd.oasis.opendocument.spreadsheet"
     {
-        return Ok(Kind::Spreadsheet);
+        return Ok(Kind::Spreadsheet(SheetFormat::Ods));
     }
     Err(unknown())
 }
@@ -77,7 +89,7 @@ fn kind_of_compound(document: &[u8]) -> Result<Kind, Refusal> {
         return Err(Refusal::locked("document"));
     }
     if contains(document, &utf16("Workbook")) || contains(document, &utf16("Book")) {
-        return Ok(Kind::Spreadsheet);
+        return Ok(Kind::Spreadsheet(SheetFormat::Xls));
     }
     Err(unknown())
 }

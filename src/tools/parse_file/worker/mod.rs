@@ -135,7 +135,7 @@ fn read(document: &[u8], request: &ReadRequest) -> Result<Extracted, Refusal> {
     let reading = AssertUnwindSafe(|| match kind {
         Kind::Pdf => pdf::read(document, request, &mut sink),
         Kind::Docx => docx::read(document, &mut sink),
-        Kind::Spreadsheet => spreadsheet::read(document, request, &mut sink),
+        Kind::Spreadsheet(format) => spreadsheet::read(document, format, request, &mut sink),
         Kind::Html(text) => Ok(html::read(&text, &mut sink)),
         Kind::Text(text) => Ok(plain::read(&text, &mut sink)),
     });

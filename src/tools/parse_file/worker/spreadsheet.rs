@@ -3,17 +3,23 @@
 use std::fmt::Write;
 use std::io::{Cursor, Read, Seek};
 
-use calamine::{Data, DataRef, Error, ExcelDateTime, OdsError, Reader, Sheets, Xlsx, open_workbook_auto_from_rs};
+use calamine::{Data, DataRef, Error, ExcelDateTime, Ods, OdsError, Reader, Sheets, Xls, Xlsb, Xlsx};
 
 use super::super::protocol::ReadRequest;
+use super::detect::SheetFormat;
 use super::sink::TextSink;
 use super::{Description, Refusal, counted};
 
 /// Columns that Excel has; what is further right is made up.
 const MAX_COLUMNS: u32 = 16_384;
 
-pub(super) fn read(document: &[u8], request: &ReadRequest, sink: &mut TextSink) -> Result<Description, Refusal> {
-    let mut workbook = open_workbook_auto_from_rs(Cursor::new(document)).map_err(|error| match error {
+pub(super) fn read(
+    document: &[u8],
+    format: SheetFormat,
+    request: &ReadRequest,
+    sink: &mut TextSink,
+) -> Result<Description, Refusal> {
+    let mut workbook = open(document, format).map_err(|error| match error {
         Error::Ods(OdsError::CellLimitExceeded { .. }) => {
             Refusal::new("the spreadsheet says that it has more cells than can be read")
         }
@@ -46,6 +52,17 @@ pub(super) fn read(document: &[u8], request: &ReadRequest, sink: &mut TextSink) 
     Ok(Description {
         kind: "spreadsheet",
         extent: Some(counted(names.len(), "sheet")),
+    })
+}
+
+/// (The library's own guess of the format tries each, and says nothing of why none will do.)
+fn open(document: &[u8], format: SheetFormat) -> Result<Sheets<Cursor<&[u8]>>, Error> {
+    let bytes = Cursor::new(document);
+    Ok(match format {
+        SheetFormat::Xlsx => Sheets::Xlsx(Xlsx::new(bytes)?),
+        SheetFormat::Xlsb => Sheets::Xlsb(Xlsb::new(bytes)?),
+        SheetFormat::Ods => Sheets::Ods(Ods::new(bytes)?),
+        SheetFormat::Xls => Sheets::Xls(Xls::new(bytes)?),
     })
 }
 
