@@ -7,6 +7,7 @@ use callboard_actors::ports::files::{FileQuery, FileQuota, FileRecord, FileUsage
 use callboard_actors::time::Timestamp;
 use uuid::Uuid;
 
+use crate::store::reading::{ReadRows, Value};
 use crate::store::rows::{self, Columns, IdBytes, signed};
 
 pub(super) const BEGIN_OBJECT: &str = "\
@@ -29,8 +30,8 @@ macro_rules! select_files {
     };
 }
 
-pub(super) const FILE: &str = select_files!("id = $2");
-pub(super) const LIST: &str = select_files!("id < $2 ORDER BY id DESC LIMIT $3");
+const FILE: &str = select_files!("id = $2");
+const LIST: &str = select_files!("id < $2 ORDER BY id DESC LIMIT $3");
 
 const SAME_CONTENT: &str = "SELECT id FROM file_objects WHERE account = $1 AND sha256 = $2 AND state = 'kept'";
 
@@ -51,34 +52,8 @@ const REMOVE_FILE: &str = "DELETE FROM files WHERE account = $1 AND id = $2";
 pub(super) const GIVE_UP_OLD: &str =
     "UPDATE file_objects SET state = 'garbage' WHERE state = 'writing' AND created_at < $1";
 pub(super) const GIVE_UP: &str = "UPDATE file_objects SET state = 'garbage' WHERE id = $1 AND state = 'writing'";
-pub(super) const GARBAGE: &str = "SELECT id FROM file_objects WHERE state = 'garbage' ORDER BY created_at, id LIMIT $1";
+const GARBAGE: &str = "SELECT id FROM file_objects WHERE state = 'garbage' ORDER BY created_at, id LIMIT $1";
 pub(super) const FORGET: &str = "DELETE FROM file_objects WHERE id = $1 AND state = 'garbage'";
-
-/// What is bound to a statement.
-#[derive(Debug)]
-pub(super) enum Value<'a> {
-    Bytes(Vec<u8>),
-    Text(&'a str),
-    TextOrNull(Option<&'a str>),
-    Number(i64),
-}
-
-/// Binds all of them.
-macro_rules! with_values {
-    ($text:expr, $values:expr) => {{
-        let mut statement = sqlx::query($text);
-        for value in $values {
-            statement = match value {
-                crate::store::files::Value::Bytes(bytes) => statement.bind(bytes),
-                crate::store::files::Value::Text(text) => statement.bind(text),
-                crate::store::files::Value::TextOrNull(text) => statement.bind(text),
-                crate::store::files::Value::Number(number) => statement.bind(number),
-            };
-        }
-        statement
-    }};
-}
-pub(super) use with_values;
 
 /// A transaction of a database.
 pub(super) trait FileTransaction {
@@ -222,18 +197,40 @@ where
     Ok(())
 }
 
-/// What [`FILE`] binds.
-pub(super) fn of_account(account: &AccountId, file: FileId) -> Vec<Value<'_>> {
-    vec![Value::Text(account.as_str()), Value::Bytes(file.id_bytes())]
+/// As [`Files::file`](callboard_actors::ports::Files::file).
+pub(super) async fn file(
+    readers: &impl ReadRows,
+    account: &AccountId,
+    file: FileId,
+) -> Result<Option<FileRecord>, StoreError> {
+    let row = readers.read_row(FILE, of_account(account, file)).await?;
+    row.as_ref().map(file_record).transpose()
 }
 
-/// What [`LIST`] binds.
-pub(super) fn listed(query: &FileQuery) -> Vec<Value<'_>> {
+/// As [`Files::list_files`](callboard_actors::ports::Files::list_files).
+pub(super) async fn list(readers: &impl ReadRows, query: &FileQuery) -> Result<Vec<FileRecord>, StoreError> {
     // Above every id there can be.
     let before = query.before.unwrap_or(FileId::from_uuid(Uuid::max()));
     let mut values = of_account(&query.account, before);
     values.push(Value::Number(query.limit.into()));
-    values
+    readers.read_rows(LIST, values).await?.iter().map(file_record).collect()
+}
+
+/// As [`Files::file_usage`](callboard_actors::ports::Files::file_usage).
+pub(super) async fn usage_of(readers: &impl ReadRows, account: &AccountId) -> Result<FileUsage, StoreError> {
+    let row = readers.read_row(USAGE, vec![Value::Text(account.as_str())]).await?;
+    row.as_ref().map(usage).transpose().map(Option::unwrap_or_default)
+}
+
+/// Objects that are garbage, those that have been for longest first.
+pub(super) async fn garbage(readers: &impl ReadRows, limit: u32) -> Result<Vec<FileObjectId>, StoreError> {
+    let rows = readers.read_rows(GARBAGE, vec![Value::Number(limit.into())]).await?;
+    rows.iter().map(|row| object_id(row, "id")).collect()
+}
+
+/// What [`FILE`] binds.
+fn of_account(account: &AccountId, file: FileId) -> Vec<Value<'_>> {
+    vec![Value::Text(account.as_str()), Value::Bytes(file.id_bytes())]
 }
 
 /// What [`BEGIN_OBJECT`] binds.
@@ -245,18 +242,18 @@ pub(super) fn begun(object: FileObjectId, account: &AccountId, at: Timestamp) ->
     ]
 }
 
-pub(super) fn usage(row: &impl Columns) -> Result<FileUsage, StoreError> {
+fn usage(row: &impl Columns) -> Result<FileUsage, StoreError> {
     Ok(FileUsage {
         files: rows::unsigned(row, "files")?,
         bytes: rows::unsigned(row, "bytes")?,
     })
 }
 
-pub(super) fn object_id(row: &impl Columns, column: &'static str) -> Result<FileObjectId, StoreError> {
+fn object_id(row: &impl Columns, column: &'static str) -> Result<FileObjectId, StoreError> {
     Ok(FileObjectId::from_uuid(rows::uuid(row, column)?))
 }
 
-pub(super) fn file_record(row: &impl Columns) -> Result<FileRecord, StoreError> {
+fn file_record(row: &impl Columns) -> Result<FileRecord, StoreError> {
     Ok(FileRecord {
         id: FileId::from_uuid(rows::uuid(row, "id")?),
         account: rows::account(row)?,

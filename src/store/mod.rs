@@ -1,16 +1,17 @@
 //! Adapters of the port [`Store`](callboard_actors::ports::Store). They know nothing of each other, only
-//! what they share here: rows, counters, the statements of budgets and agents, the archive's encoding and commits made again; only the composition root names one,
-//! and only [`migrate`] knows the tables of two.
+//! what they share here: rows, counters, reading agents, threads and files, the statements of budgets, the archive's encoding and commits made
+//! again; only the composition root names one, and only [`migrate`] knows the tables of two.
 
 mod activity;
-mod agent_statements;
+mod agents;
 mod archive;
 mod budget_statements;
 mod budgets;
 mod files;
 pub mod migrate;
 pub mod postgres;
+mod reading;
 mod repeated;
 mod rows;
 pub mod sqlite;
-mod thread_statements;
+mod threads;

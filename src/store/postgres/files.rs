@@ -11,7 +11,8 @@ use super::PostgresStore;
 use super::budgets::Counted;
 use super::reads::Statement;
 use super::rows::IdBytes;
-use crate::store::files::{self, FileTransaction, Value, with_values};
+use crate::store::files::{self, FileTransaction};
+use crate::store::reading::{Value, with_values};
 
 impl FileTransaction for Counted<'_> {
     type Row = PgRow;
@@ -49,17 +50,11 @@ impl Files for PostgresStore {
     }
 
     async fn file(&self, account: &AccountId, file: FileId) -> Result<Option<FileRecord>, StoreError> {
-        let statement = with_values!(files::FILE, files::of_account(account, file));
-        let row = self.readers.row(statement).await?;
-        row.as_ref().map(files::file_record).transpose()
+        files::file(&self.readers, account, file).await
     }
 
     async fn list_files(&self, query: FileQuery) -> Result<Vec<FileRecord>, StoreError> {
-        let rows = self
-            .readers
-            .rows(with_values!(files::LIST, files::listed(&query)))
-            .await?;
-        rows.iter().map(files::file_record).collect()
+        files::list(&self.readers, &query).await
     }
 
     async fn delete_file(&self, account: &AccountId, file: FileId) -> Result<bool, StoreError> {
@@ -68,24 +63,13 @@ impl Files for PostgresStore {
     }
 
     async fn file_usage(&self, account: &AccountId) -> Result<FileUsage, StoreError> {
-        let row = self
-            .readers
-            .row(sqlx::query(files::USAGE).bind(account.as_str()))
-            .await?;
-        row.as_ref()
-            .map(files::usage)
-            .transpose()
-            .map(Option::unwrap_or_default)
+        files::usage_of(&self.readers, account).await
     }
 
     async fn garbage(&self, begun_before: Timestamp, limit: u32) -> Result<Vec<FileObjectId>, StoreError> {
         let give_up = sqlx::query(files::GIVE_UP_OLD).bind(begun_before.as_micros());
         self.change_objects(give_up).await?;
-        let rows = self
-            .readers
-            .rows(sqlx::query(files::GARBAGE).bind(i64::from(limit)))
-            .await?;
-        rows.iter().map(|row| files::object_id(row, "id")).collect()
+        files::garbage(&self.readers, limit).await
     }
 
     async fn give_up_object(&self, object: FileObjectId) -> Result<(), StoreError> {

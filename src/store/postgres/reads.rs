@@ -19,6 +19,7 @@ use super::failure::store_error;
 use super::pool::{Pool, within_patience};
 use super::rows::{self, IdBytes, run_columns, signed};
 use crate::store::activity::Activity;
+use crate::store::reading::reads_rows;
 
 pub(super) type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
@@ -95,6 +96,8 @@ pub(super) struct Readers {
     pool: Pool,
     activity: Arc<Activity>,
 }
+
+reads_rows!(Readers, PgRow);
 
 impl Readers {
     pub(super) fn new(pool: Pool, activity: Arc<Activity>) -> Self {

@@ -6,15 +6,12 @@ use callboard_actors::ports::StoreError;
 use callboard_actors::ports::agents::{
     AgentQuery, AgentRecord, AgentUpdate, AgentVersionQuery, AgentWrite, Agents, NewAgent,
 };
-use uuid::Uuid;
 
 use super::SqliteStore;
 use super::rows::{IdBytes, json};
 use super::transaction::{WriteFailure, WriteTransaction};
 use super::writer::Write;
-use crate::store::agent_statements::{
-    DELETE, IN_VERSION, LIST, LIST_VERSIONS, NAMED, NEWEST, NEWEST_VERSION, agent_record, refusal, updated_record,
-};
+use crate::store::agents::{self, DELETE, NEWEST_VERSION, refusal, updated_record};
 
 const CREATE: &str =
     "INSERT INTO agents (id, account, name, version, created_at) VALUES (?, ?, ?, 1, ?) ON CONFLICT DO NOTHING";
@@ -96,34 +93,18 @@ impl Agents for SqliteStore {
     }
 
     async fn agent(&self, agent: AgentId, version: Option<u32>) -> Result<Option<AgentRecord>, StoreError> {
-        let id = agent.id_bytes();
-        let find = match version {
-            None => sqlx::query(NEWEST).bind(id),
-            Some(version) => sqlx::query(IN_VERSION).bind(id).bind(version),
-        };
-        self.readers.row(find).await?.as_ref().map(agent_record).transpose()
+        agents::agent(&self.readers, agent, version).await
     }
 
     async fn agent_named(&self, account: &AccountId, name: &str) -> Result<Option<AgentRecord>, StoreError> {
-        let find = sqlx::query(NAMED).bind(account.as_str()).bind(name);
-        self.readers.row(find).await?.as_ref().map(agent_record).transpose()
+        agents::named(&self.readers, account, name).await
     }
 
     async fn list_agents(&self, query: AgentQuery) -> Result<Vec<AgentRecord>, StoreError> {
-        // Above every id there can be.
-        let before = query.before.unwrap_or(AgentId::from_uuid(Uuid::max()));
-        let list = sqlx::query(LIST)
-            .bind(query.account.as_str())
-            .bind(before.id_bytes())
-            .bind(query.limit);
-        self.readers.rows(list).await?.iter().map(agent_record).collect()
+        agents::list(&self.readers, &query).await
     }
 
     async fn list_agent_versions(&self, query: AgentVersionQuery) -> Result<Vec<AgentRecord>, StoreError> {
-        let list = sqlx::query(LIST_VERSIONS)
-            .bind(query.agent.id_bytes())
-            .bind(i64::from(query.before.unwrap_or(u32::MAX)))
-            .bind(query.limit);
-        self.readers.rows(list).await?.iter().map(agent_record).collect()
+        agents::versions(&self.readers, &query).await
     }
 }

@@ -18,6 +18,7 @@ use super::rows::{self, IdBytes, run_columns, signed};
 use super::transaction::Statement;
 use crate::store::activity::Activity;
 use crate::store::archive;
+use crate::store::reading::reads_rows;
 
 const RUN: &str = concat!(
     "SELECT ",
@@ -83,6 +84,8 @@ pub(super) struct Readers {
     pool: SqlitePool,
     activity: Arc<Activity>,
 }
+
+reads_rows!(Readers, SqliteRow);
 
 impl Readers {
     pub(super) fn new(pool: SqlitePool, activity: Arc<Activity>) -> Self {

@@ -9,16 +9,13 @@ use callboard_actors::ports::threads::{
 };
 use callboard_actors::ports::{StoreError, Threads};
 use callboard_actors::time::Timestamp;
-use uuid::Uuid;
 
 use super::SqliteStore;
 use super::create::{FIND_IDEMPOTENT, WriteRun};
 use super::rows::{self, IdBytes, json, signed};
 use super::transaction::{WriteFailure, WriteTransaction};
 use super::writer::Write;
-use crate::store::thread_statements::{
-    EXTENT_BEFORE, FIRST_ITEMS, FIRST_TURN, ITEMS_OF_LATER_RUNS, ITEMS_OF_RUN, LIST_THREADS, THREAD, TURNS_BEFORE,
-};
+use crate::store::threads;
 
 const CREATE: &str = "INSERT INTO threads (id, account, metadata, created_at) VALUES (?, ?, ?, ?); \
      INSERT INTO thread_items (thread_id, position, content) SELECT ?, each.key, each.value FROM json_each(?) AS each";
@@ -153,18 +150,11 @@ impl Threads for SqliteStore {
     }
 
     async fn thread(&self, thread: ThreadId) -> Result<Option<ThreadRecord>, StoreError> {
-        let row = self.readers.row(sqlx::query(THREAD).bind(thread.id_bytes())).await?;
-        row.as_ref().map(rows::thread_record).transpose()
+        threads::thread(&self.readers, thread).await
     }
 
     async fn list_threads(&self, query: ThreadQuery) -> Result<Vec<ThreadRecord>, StoreError> {
-        // Above every id there can be.
-        let before = query.before.unwrap_or(ThreadId::from_uuid(Uuid::max()));
-        let list = sqlx::query(LIST_THREADS)
-            .bind(query.account.as_str())
-            .bind(before.id_bytes())
-            .bind(query.limit);
-        self.readers.rows(list).await?.iter().map(rows::thread_record).collect()
+        threads::list(&self.readers, &query).await
     }
 
     async fn delete_thread(&self, thread: ThreadId) -> Result<Option<Vec<RunId>>, StoreError> {
@@ -173,51 +163,14 @@ impl Threads for SqliteStore {
     }
 
     async fn thread_items(&self, query: ThreadItemsQuery) -> Result<Vec<ThreadItem>, StoreError> {
-        let thread = query.thread.id_bytes();
-        let position = query.after.map_or(0, |after| after.position);
-        let after_item = query.after.map_or(-1, |after| i64::from(after.item));
-        let rest = if position == 0 {
-            sqlx::query(FIRST_ITEMS).bind(thread.clone())
-        } else {
-            sqlx::query(ITEMS_OF_RUN).bind(thread.clone()).bind(signed(position))
-        };
-        let rest = self.readers.rows(rest.bind(after_item).bind(query.limit)).await?;
-        let mut items = rest.iter().map(rows::thread_item).collect::<Result<Vec<_>, _>>()?;
-        let missing = query.limit.saturating_sub(items.len() as u32);
-        if missing > 0 {
-            let later = sqlx::query(ITEMS_OF_LATER_RUNS)
-                .bind(thread)
-                .bind(signed(position))
-                .bind(missing);
-            for row in &self.readers.rows(later).await? {
-                items.push(rows::thread_item(row)?);
-            }
-        }
-        Ok(items)
+        threads::items(&self.readers, query).await
     }
 
     async fn turns_before(&self, thread: ThreadId, position: u64, limit: u32) -> Result<Vec<Turn>, StoreError> {
-        let find = sqlx::query(TURNS_BEFORE)
-            .bind(thread.id_bytes())
-            .bind(signed(position))
-            .bind(limit);
-        let mut turns = rows::turns(&self.readers.rows(find).await?)?;
-        if turns.len() < limit as usize && position > 0 {
-            let first = sqlx::query(FIRST_TURN).bind(thread.id_bytes());
-            turns.extend(rows::turns(&self.readers.rows(first).await?)?);
-        }
-        Ok(turns)
+        threads::turns_before(&self.readers, thread, position, limit).await
     }
 
     async fn extent_before(&self, thread: ThreadId, position: u64) -> Result<ThreadExtent, StoreError> {
-        let count = sqlx::query(EXTENT_BEFORE)
-            .bind(thread.id_bytes())
-            .bind(signed(position));
-        let row = self.readers.row(count).await?;
-        let row = row.ok_or_else(|| rows::damaged("a count"))?;
-        Ok(ThreadExtent {
-            turns: rows::unsigned(&row, "turns")?,
-            bytes: rows::unsigned(&row, "bytes")?,
-        })
+        threads::extent_before(&self.readers, thread, position).await
     }
 }
