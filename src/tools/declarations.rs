@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard_actors::tool_use::{HttpTool, ToolUse};
+use callboard_actors::tool_use::HttpTool;
 use moka::sync::Cache;
 use serde::Serialize;
 use serde_json::Value;
@@ -37,18 +37,19 @@ impl Declarations {
         }
     }
 
-    /// Whether nothing has to be taken apart for this tool.
-    pub(super) fn know(&self, tool: &ToolUse) -> bool {
-        match tool {
-            ToolUse::Client(declared) => {
-                key_of(&declared.parameters).is_some_and(|(key, _)| self.schemas.contains_key(&key))
-            }
-            ToolUse::Http(declared) => key_of(declared).is_some_and(|(key, _)| self.http_tools.contains_key(&key)),
-            ToolUse::Server(_) | ToolUse::Mcp(_) => true,
-        }
+    /// This schema, if it is kept.
+    pub(super) fn known_schema(&self, schema: &Value) -> Option<Arc<CompiledSchema>> {
+        let (key, _) = key_of(schema)?;
+        self.schemas.get(&key).map(|Kept(compiled, _)| compiled)
     }
 
-    /// This schema.
+    /// An HTTP tool, if it is kept.
+    pub(super) fn known_http_tool(&self, tool: &HttpTool) -> Option<Arc<HttpDeclaration>> {
+        let (key, _) = key_of(tool)?;
+        self.http_tools.get(&key).map(|Kept(declaration, _)| declaration)
+    }
+
+    /// This schema. Takes a while if it is not kept.
     pub(super) fn schema(&self, schema: &Value) -> Result<Arc<CompiledSchema>, String> {
         let Some((key, length)) = key_of(schema) else {
             return CompiledSchema::of(schema);
@@ -61,7 +62,7 @@ impl Declarations {
         Ok(compiled)
     }
 
-    /// An HTTP tool.
+    /// An HTTP tool. Takes a while if it is not kept.
     pub(super) fn http_tool(&self, tool: &HttpTool) -> Result<Arc<HttpDeclaration>, FieldProblem> {
         let Some((key, length)) = key_of(tool) else {
             return HttpDeclaration::parse(tool, self.longest_call).map(Arc::new);

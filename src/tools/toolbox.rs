@@ -42,6 +42,15 @@ struct Inner {
     mcp: McpServers,
 }
 
+/// What may be done to open a declared tool.
+#[derive(Debug, Clone, Copy)]
+enum Effort {
+    /// It is taken as it was kept, which takes a moment.
+    OnlyKnown,
+    /// It is taken apart, which takes a while.
+    TakeApart,
+}
+
 struct ServerTool {
     tool: Arc<dyn Tool>,
     definition: ToolDefinition,
@@ -100,12 +109,13 @@ impl Inner {
         })
     }
 
-    fn client_tool(&self, declared: &ClientTool) -> Result<RunTool, String> {
-        Ok(RunTool {
-            arguments: self
-                .declarations
-                .schema(&declared.parameters)?
-                .check_on(&self.reach.blocking_pool),
+    fn client_tool(&self, declared: &ClientTool, effort: Effort) -> Option<Result<RunTool, String>> {
+        let compiled = match effort {
+            Effort::OnlyKnown => Ok(self.declarations.known_schema(&declared.parameters)?),
+            Effort::TakeApart => self.declarations.schema(&declared.parameters),
+        };
+        Some(compiled.map(|compiled| RunTool {
+            arguments: compiled.check_on(&self.reach.blocking_pool),
             answered_by: AnsweredBy::Client {
                 deadline: declared.deadline(),
                 on_deadline: declared.on_deadline,
@@ -116,15 +126,16 @@ impl Inner {
                 description: declared.description.clone(),
                 parameters: declared.parameters.clone(),
             },
-        })
+        }))
     }
 
-    fn http_tool(&self, declared: &HttpTool, account: &AccountId) -> Result<RunTool, String> {
-        let declaration = self
-            .declarations
-            .http_tool(declared)
-            .map_err(|wrong| wrong.to_string())?;
-        Ok(RunTool {
+    fn http_tool(&self, declared: &HttpTool, account: &AccountId, effort: Effort) -> Option<Result<RunTool, String>> {
+        let declaration = match effort {
+            Effort::OnlyKnown => Ok(self.declarations.known_http_tool(declared)?),
+            Effort::TakeApart => self.declarations.http_tool(declared),
+        };
+        let declaration = declaration.map_err(|wrong| wrong.to_string());
+        Some(declaration.map(|declaration| RunTool {
             definition: declaration.definition.clone(),
             arguments: declaration.arguments.check_on(&self.reach.blocking_pool),
             requires_approval: declared.requires_approval,
@@ -134,21 +145,21 @@ impl Inner {
                 &self.places,
                 &self.reach,
             ))),
-        })
+        }))
     }
 
     fn check_http_tool(&self, declared: &HttpTool, account: &AccountId) -> Result<(), FieldProblem> {
         self.declarations.http_tool(declared)?.check_for(account, &self.reach)
     }
 
-    /// The tools of a run but for those of MCP servers. Takes a while where a declaration is not known.
-    fn open_own(&self, wish: &ToolsWish) -> OpenTools {
+    /// The tools of a run but for those of MCP servers. `None` if that takes more than it may.
+    fn open_own(&self, wish: &ToolsWish, effort: Effort) -> Option<OpenTools> {
         let mut open = OpenTools::default();
         for wanted in &wish.tools {
             let opened = match wanted {
                 ToolUse::Server(wanted) => self.server_tool(wanted),
-                ToolUse::Client(declared) => self.client_tool(declared),
-                ToolUse::Http(declared) => self.http_tool(declared, &wish.account),
+                ToolUse::Client(declared) => self.client_tool(declared, effort)?,
+                ToolUse::Http(declared) => self.http_tool(declared, &wish.account, effort)?,
                 ToolUse::Mcp(_) => continue,
             };
             match opened {
@@ -156,7 +167,7 @@ impl Inner {
                 Err(reason) => open.missing.push(missing(wanted, reason)),
             }
         }
-        open
+        Some(open)
     }
 
     /// The MCP servers whose tools a run has.
@@ -219,8 +230,7 @@ impl Toolbox for ServerToolbox {
 
     fn open(&self, wish: ToolsWish) -> ToolsOpening {
         let inner = self.0.clone();
-        if wish.tools.iter().all(|tool| inner.declarations.know(tool)) {
-            let mut open = inner.open_own(&wish);
+        if let Some(mut open) = inner.open_own(&wish, Effort::OnlyKnown) {
             let servers = inner.mcp_servers(&wish);
             if inner.mcp.open_known(&wish.account, &servers, &mut open).is_some() {
                 return ToolsOpening::Ready(open);
@@ -233,8 +243,9 @@ impl Toolbox for ServerToolbox {
         ToolsOpening::Later(Box::pin(async move {
             let (opener, wish) = (inner.clone(), Arc::new(wish));
             let wanted = wish.clone();
-            let opening = inner.reach.blocking_pool.run(move || opener.open_own(&wanted));
-            let mut open = opening.await.unwrap_or_else(|_| nothing_of(&wish));
+            let pool = &inner.reach.blocking_pool;
+            let opened = pool.run(move || opener.open_own(&wanted, Effort::TakeApart)).await;
+            let mut open = opened.ok().flatten().unwrap_or_else(|| nothing_of(&wish));
             let servers = inner.mcp_servers(&wish);
             inner.mcp.open(&wish.account, &servers, &mut open).await;
             open
