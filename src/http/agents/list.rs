@@ -40,7 +40,7 @@ pub(super) async fn list_agents(
     }
     let scope_parts = [caller.account.as_str(), "agents"];
     let scope = CursorScope(&scope_parts);
-    let before = parameters.text("cursor").map(|cursor| scope.read(cursor)).transpose()?;
+    let before = scope.asked(&parameters)?;
     let query = AgentQuery {
         account: caller.account.clone(),
         before: before.map(AgentId::from_uuid),
@@ -63,7 +63,7 @@ pub(super) async fn list_versions(
     let agent_text = agent.to_string();
     let scope_parts = [caller.account.as_str(), "agent versions", &agent_text];
     let scope = CursorScope(&scope_parts);
-    let before = parameters.text("cursor").map(|cursor| scope.read(cursor)).transpose()?;
+    let before = scope.asked(&parameters)?;
     let query = AgentVersionQuery {
         agent,
         before: before.map(|place| place.as_u128() as u32),

@@ -2,6 +2,7 @@
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use serde_path_to_error::{Path, Segment};
 
 use super::fields::{invalid_value, wrong_type};
 use crate::http::error::{ApiError, ErrorCode};
@@ -12,12 +13,12 @@ pub(crate) fn read_declared<T: DeserializeOwned>(map: Map<String, Value>, path: 
     serde_path_to_error::deserialize(&whole).map_err(|error| {
         let place = error.path().to_string();
         let place = if place == "." { "" } else { &place };
-        refusal(&whole, path, place, &error.inner().to_string())
+        refusal(value_at(&whole, error.path()), path, place, &error.inner().to_string())
     })
 }
 
-/// `place` is where serde stopped, and `said` its words: "missing field `name`", "invalid type: integer `5`, expected a string".
-fn refusal(whole: &Value, path: &str, place: &str, said: &str) -> ApiError {
+/// `place` is where serde stopped, `found` what stands there, and `said` its words: "missing field `name`", "invalid type: integer `5`, expected a string".
+fn refusal(found: Option<&Value>, path: &str, place: &str, said: &str) -> ApiError {
     let param = joined(path, place);
     if let Some(name) = quoted_after(said, "missing field ") {
         let param = joined(&param, name);
@@ -36,7 +37,7 @@ fn refusal(whole: &Value, path: &str, place: &str, said: &str) -> ApiError {
         .map_or("something else", |(_, words)| words);
     let expected = in_plain_words(expected);
     if said.starts_with("invalid type: ")
-        && let Some(found) = value_at(whole, place)
+        && let Some(found) = found
     {
         return wrong_type(&param, expected, found);
     }
@@ -74,23 +75,12 @@ fn in_plain_words(expected: &str) -> &str {
     }
 }
 
-/// `place` as serde_path_to_error writes it: `headers.accept`, `list[2].name`.
-fn value_at<'value>(whole: &'value Value, place: &str) -> Option<&'value Value> {
-    let mut value = whole;
-    // (A name with a dot in it is looked for as it stands, too.)
-    if let Some(found) = value.get(place) {
-        return Some(found);
-    }
-    for step in place.split('.').filter(|step| !step.is_empty()) {
-        let (name, indices) = step.split_once('[').map_or((step, ""), |(name, rest)| (name, rest));
-        if !name.is_empty() {
-            value = value.get(name)?;
-        }
-        for index in indices.split('[').filter(|index| !index.is_empty()) {
-            value = value.get(index.trim_end_matches(']').parse::<usize>().ok()?)?;
-        }
-    }
-    Some(value)
+fn value_at<'value>(whole: &'value Value, place: &Path) -> Option<&'value Value> {
+    place.iter().try_fold(whole, |value, step| match step {
+        Segment::Map { key } => value.get(key),
+        Segment::Seq { index } => value.get(index),
+        Segment::Enum { .. } | Segment::Unknown => None,
+    })
 }
 
 #[cfg(test)]

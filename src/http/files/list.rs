@@ -22,7 +22,7 @@ pub(super) async fn list_files(
     let limit = page_size(&parameters, &state)?;
     let scope_parts = [caller.account.as_str(), "files"];
     let scope = CursorScope(&scope_parts);
-    let before = parameters.text("cursor").map(|cursor| scope.read(cursor)).transpose()?;
+    let before = scope.asked(&parameters)?;
     let query = FileQuery {
         account: caller.account.clone(),
         before: before.map(FileId::from_uuid),

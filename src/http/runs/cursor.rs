@@ -4,6 +4,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::http::error::{ApiError, ErrorCode};
+use crate::http::extract::query::QueryParameters;
 
 const PREFIX: &str = "cur_";
 const CHECK_DIGITS: usize = 16;
@@ -18,8 +19,13 @@ impl CursorScope<'_> {
         format!("{PREFIX}{}{}", place.as_simple(), self.check_digits(place))
     }
 
+    /// The place from which the list is asked for: that of `?cursor=`, or none.
+    pub(crate) fn asked(self, parameters: &QueryParameters) -> Result<Option<Uuid>, ApiError> {
+        parameters.text("cursor").map(|cursor| self.read(cursor)).transpose()
+    }
+
     /// The place that a cursor of this scope names.
-    pub(crate) fn read(self, cursor: &str) -> Result<Uuid, ApiError> {
+    fn read(self, cursor: &str) -> Result<Uuid, ApiError> {
         let parsed = cursor.strip_prefix(PREFIX).and_then(|rest| {
             let (place, check) = rest.split_at_checked(32)?;
             let place = Uuid::try_parse(place).ok()?;

@@ -34,7 +34,7 @@ pub(super) async fn list_runs(
     let filter = wanted_state.map_or("", RunState::as_str);
     let scope_parts = [caller.account.as_str(), "runs", filter, &thread_filter];
     let scope = CursorScope(&scope_parts);
-    let before = parameters.text("cursor").map(|cursor| scope.read(cursor)).transpose()?;
+    let before = scope.asked(&parameters)?;
     let query = RunQuery {
         account: caller.account.clone(),
         thread,
@@ -73,7 +73,7 @@ pub(super) async fn list_items(
     let run_text = run.to_string();
     let scope_parts = [caller.account.as_str(), "items", &run_text];
     let scope = CursorScope(&scope_parts);
-    let after = parameters.text("cursor").map(|cursor| scope.read(cursor)).transpose()?;
+    let after = scope.asked(&parameters)?;
     let after = after.map(|place| place.as_u128() as u32);
     let store = state.parts.store.clone();
     let items: Vec<(u32, Item)> = state

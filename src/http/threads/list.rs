@@ -24,7 +24,7 @@ pub(super) async fn list_threads(
     let limit = page_size(&parameters, &state)?;
     let scope_parts = [caller.account.as_str(), "threads"];
     let scope = CursorScope(&scope_parts);
-    let before = parameters.text("cursor").map(|cursor| scope.read(cursor)).transpose()?;
+    let before = scope.asked(&parameters)?;
     let query = ThreadQuery {
         account: caller.account.clone(),
         before: before.map(ThreadId::from_uuid),
@@ -48,7 +48,7 @@ pub(super) async fn list_items(
     let thread_text = thread.to_string();
     let scope_parts = [caller.account.as_str(), "thread items", &thread_text];
     let scope = CursorScope(&scope_parts);
-    let after = parameters.text("cursor").map(|cursor| scope.read(cursor)).transpose()?;
+    let after = scope.asked(&parameters)?;
     let query = ThreadItemsQuery {
         thread,
         after: after.map(place_in),
