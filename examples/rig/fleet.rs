@@ -80,6 +80,24 @@ impl Fleet {
         })
     }
 
+    /// The same for one server on the store inside it, which no other shares: whoever starts a second one has two servers, and no fleet.
+    pub(crate) fn of_one(binary: Binary, settings: &str) -> anyhow::Result<Self> {
+        let template = InstanceOptions {
+            binary,
+            name: String::new(),
+            database_url: String::new(),
+            redis_url: String::new(),
+            settings: Settings::default()
+                .with("[server]\nbind = \"127.0.0.1:0\"\n")?
+                .with(UNHURRIED)?
+                .with(settings)?,
+        };
+        Ok(Self {
+            template,
+            addresses: Addresses::default(),
+        })
+    }
+
     /// Lays TOML over the settings of the instances that are made from now on.
     pub(crate) fn set(&mut self, toml: &str) -> anyhow::Result<()> {
         self.template.set(toml)

@@ -72,6 +72,15 @@ impl FleetClient {
         self.until_answered(path, asking).await
     }
 
+    /// Posts a body. Asked again or not, it must come to the same.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let asking = |client: &Client| {
+            let request = client.request(Method::POST, path).json(body);
+            request.timeout(LONGEST_ANSWER)
+        };
+        self.until_answered(path, asking).await
+    }
+
     /// The run once it has ended.
     pub(crate) async fn run_when_ended(&self, run: &str) -> anyhow::Result<Value> {
         let path = format!("/api/v1/runs/{run}?wait=3");
@@ -89,13 +98,7 @@ impl FleetClient {
     /// Ends a run, and gives it as it is then.
     pub(crate) async fn cancel(&self, run: &str) -> anyhow::Result<Value> {
         let path = format!("/api/v1/runs/{run}/cancel");
-        let asking = |client: &Client| {
-            client
-                .request(Method::POST, &path)
-                .json(&json!({}))
-                .timeout(LONGEST_ANSWER)
-        };
-        self.until_answered("a cancel", asking).await
+        self.post(&path, &json!({})).await
     }
 
     /// The run's items, input first, of one page.

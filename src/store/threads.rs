@@ -2,7 +2,9 @@
 
 use callboard_actors::ids::ThreadId;
 use callboard_actors::ports::StoreError;
-use callboard_actors::ports::threads::{ThreadExtent, ThreadItem, ThreadItemsQuery, ThreadQuery, ThreadRecord, Turn};
+use callboard_actors::ports::threads::{
+    ThreadExtent, ThreadItem, ThreadItemsQuery, ThreadQuery, ThreadRecord, Turn, TurnPage,
+};
 use uuid::Uuid;
 
 use crate::store::reading::{ReadRows, Value};
@@ -31,11 +33,15 @@ const ITEMS_OF_LATER_RUNS: &str = "SELECT runs.id AS run_id, runs.thread_positio
      WHERE runs.thread_id = $1 AND runs.thread_position > $2 AND NOT runs.hidden \
      ORDER BY runs.thread_position, items.position LIMIT $3";
 
-/// `$1` the thread, `$2` before this place, `$3` how many turns.
+/// They are measured before any is read. `$1` the thread, `$2` before this place, `$3` how many turns, `$4` after how many bytes no more.
 const TURNS_BEFORE: &str = "SELECT turn.thread_position AS run_position, items.content \
-     FROM (SELECT id, thread_position FROM runs WHERE thread_id = $1 AND thread_position < $2 AND NOT hidden \
-           ORDER BY thread_position DESC LIMIT $3) AS turn \
-     LEFT JOIN items ON items.run_id = turn.id ORDER BY turn.thread_position DESC, items.position";
+     FROM (SELECT id, thread_position, CAST(sum(bytes) OVER (ORDER BY thread_position DESC) AS BIGINT) - bytes AS newer_bytes \
+           FROM (SELECT id, thread_position, \
+                        (SELECT COALESCE(sum(octet_length(content)), 0) FROM items WHERE run_id = runs.id) AS bytes \
+                 FROM runs WHERE thread_id = $1 AND thread_position < $2 AND NOT hidden \
+                 ORDER BY thread_position DESC LIMIT $3) AS sized) AS turn \
+     LEFT JOIN items ON items.run_id = turn.id WHERE turn.newer_bytes < $4 \
+     ORDER BY turn.thread_position DESC, items.position";
 
 /// `$1` the thread.
 const FIRST_TURN: &str =
@@ -94,18 +100,20 @@ pub(super) async fn turns_before(
     readers: &impl ReadRows,
     thread: ThreadId,
     position: u64,
-    limit: u32,
+    page: TurnPage,
 ) -> Result<Vec<Turn>, StoreError> {
-    let mut values = before(thread, position);
-    values.push(Value::Number(limit.into()));
-    let mut turns = rows::turns(&readers.read_rows(TURNS_BEFORE, values).await?)?;
-    if turns.len() < limit as usize && position > 0 {
-        let first = readers
-            .read_rows(FIRST_TURN, vec![Value::Bytes(thread.id_bytes())])
-            .await?;
-        turns.extend(rows::turns(&first)?);
+    if position == 0 {
+        return Ok(Vec::new());
     }
-    Ok(turns)
+    let mut values = before(thread, position);
+    values.push(Value::Number(page.turns.into()));
+    values.push(Value::Number(signed(page.bytes.max(1))));
+    let turns = rows::turns(&readers.read_rows(TURNS_BEFORE, values).await?)?;
+    if !turns.is_empty() {
+        return Ok(turns);
+    }
+    let first = vec![Value::Bytes(thread.id_bytes())];
+    rows::turns(&readers.read_rows(FIRST_TURN, first).await?)
 }
 
 /// As [`Threads::extent_before`](callboard_actors::ports::Threads::extent_before).

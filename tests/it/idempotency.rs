@@ -72,3 +72,29 @@ async fn a_repeat_is_answered_even_where_a_new_run_would_be_refused() {
     client.cancel(first["id"].as_str().unwrap()).await;
     server.finish().await;
 }
+
+#[tokio::test]
+async fn a_repeat_is_answered_although_what_it_named_is_gone() {
+    let server = Server::start("").await;
+    let client = server.client();
+    let agent = client.post("/api/v1/agents", &json!({"name": "helper"})).await.expect_status(201);
+    let thread = client.post("/api/v1/threads", &json!({})).await.expect_status(201);
+    let [agent, thread] = [agent, thread].map(|made| made["id"].as_str().unwrap().to_owned());
+    let runs = format!("/api/v1/threads/{thread}/runs");
+    let body = json!({"input": "Go.", "agent": agent});
+    let start = |key: &'static str| {
+        let request = client.request(Method::POST, &runs).header("idempotency-key", key);
+        Client::send(request.json(&body))
+    };
+    let first = start("k1").await.unwrap().expect_status(201);
+    client.run_when_ended(first["id"].as_str().unwrap()).await;
+
+    for path in [format!("/api/v1/agents/{agent}"), format!("/api/v1/threads/{thread}")] {
+        let deleted = Client::send(client.request(Method::DELETE, &path)).await.unwrap();
+        assert_eq!(deleted.status, 204, "{path}");
+        let again = start("k1").await.unwrap().expect_status(200);
+        assert_eq!(again["id"], first["id"]);
+        assert!(start("k2").await.unwrap().status.is_client_error(), "a new run is refused");
+    }
+    server.finish().await;
+}

@@ -149,8 +149,8 @@ impl Threads for HeldDeletion {
         self.inner.thread_items(query).await
     }
 
-    async fn turns_before(&self, thread: ThreadId, position: u64, limit: u32) -> Result<Vec<Turn>, StoreError> {
-        self.inner.turns_before(thread, position, limit).await
+    async fn turns_before(&self, thread: ThreadId, position: u64, page: TurnPage) -> Result<Vec<Turn>, StoreError> {
+        self.inner.turns_before(thread, position, page).await
     }
 
     async fn extent_before(&self, thread: ThreadId, position: u64) -> Result<ThreadExtent, StoreError> {

@@ -42,9 +42,9 @@ pub trait Threads: Send + Sync + 'static {
     /// The items of a thread in order: at most `limit` after a place.
     async fn thread_items(&self, query: ThreadItemsQuery) -> Result<Vec<ThreadItem>, StoreError>;
 
-    /// Whole turns before a run's place, newest first, at most `limit`; none when the beginning is reached. What the thread began with is
-    /// its first turn, with position 0. Hidden runs are no turns.
-    async fn turns_before(&self, thread: ThreadId, position: u64, limit: u32) -> Result<Vec<Turn>, StoreError>;
+    /// Whole turns before a run's place, newest first: a page of them, none when the beginning is reached. What the thread began with is
+    /// its first turn, with position 0, and may come in a page of its own. Hidden runs are no turns.
+    async fn turns_before(&self, thread: ThreadId, position: u64, page: TurnPage) -> Result<Vec<Turn>, StoreError>;
 
     /// How much there is before a run's place, hidden runs left out.
     async fn extent_before(&self, thread: ThreadId, position: u64) -> Result<ThreadExtent, StoreError>;
@@ -180,6 +180,15 @@ pub struct Turn {
     pub position: u64,
     /// In order.
     pub items: Vec<Item>,
+}
+
+/// How many turns to read at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TurnPage {
+    /// At most so many.
+    pub turns: u32,
+    /// The turn is the last whose items, as JSON, make it this many bytes or more: what is read is larger by one turn at most.
+    pub bytes: u64,
 }
 
 /// How much there is of a thread.

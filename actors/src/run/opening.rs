@@ -183,14 +183,7 @@ impl RunActor {
     pub(super) fn not_opened(&mut self, failure: OpenFailure, ctx: &mut Context<Self>) {
         let mut starting = self.starting.take();
         let (answer, outcome) = match failure {
-            OpenFailure::Existing(run) => {
-                let started = Started {
-                    run: *run,
-                    queue_position: None,
-                    replayed: true,
-                };
-                (Some(Ok(started)), Outcome::NotStarted)
-            }
+            OpenFailure::Existing(run) => (Some(Ok(Started::replay(*run))), Outcome::NotStarted),
             OpenFailure::IdempotencyConflict => (Some(Err(StartError::IdempotencyConflict)), Outcome::NotStarted),
             OpenFailure::NotQueued => (None, Outcome::NotStarted),
             OpenFailure::NotItsTurn => (None, Outcome::StillQueued),

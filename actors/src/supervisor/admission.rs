@@ -240,7 +240,7 @@ impl Supervisor {
             answer(
                 reply,
                 match found {
-                    Ok(Some(Creation::Existing(run))) => Ok(replay(*run)),
+                    Ok(Some(Creation::Existing(run))) => Ok(Started::replay(*run)),
                     Ok(Some(Creation::IdempotencyConflict)) => Err(StartError::IdempotencyConflict),
                     Ok(_) => Err(error),
                     Err(store) => Err(store.into()),
@@ -289,14 +289,6 @@ fn answer(reply: StartReply, answer: Result<Started, StartError>) {
     let _ = reply.send(answer);
 }
 
-fn replay(run: RunRecord) -> Started {
-    Started {
-        run,
-        queue_position: None,
-        replayed: true,
-    }
-}
-
 impl Handler<Admit> for Supervisor {
     type Result = ();
 
@@ -337,7 +329,7 @@ impl Handler<Arrived> for Supervisor {
             }
             Ok(Creation::ThreadBusy { active }) => Err(StartError::ThreadBusy { active }),
             Ok(Creation::ThreadNotFound) => Err(StartError::ThreadNotFound),
-            Ok(Creation::Existing(run)) => Ok(replay(*run)),
+            Ok(Creation::Existing(run)) => Ok(Started::replay(*run)),
             Ok(Creation::IdempotencyConflict) => Err(StartError::IdempotencyConflict),
             // A run that is not to start takes no Slot, so this is no answer to it.
             Ok(Creation::QuotaExceeded { running }) => {

@@ -52,6 +52,17 @@ pub struct Started {
     pub replayed: bool,
 }
 
+impl Started {
+    /// The run that the same request started before.
+    pub const fn replay(run: RunRecord) -> Self {
+        Self {
+            run,
+            queue_position: None,
+            replayed: true,
+        }
+    }
+}
+
 /// Why a run was not started. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {

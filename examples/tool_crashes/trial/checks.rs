@@ -6,9 +6,8 @@ use super::endpoint::{Counts, answer_to};
 use super::{ROUNDS, Report, TOOLS};
 
 /// Every call that the run's log has was made, with the result that the log has; the ones that must not be repeated once.
-pub(super) fn check_run(run: &str, items: &Value, counts: &Counts, report: &mut Report) {
-    let items: Vec<&Value> = items.as_array().into_iter().flatten().collect();
-    let calls: Vec<&&Value> = items.iter().filter(|item| item["type"] == "tool_call").collect();
+pub(super) fn check_run(run: &str, items: &[Value], counts: &Counts, report: &mut Report) {
+    let calls: Vec<&Value> = items.iter().filter(|item| item["type"] == "tool_call").collect();
     let expected = ROUNDS as usize * TOOLS.len();
     let mut say = |what: String| report.violations.push(format!("{run}: {what}"));
     if calls.len() != expected {
@@ -25,7 +24,7 @@ pub(super) fn check_run(run: &str, items: &Value, counts: &Counts, report: &mut 
             (_, 1) => {}
             _ => repeated += 1,
         }
-        let is_result = |item: &&&Value| item["type"] == "tool_result" && item["call_id"] == call_id;
+        let is_result = |item: &&Value| item["type"] == "tool_result" && item["call_id"] == call_id;
         let results: Vec<&str> = items
             .iter()
             .filter(is_result)

@@ -1,22 +1,23 @@
-//! What happens: a server is killed in the middle of tool calls, and started again, and all that it was asked for is done once.
+//! What happens: a server is killed in the middle of tool calls, and started again, and all that it was asked for is done once. Or an
+//! instance of a fleet is, and the others go on.
 
 mod checks;
 mod endpoint;
+mod site;
 
 use std::fmt;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use futures::future::try_join_all;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use reqwest::Method;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::rig::{Binary, Client, ServerProcess, Settings, UNHURRIED, is_terminal, patiently, until_some};
+use crate::rig::{Binary, FleetClient, is_terminal, patiently, until_some};
 use checks::check_run;
 use endpoint::{Counts, Endpoint, answer_to};
+use site::Site;
 
 /// Each endpoint, with what is said of repeating its calls.
 const TOOLS: [(&str, &str); 3] = [("pay", "unsafe"), ("book", "idempotent"), ("look", "safe")];
@@ -29,6 +30,17 @@ pub(crate) struct Options {
     pub(crate) kills: u32,
     pub(crate) runs_at_once: u32,
     pub(crate) seed: u64,
+    /// What a fleet stands on. `None`: it is one server on the store inside it.
+    pub(crate) services: Option<FleetServices>,
+}
+
+/// What a fleet stands on.
+#[derive(Debug, Clone)]
+pub(crate) struct FleetServices {
+    pub(crate) instances: u32,
+    /// An empty schema.
+    pub(crate) database_url: String,
+    pub(crate) redis_url: String,
 }
 
 /// What it came to.
@@ -64,54 +76,29 @@ impl fmt::Display for Report {
     }
 }
 
-/// A folder with a database, and the server on it.
-struct Site<'a> {
-    binary: &'a Binary,
-    folder: TempDir,
-}
-
-impl Site<'_> {
-    async fn start(&self) -> anyhow::Result<(ServerProcess, Client)> {
-        let server = self.binary.start("callboard", self.folder.path(), &[], &[]).await?;
-        let client = Client::new(&server.url, None)?;
-        until_some("the server to be ready", || async {
-            (client.get_raw("/readyz").await.ok()?.status == 200).then_some(())
-        })
-        .await?;
-        Ok((server, client))
-    }
-}
-
 /// Plays it to the end.
 pub(crate) async fn play(options: &Options, binary: &Binary) -> anyhow::Result<Report> {
     let endpoint = Endpoint::start()?;
-    let site = Site {
-        binary,
-        folder: tempfile::tempdir()?,
-    };
-    let settings = format!(
-        "[server]\nbind = \"127.0.0.1:0\"\n[outbound]\nallow = [\"127.0.0.1/32:{}\"]\n",
-        endpoint.address.port()
-    );
-    let settings = Settings::default().with(UNHURRIED)?.with(&settings)?;
-    settings.write_into(site.folder.path())?;
+    let port = endpoint.address.port();
+    let settings = format!("[outbound]\nallow = [\"127.0.0.1/32:{port}\"]\n");
+    let mut site = Site::start(options, binary, &settings).await?;
     let mut dice = StdRng::seed_from_u64(options.seed);
     let mut report = Report::default();
     for kill in 0..options.kills {
         let keys: Vec<String> = (0..options.runs_at_once).map(|run| format!("{kill}-{run}")).collect();
         let moment = Moment::draw(&mut dice, options.runs_at_once);
-        kill_in_the_middle(&site, &endpoint, &keys, moment).await?;
+        until_the_moment(&site.client, &endpoint, &keys, moment).await?;
+        site.kill(kill).await?;
         report.kills += 1;
-        let (mut server, client) = site.start().await?;
+        site.start_again(kill).await?;
         // What was not taken before the kill is taken now; what was is the same run.
-        let runs = try_join_all(keys.iter().map(|key| start_run(&client, endpoint.address.port(), key))).await?;
+        let runs = try_join_all(keys.iter().map(|key| start_run(&site.client, port, key))).await?;
         for run in runs {
-            bring_to_its_end(&client, &endpoint, &run, &mut report).await?;
-            let items = client.get_raw(&format!("/api/v1/runs/{run}/items")).await?.success()?;
-            check_run(&run, &items["data"], &endpoint.counts(), &mut report);
+            bring_to_its_end(&site.client, &endpoint, &run, &mut report).await?;
+            let items = site.client.items(&run).await?;
+            check_run(&run, &items, &endpoint.counts(), &mut report);
             report.runs += 1;
         }
-        server.process.kill().await?;
     }
     checks::check_nothing_else(&endpoint.counts(), &mut report);
     endpoint.stop().await;
@@ -136,22 +123,21 @@ impl Moment {
     }
 }
 
-async fn kill_in_the_middle(
-    site: &Site<'_>,
+/// Starts runs, and waits until it is time for somebody to die.
+async fn until_the_moment(
+    client: &FleetClient,
     endpoint: &Endpoint,
     keys: &[String],
     moment: Moment,
 ) -> anyhow::Result<()> {
-    let (mut server, client) = site.start().await?;
     let mut signals = endpoint.signals();
     let until = *signals.borrow() + moment.signals;
     let port = endpoint.address.port();
     let starting = async {
-        for start in keys.iter().map(|key| start_run(&client, port, key)) {
-            // Its answer may be lost with the server.
-            let _ = start.await;
+        for key in keys {
+            start_run(client, port, key).await?;
         }
-        std::future::pending::<()>().await;
+        std::future::pending::<anyhow::Result<()>>().await
     };
     let dying = async {
         let reached = signals.wait_for(|signals| *signals >= until);
@@ -160,14 +146,13 @@ async fn kill_in_the_middle(
         anyhow::Ok(())
     };
     tokio::select! {
-        () = starting => {}
-        died = dying => died?,
+        started = starting => started,
+        is_time = dying => is_time,
     }
-    server.process.kill().await
 }
 
 /// Starts the run with this idempotency key, or finds it.
-async fn start_run(client: &Client, port: u16, key: &str) -> anyhow::Result<String> {
+async fn start_run(client: &FleetClient, port: u16, key: &str) -> anyhow::Result<String> {
     let tools: Vec<Value> = TOOLS
         .iter()
         .map(|(name, retry)| {
@@ -182,18 +167,20 @@ async fn start_run(client: &Client, port: u16, key: &str) -> anyhow::Result<Stri
         "input": "Go.", "tools": tools,
         "model_options": {"simulate": {"tool_calls": calls, "tool_rounds": ROUNDS, "text": "Done."}}
     });
-    let request = client.request(Method::POST, "/api/v1/runs");
-    let request = request.header("idempotency-key", key).json(&body);
-    let run = Client::send(request).await?.success()?;
-    Ok(run["id"].as_str().context("a run has an id")?.to_owned())
+    client.start_as(key, &body).await
 }
 
 /// Waits for its end, and decides on the way what has to be decided.
-async fn bring_to_its_end(client: &Client, endpoint: &Endpoint, run: &str, report: &mut Report) -> anyhow::Result<()> {
+async fn bring_to_its_end(
+    client: &FleetClient,
+    endpoint: &Endpoint,
+    run: &str,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     loop {
         let path = format!("/api/v1/runs/{run}");
         let view = until_some("the run to end or to wait", || async {
-            let view = client.get_raw(&path).await.ok()?.success().ok()?;
+            let view = client.get(&path).await.ok()?;
             (is_terminal(&view) || view["state"] == "waiting").then_some(view)
         })
         .await?;
@@ -212,7 +199,7 @@ async fn bring_to_its_end(client: &Client, endpoint: &Endpoint, run: &str, repor
             reviews.push(review_of(run, call, &endpoint.counts(), report));
         }
         let body = json!({"reviews": reviews});
-        client.post_raw(&format!("{path}/review"), &body).await?.success()?;
+        client.post(&format!("{path}/review"), &body).await?;
     }
 }
 

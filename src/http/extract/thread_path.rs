@@ -14,8 +14,13 @@ pub(crate) async fn owned_thread(
     state: &HttpState,
     caller: &Caller,
 ) -> Result<ThreadRecord, ApiError> {
+    thread_of(thread_in_path(request)?, state, caller).await
+}
+
+/// The id in the path, whoever's it is.
+pub(crate) fn thread_in_path(request: &HttpRequest) -> Result<ThreadId, ApiError> {
     let id = request.match_info().get("id").and_then(|text| text.parse().ok());
-    thread_of(id.ok_or_else(ApiError::thread_not_found)?, state, caller).await
+    id.ok_or_else(ApiError::thread_not_found)
 }
 
 /// The thread with this id, if it is the caller's.

@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use callboard_actors::ids::{AccountId, ThreadId};
 use callboard_actors::item::{Item, ItemStatus};
 use callboard_actors::ports::agents::AgentRecord;
-use callboard_actors::ports::store::Idempotency;
+use callboard_actors::ports::store::{Creation, Idempotency};
 use callboard_actors::spec::RunSpec;
 use callboard_actors::supervisor::messages::{StartRun, Started};
 
@@ -20,6 +20,7 @@ use crate::http::error::ApiError;
 use crate::http::events;
 use crate::http::extract::json_body::read_json;
 use crate::http::extract::query::QueryParameters;
+use crate::http::extract::thread_path::thread_of;
 use crate::http::files::images::check_images;
 use crate::http::state::HttpState;
 
@@ -50,33 +51,12 @@ pub(crate) async fn start_run(
     let options = &state.options;
     let body = read_json(&request, payload, &state.options).await?;
     let asked = RunRequest::read(&body, &options.runs, thread)?;
-    let agent = match asked.agent() {
-        Some(agent) => Some(find_agent(&state, &caller, agent).await?),
-        None => None,
-    };
-    let spec = resolve(&asked, agent, &caller, &state).await?;
     let idempotency = idempotency_of(&request, &asked)?;
-    if let Err(refusal) = check_images(&state, &caller.account, &asked.input).await
-        && !is_replay(&state, &caller.account, idempotency.clone()).await?
-    {
-        return Err(refusal);
-    }
-    let start = StartRun {
-        account: caller.account,
-        tier: caller.tier,
-        spec,
-        on_limit: asked.on_limit(),
-        thread: asked.enter_thread(),
-        idempotency,
-        input: asked
-            .input
-            .iter()
-            .map(|content| Item::new(ItemStatus::Completed, content.clone()))
-            .collect(),
+    let started = match resolve(&asked, &caller, &state).await {
+        Ok(spec) => start(spec, &asked, idempotency, caller, &state).await?,
+        // What it named may be gone since it was started; the run is not.
+        Err(refusal) => replay(idempotency, &caller.account, &state).await?.ok_or(refusal)?,
     };
-    let runs = state.parts.runs.clone();
-    // On the I/O runtime: a client that goes away now must not take its start half back.
-    let started = state.on_io(async move { runs.start(start).await }).await??;
     if asked.stream {
         if started.run.events_forgotten {
             return Err(ApiError::events_expired(started.run.id));
@@ -99,8 +79,22 @@ pub(crate) async fn start_run(
     Ok(response.json(view))
 }
 
-/// What will be done. Schemas that clients declare may take a while to compile: not on a thread that others wait for.
-async fn resolve(
+/// What will be done, with what the caller has.
+async fn resolve(asked: &RunRequest, caller: &Caller, state: &HttpState) -> Result<RunSpec, ApiError> {
+    if let Some(enter) = asked.enter_thread() {
+        thread_of(enter.thread, state, caller).await?;
+    }
+    let agent = match asked.agent() {
+        Some(agent) => Some(find_agent(state, caller, agent).await?),
+        None => None,
+    };
+    let spec = resolve_with(asked, agent, caller, state).await?;
+    check_images(state, &caller.account, &asked.input).await?;
+    Ok(spec)
+}
+
+/// Schemas that clients declare may take a while to compile: not on a thread that others wait for.
+async fn resolve_with(
     asked: &RunRequest,
     agent: Option<Arc<AgentRecord>>,
     caller: &Caller,
@@ -116,6 +110,48 @@ async fn resolve(
     state.on_blocking_pool(resolving).await?
 }
 
+async fn start(
+    spec: RunSpec,
+    asked: &RunRequest,
+    idempotency: Option<Idempotency>,
+    caller: Caller,
+    state: &HttpState,
+) -> Result<Started, ApiError> {
+    let start = StartRun {
+        account: caller.account,
+        tier: caller.tier,
+        spec,
+        on_limit: asked.on_limit(),
+        thread: asked.enter_thread(),
+        idempotency,
+        input: asked
+            .input
+            .iter()
+            .map(|content| Item::new(ItemStatus::Completed, content.clone()))
+            .collect(),
+    };
+    let runs = state.parts.runs.clone();
+    // On the I/O runtime: a client that goes away now must not take its start half back.
+    Ok(state.on_io(async move { runs.start(start).await }).await??)
+}
+
+/// The run that this request started before, if it did.
+async fn replay(
+    idempotency: Option<Idempotency>,
+    account: &AccountId,
+    state: &HttpState,
+) -> Result<Option<Started>, ApiError> {
+    let Some(idempotency) = idempotency else {
+        return Ok(None);
+    };
+    let (store, account) = (state.parts.store.clone(), account.clone());
+    let finding = state.on_io(async move { store.find_idempotent(&account, &idempotency).await });
+    Ok(match finding.await?? {
+        Some(Creation::Existing(run)) => Some(Started::replay(*run)),
+        _ => None,
+    })
+}
+
 /// The run's events from the first one on, as the answer to the request that started it.
 fn stream_of(state: &HttpState, started: &Started) -> HttpResponse {
     let mut response = HttpResponse::Created();
@@ -126,14 +162,4 @@ fn stream_of(state: &HttpState, started: &Started) -> HttpResponse {
         response.insert_header((IDEMPOTENT_REPLAYED, "true"));
     }
     events::stream_into(response, state, started.run.id, None)
-}
-
-/// Whether this run was started before: then it is shown, whatever became of its files since.
-async fn is_replay(state: &HttpState, account: &AccountId, idempotency: Option<Idempotency>) -> Result<bool, ApiError> {
-    let Some(idempotency) = idempotency else {
-        return Ok(false);
-    };
-    let (store, account) = (state.parts.store.clone(), account.clone());
-    let finding = async move { store.find_idempotent(&account, &idempotency).await };
-    Ok(state.on_io(finding).await??.is_some())
 }

@@ -8,7 +8,7 @@ use super::view::ThreadView;
 use crate::auth::Caller;
 use crate::http::error::ApiError;
 use crate::http::extract::query::QueryParameters;
-use crate::http::extract::thread_path::owned_thread;
+use crate::http::extract::thread_path::{owned_thread, thread_in_path};
 use crate::http::runs::create::start_run;
 use crate::http::state::HttpState;
 
@@ -54,6 +54,6 @@ pub(super) async fn create_run(
     caller: Caller,
     state: web::Data<HttpState>,
 ) -> Result<HttpResponse, ApiError> {
-    let thread = owned_thread(&request, &state, &caller).await?.id;
+    let thread = thread_in_path(&request)?;
     start_run(request, payload, caller, state, Some(thread)).await
 }

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use callboard_actors::ids::{RunId, ThreadId};
 use callboard_actors::ports::threads::{
-    NewThread, ThreadExtent, ThreadItem, ThreadItemsQuery, ThreadQuery, ThreadRecord, Turn,
+    NewThread, ThreadExtent, ThreadItem, ThreadItemsQuery, ThreadQuery, ThreadRecord, Turn, TurnPage,
 };
 use callboard_actors::ports::{StoreError, Threads};
 use callboard_actors::time::Timestamp;
@@ -93,8 +93,8 @@ impl Threads for PostgresStore {
         threads::items(&self.readers, query).await
     }
 
-    async fn turns_before(&self, thread: ThreadId, position: u64, limit: u32) -> Result<Vec<Turn>, StoreError> {
-        threads::turns_before(&self.readers, thread, position, limit).await
+    async fn turns_before(&self, thread: ThreadId, position: u64, page: TurnPage) -> Result<Vec<Turn>, StoreError> {
+        threads::turns_before(&self.readers, thread, position, page).await
     }
 
     async fn extent_before(&self, thread: ThreadId, position: u64) -> Result<ThreadExtent, StoreError> {

@@ -5,7 +5,7 @@ use callboard_actors::ids::{RunId, ThreadId};
 use callboard_actors::ports::store::{Admission, Creation, NewRun};
 use callboard_actors::ports::threads::{
     EnterThread, NewThread, OnBusy, RunThread, ThreadExtent, ThreadItem, ThreadItemsQuery, ThreadQuery, ThreadRecord,
-    Turn,
+    Turn, TurnPage,
 };
 use callboard_actors::ports::{StoreError, Threads};
 use callboard_actors::time::Timestamp;
@@ -166,8 +166,8 @@ impl Threads for SqliteStore {
         threads::items(&self.readers, query).await
     }
 
-    async fn turns_before(&self, thread: ThreadId, position: u64, limit: u32) -> Result<Vec<Turn>, StoreError> {
-        threads::turns_before(&self.readers, thread, position, limit).await
+    async fn turns_before(&self, thread: ThreadId, position: u64, page: TurnPage) -> Result<Vec<Turn>, StoreError> {
+        threads::turns_before(&self.readers, thread, position, page).await
     }
 
     async fn extent_before(&self, thread: ThreadId, position: u64) -> Result<ThreadExtent, StoreError> {

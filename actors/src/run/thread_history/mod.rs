@@ -13,7 +13,7 @@ use crate::event::EventBody;
 use crate::item::{Item, ItemContent};
 use crate::llm::ModelRoute;
 use crate::llm::estimate::{ConversationSize, likely_tokens_of_bytes, likely_tokens_of_settings, size_of_items};
-use crate::ports::threads::{RunThread, ThreadExtent, Turn};
+use crate::ports::threads::{RunThread, ThreadExtent, Turn, TurnPage};
 use crate::ports::{StoreError, ToolDefinition};
 use crate::run::history::History;
 use crate::services::RunServices;
@@ -22,8 +22,11 @@ pub(crate) use summarizing::SummaryWork;
 use summarizing::{Reading, Standing};
 use whole_turns::closed;
 
-/// Turns that are read at once.
+/// Turns that are read at once, if they are small.
 const TURNS_AT_ONCE: u32 = 16;
+
+/// About as many as there are in a token of text.
+const BYTES_PER_TOKEN: u64 = 4;
 
 /// What was said before, oldest first.
 #[derive(Debug, Default)]
@@ -79,7 +82,8 @@ async fn read_whole_turns(
     let mut size = ConversationSize::default();
     let mut before = thread.position;
     loop {
-        let page = services.threads.turns_before(thread.id, before, TURNS_AT_ONCE).await?;
+        let page = page_of_turns(bounds.bytes_left(size));
+        let page = services.threads.turns_before(thread.id, before, page).await?;
         if page.is_empty() {
             return Ok(earlier(kept, None));
         }
@@ -124,7 +128,8 @@ async fn read_summarizing(
     let mut reading = Reading::new(thread.position, bounds, input, own);
     let mut before = thread.position;
     'reading: loop {
-        let page = services.threads.turns_before(thread.id, before, TURNS_AT_ONCE).await?;
+        let page = page_of_turns(reading.bytes_of_use());
+        let page = services.threads.turns_before(thread.id, before, page).await?;
         if page.is_empty() {
             reading.reach_beginning();
             break;
@@ -163,12 +168,29 @@ impl Bounds {
         size.bytes <= self.bytes && self.tokens.is_none_or(|limit| size.tokens <= limit)
     }
 
+    /// About how many bytes of turns still fit, beside so much.
+    fn bytes_left(&self, size: ConversationSize) -> u64 {
+        let of_tokens = self.tokens.map(|limit| {
+            let left = limit.saturating_sub(size.tokens);
+            left.saturating_mul(BYTES_PER_TOKEN)
+        });
+        let of_bytes = self.bytes.saturating_sub(size.bytes);
+        of_tokens.unwrap_or(of_bytes).min(of_bytes)
+    }
+
     /// So many parts of `whole`.
     fn share(&self, parts: u64, whole: u64) -> Self {
         Self {
             tokens: self.tokens.map(|tokens| tokens.saturating_mul(parts) / whole),
             bytes: self.bytes.saturating_mul(parts) / whole,
         }
+    }
+}
+
+const fn page_of_turns(bytes: u64) -> TurnPage {
+    TurnPage {
+        turns: TURNS_AT_ONCE,
+        bytes,
     }
 }
 

@@ -165,11 +165,7 @@ impl Handler<AdmissionDecided> for Supervisor {
             }
             Ok(Admitted::ThreadBusy { active }) => Err(StartError::ThreadBusy { active }),
             Ok(Admitted::ThreadNotFound) => Err(StartError::ThreadNotFound),
-            Ok(Admitted::Existing(record)) => Ok(Started {
-                run: *record,
-                queue_position: None,
-                replayed: true,
-            }),
+            Ok(Admitted::Existing(record)) => Ok(Started::replay(*record)),
             Ok(Admitted::IdempotencyConflict) => Err(StartError::IdempotencyConflict),
             Ok(Admitted::Refused {
                 has_slot,

@@ -2,8 +2,8 @@
 
 use super::FreshThreads;
 use super::fixtures::{
-    ACCOUNT, QUEUE, START, at_once, claim, claimed, entered, entering, moves, new_run, new_thread, parked, record,
-    started, thread, waits,
+    ACCOUNT, MANY_TURNS, QUEUE, START, at_once, claim, claimed, entered, entering, moves, new_run, new_thread, parked,
+    record, started, thread, waits,
 };
 use crate::ids::ThreadId;
 use crate::ports::store::{Admission, Claim, Creation, Idempotency, NewRun};
@@ -142,7 +142,7 @@ pub async fn interrupting_marks_those_before_it(fresh: &FreshThreads) {
             .expect("recovers");
         assert_eq!(recovered.to_cancel, [], "they have ended");
         claimed(&fresh.store, new.id).await;
-        let turns = fresh.threads.turns_before(busy, 100, 100).await.expect("reads");
+        let turns = fresh.threads.turns_before(busy, 100, MANY_TURNS).await.expect("reads");
         assert_eq!(turns.len(), seen, "{on_busy:?}");
         moves(&fresh.store, new.id, RunState::Completed).await;
     }

@@ -7,7 +7,7 @@ use crate::ids::{RunId, ThreadId};
 use crate::item::{Item, Role};
 use crate::ports::Store;
 use crate::ports::store::{Admission, Creation, NewRun, RunRecord};
-use crate::ports::threads::{EnterThread, NewThread, OnBusy};
+use crate::ports::threads::{EnterThread, NewThread, OnBusy, TurnPage};
 use crate::run_state::RunState;
 use crate::time::Timestamp;
 
@@ -16,6 +16,12 @@ pub(super) use crate::testing::store_conformance::fixtures::{
 };
 
 pub(super) const ACCOUNT: &str = "acme";
+
+/// More turns than any thread here has.
+pub(super) const MANY_TURNS: TurnPage = TurnPage {
+    turns: 100,
+    bytes: u64::MAX,
+};
 
 pub(super) fn new_thread(account_name: &str) -> NewThread {
     NewThread {

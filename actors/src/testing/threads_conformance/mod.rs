@@ -55,6 +55,7 @@ macro_rules! threads_conformance {
             ordering::never_two_of_a_thread_whatever_happens_at_once,
             reading::items_are_those_of_the_runs_in_order,
             reading::turns_come_newest_first,
+            reading::turns_are_read_no_further_than_the_page_is_large,
             reading::runs_are_listed_by_thread,
         }
     };

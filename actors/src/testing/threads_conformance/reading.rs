@@ -1,11 +1,13 @@
 //! What was said.
 
 use super::FreshThreads;
-use super::fixtures::{ACCOUNT, QUEUE, account, entered, entering, moves, new_thread, record, started, waits};
+use super::fixtures::{
+    ACCOUNT, MANY_TURNS, QUEUE, account, entered, entering, moves, new_thread, record, started, waits,
+};
 use crate::ids::{RunId, ThreadId};
 use crate::item::{Item, Role};
 use crate::ports::store::{RunCommit, RunQuery, RunRecord};
-use crate::ports::threads::{NewThread, OnBusy, ThreadItem, ThreadItemsQuery, ThreadPlace};
+use crate::ports::threads::{NewThread, OnBusy, ThreadItem, ThreadItemsQuery, ThreadPlace, Turn, TurnPage};
 use crate::run_state::RunState;
 
 /// A thread that began with two items, with so many ended runs of three items each.
@@ -86,23 +88,42 @@ pub async fn items_are_those_of_the_runs_in_order(fresh: &FreshThreads) {
     assert!(now.iter().all(|item| item.run != Some(active.id)), "it is hidden");
 }
 
+fn places(turns: &[Turn]) -> Vec<(u64, usize)> {
+    turns.iter().map(|turn| (turn.position, turn.items.len())).collect()
+}
+
 /// What the thread began with is the last of them.
 pub async fn turns_come_newest_first(fresh: &FreshThreads) {
     let (thread, _) = told(fresh, 5).await;
-    let turns = |before, limit| fresh.threads.turns_before(thread, before, limit);
-    let places = |turns: &[crate::ports::threads::Turn]| -> Vec<(u64, usize)> {
-        turns.iter().map(|turn| (turn.position, turn.items.len())).collect()
+    let turns = |before, turns| {
+        let page = TurnPage { turns, ..MANY_TURNS };
+        fresh.threads.turns_before(thread, before, page)
     };
     let all = turns(6, 100).await.expect("reads");
-    assert_eq!(places(&all), [(5, 3), (4, 3), (3, 3), (2, 3), (1, 3), (0, 2)]);
+    assert_eq!(places(&all), [(5, 3), (4, 3), (3, 3), (2, 3), (1, 3)]);
     assert_eq!(places(&turns(4, 2).await.expect("reads")), [(3, 3), (2, 3)]);
-    assert_eq!(places(&turns(2, 2).await.expect("reads")), [(1, 3), (0, 2)]);
     assert_eq!(places(&turns(1, 1).await.expect("reads")), [(0, 2)]);
     assert_eq!(places(&turns(0, 10).await.expect("reads")), []);
     let extent = fresh.threads.extent_before(thread, 4).await.expect("reads");
     assert_eq!(extent.turns, 4, "three runs, and what it began with");
     let longer = fresh.threads.extent_before(thread, 6).await.expect("reads");
     assert!(longer.bytes > extent.bytes && extent.bytes > 0);
+}
+
+/// The turn that makes a page full is its last.
+pub async fn turns_are_read_no_further_than_the_page_is_large(fresh: &FreshThreads) {
+    let (thread, _) = told(fresh, 5).await;
+    let extent = async |before| fresh.threads.extent_before(thread, before).await.expect("reads").bytes;
+    let of_last = extent(6).await - extent(5).await;
+    let read = async |before, bytes| {
+        let page = TurnPage { bytes, ..MANY_TURNS };
+        places(&fresh.threads.turns_before(thread, before, page).await.expect("reads"))
+    };
+    for bytes in [0, 1, of_last] {
+        assert_eq!(read(6, bytes).await, [(5, 3)], "one at least: {bytes}");
+        assert_eq!(read(1, bytes).await, [(0, 2)]);
+    }
+    assert_eq!(read(6, of_last + 1).await, [(5, 3), (4, 3)]);
 }
 
 /// Newest first, in pages, in any state or in one.

@@ -200,6 +200,12 @@ impl Reading {
         }
     }
 
+    /// About how many bytes of older turns can be of use: they can be shown, or summed up.
+    pub(super) fn bytes_of_use(&self) -> u64 {
+        let to_show = self.bounds.bytes_left(self.size);
+        to_show.max(self.input.bytes_left(self.lines_size))
+    }
+
     fn meet(&mut self, summary: Option<Standing>) {
         if let Some(summary) = summary {
             self.lines_size = self.lines_size + size_of_text(&transcript::lines_of([&*summary.item]));
