@@ -69,14 +69,34 @@ impl OauthTable {
         if !self.scopes.iter().all(is_scope) {
             refuse("scopes", "must be names of printable ASCII without spaces".to_owned());
         }
+        let resource = self
+            .resource
+            .as_deref()
+            .map_or_else(|| Ok(identifier_of(url)), check_resource);
+        let resource = resource.map_err(|problem| refuse("resource", problem)).ok();
         Some(OauthClient {
             token_url: token_url?,
             client_id: client_id?,
             client_secret: known?.0.clone(),
             authentication: self.authentication,
             scopes: self.scopes.clone(),
-            resource: self.resource.clone().unwrap_or_else(|| url.to_string()),
+            resource: resource?,
             audience: self.audience.clone(),
         })
+    }
+}
+
+/// What a server is called where tokens are given: its address without what one request asks of it (RFC 8707, section 2).
+fn identifier_of(url: &Url) -> String {
+    let mut identifier = url.clone();
+    identifier.set_query(None);
+    identifier.set_fragment(None);
+    identifier.into()
+}
+
+fn check_resource(text: &str) -> Result<String, String> {
+    match text.parse::<Url>() {
+        Ok(url) if url.fragment().is_none() => Ok(text.to_owned()),
+        _ => Err("must be an absolute URI without a fragment".to_owned()),
     }
 }

@@ -111,6 +111,8 @@ fn a_server_that_wants_access_tokens_says_where_they_are_to_be_had() {
             "oauth.client_secret",
         ),
         ("scopes = [\"a b\"]", "", "oauth.scopes"),
+        ("resource = \"crm\"", "", "oauth.resource"),
+        ("resource = \"https://crm.example/#part\"", "", "oauth.resource"),
         (right, "headers = { authorization = \"x\" }", "oauth.token_url"),
     ] {
         let told = mistakes(&file(oauth, server), &[]).join("\n");

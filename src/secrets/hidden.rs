@@ -1,39 +1,54 @@
 //! What takes the place of secrets in what comes back from those who were sent them.
 
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
 use secrecy::{ExposeSecret, SecretString};
 
 /// Shorter secrets are not looked for: they would be found in words.
 const SHORTEST: usize = 6;
 
+/// Of secrets that come and go, so many are remembered.
+const MOST_LATER: usize = 8;
+
 /// Stands where a secret stood.
 const IN_ITS_PLACE: &str = "[secret]";
 
-/// Secrets that nobody is to read in an answer, as they are and as JSON writes them.
-#[derive(Debug, Clone, Default)]
-pub struct HiddenSecrets(Vec<SecretString>);
+/// Secrets that nobody is to read in an answer, as they are and as JSON writes them. Cheap to clone: all clones hide the same.
+#[derive(Clone, Default)]
+pub struct HiddenSecrets(Arc<RwLock<Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    /// The longest first: one may be a part of another.
+    forms: Vec<SecretString>,
+    fixed: Vec<SecretString>,
+    later: VecDeque<SecretString>,
+}
 
 impl HiddenSecrets {
     /// These, but for the shortest.
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a SecretString>) -> Self {
-        let mut hidden: Vec<SecretString> = Vec::new();
-        for secret in secrets {
-            let secret = secret.expose_secret();
-            if secret.len() < SHORTEST {
-                continue;
-            }
-            let in_json = serde_json::Value::from(secret).to_string();
-            hidden.push(in_json[1..in_json.len() - 1].into());
-            hidden.push(secret.into());
-        }
-        // One may be a part of another.
-        hidden.sort_by(|one, other| longest_first(one.expose_secret(), other.expose_secret()));
-        hidden.dedup_by(|one, other| one.expose_secret() == other.expose_secret());
-        Self(hidden)
+        let mut kept = Kept {
+            fixed: secrets.into_iter().cloned().collect(),
+            ..Kept::default()
+        };
+        kept.write_forms();
+        Self(Arc::new(RwLock::new(kept)))
+    }
+
+    /// One more, that has come to be: an access token, say. Those before it stay hidden for a while.
+    pub fn add(&self, secret: SecretString) {
+        let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        kept.later.truncate(MOST_LATER - 1);
+        kept.later.push_front(secret);
+        kept.write_forms();
     }
 
     /// The text with `[secret]` in the place of each. To be called before a text is cut: of a secret at the cut a part would stay.
     pub fn replaced_in(&self, mut text: String) -> String {
-        for secret in &self.0 {
+        for secret in &self.kept().forms {
             if text.contains(secret.expose_secret()) {
                 text = text.replace(secret.expose_secret(), IN_ITS_PLACE);
             }
@@ -44,13 +59,47 @@ impl HiddenSecrets {
     /// The same for the beginning of something of which the rest is not known: what may be the beginning of a secret at its end is left out.
     pub fn replaced_in_beginning(&self, text: String) -> String {
         let mut text = self.replaced_in(text);
-        let begun = self
-            .0
+        let kept = self.kept();
+        let begun = kept
+            .forms
             .iter()
             .map(|secret| begun_at_the_end(&text, secret.expose_secret()));
         let begun = begun.max().unwrap_or(0);
         text.truncate(text.len() - begun);
         text
+    }
+
+    /// Whether there is nothing to hide (yet).
+    pub fn is_empty(&self) -> bool {
+        self.kept().forms.is_empty()
+    }
+
+    fn kept(&self) -> std::sync::RwLockReadGuard<'_, Kept> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn write_forms(&mut self) {
+        let mut forms: Vec<SecretString> = Vec::new();
+        for secret in self.fixed.iter().chain(&self.later) {
+            let secret = secret.expose_secret();
+            if secret.len() < SHORTEST {
+                continue;
+            }
+            let in_json = serde_json::Value::from(secret).to_string();
+            forms.push(in_json[1..in_json.len() - 1].into());
+            forms.push(secret.into());
+        }
+        forms.sort_by(|one, other| longest_first(one.expose_secret(), other.expose_secret()));
+        forms.dedup_by(|one, other| one.expose_secret() == other.expose_secret());
+        self.forms = forms;
+    }
+}
+
+impl fmt::Debug for HiddenSecrets {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("HiddenSecrets")
     }
 }
 
@@ -82,6 +131,18 @@ mod tests {
             "a [secret] b [secret] {\"c\":\"[secret]\"} [secret] short"
         );
         assert!(!format!("{hidden:?}").contains("hidden-token"));
+    }
+
+    #[test]
+    fn what_comes_later_is_hidden_for_a_while_in_all_clones() {
+        let hidden = hidden(&["always-hidden"]);
+        let clone = hidden.clone();
+        for number in 100..=100 + MOST_LATER {
+            hidden.add(format!("token-{number}").into());
+        }
+        let text = "always-hidden token-100 token-101 token-108".to_owned();
+        assert_eq!(clone.replaced_in(text), "[secret] token-100 [secret] [secret]");
+        assert_eq!(clone.replaced_in_beginning("it is token-10".to_owned()), "it is ");
     }
 
     #[test]

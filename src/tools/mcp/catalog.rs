@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::options::McpBounds;
 use super::unavailable::Unavailable;
 use crate::blocking::BlockingPool;
+use crate::secrets::HiddenSecrets;
 use crate::tools::schema::CompiledSchema;
 
 /// Pages of a list.
@@ -59,6 +60,7 @@ pub(super) async fn fetch(
     peer: &Peer<RoleClient>,
     bounds: &McpBounds,
     pool: &BlockingPool,
+    hidden: &HiddenSecrets,
 ) -> Result<Catalog, Unavailable> {
     let has_tools = peer.peer_info().is_some_and(|info| info.capabilities.tools.is_some());
     if !has_tools {
@@ -93,8 +95,8 @@ pub(super) async fn fetch(
         }
         cursor = next;
     }
-    let bounds = *bounds;
-    let reading = pool.run(move || read(listed, &bounds)).await;
+    let (bounds, hidden) = (*bounds, hidden.clone());
+    let reading = pool.run(move || read(listed, &bounds, &hidden)).await;
     let mut catalog = reading.map_err(|_| Unavailable::Broken)?;
     catalog
         .left_out
@@ -119,11 +121,12 @@ fn take_page(answer: ServerResult, listed: &mut Vec<Value>) -> Result<Option<Str
     Ok(page.get("nextCursor").and_then(Value::as_str).map(str::to_owned))
 }
 
-fn read(listed: Vec<Value>, bounds: &McpBounds) -> Catalog {
+/// What is hidden is not even known here: it would be shown to models, and told with what is wrong.
+fn read(listed: Vec<Value>, bounds: &McpBounds, hidden: &HiddenSecrets) -> Catalog {
     let mut catalog = Catalog::default();
     let mut names = BTreeSet::new();
     let mut untold = 0;
-    for written in listed {
+    for written in listed.into_iter().map(|written| without(hidden, written)) {
         let name = written.get("name").and_then(Value::as_str).map(shortened);
         let read = read_tool(written, bounds).and_then(|tool| {
             let is_new = names.insert(tool.name.clone());
@@ -144,6 +147,15 @@ fn read(listed: Vec<Value>, bounds: &McpBounds) -> Catalog {
         });
     }
     catalog
+}
+
+fn without(hidden: &HiddenSecrets, written: Value) -> Value {
+    if hidden.is_empty() {
+        return written;
+    }
+    let text = hidden.replaced_in(written.to_string());
+    // It stays JSON: what is replaced has no quotes in it, and neither has what takes its place.
+    serde_json::from_str(&text).unwrap_or_default()
 }
 
 fn read_tool(written: Value, bounds: &McpBounds) -> Result<ServerTool, String> {
@@ -198,6 +210,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_hidden_is_nowhere_in_a_list_of_tools() {
+        let hidden = HiddenSecrets::new(&["hidden-\"token\"".into()]);
+        let listed = vec![
+            json!({"name": "good", "description": "hidden-\"token\"",
+                   "inputSchema": {"type": "object", "properties": {"x": {"const": "hidden-\"token\""}}}}),
+            json!({"name": "hidden-\"token\"", "inputSchema": {"type": "array"}}),
+            json!({"name": "wrong", "inputSchema": {"type": "object", "required": "hidden-\"token\""}}),
+        ];
+        let roomy = McpBounds {
+            max_description: 100,
+            ..bounds()
+        };
+        let catalog = read(listed, &roomy, &hidden);
+        let good = &catalog.tools[0];
+        assert_eq!(good.description, "[secret]");
+        let shown = format!("{} {:?}", good.schema, catalog.left_out);
+        assert!(shown.contains("[secret]") && !shown.contains("token"), "{shown}");
+        assert_eq!(catalog.left_out.len(), 2);
+    }
+
+    #[test]
     fn tools_that_cannot_be_used_are_left_out_and_told_and_the_others_stay() {
         let listed = vec![
             json!({"name": "good", "description": "twelve bytes", "inputSchema": {"$schema": "http://json-schema.org/draft-07/schema#"},
@@ -210,7 +243,7 @@ mod tests {
             json!({"name": "good", "inputSchema": {"type": "object"}}),
             json!(7),
         ];
-        let catalog = read(listed, &bounds());
+        let catalog = read(listed, &bounds(), &HiddenSecrets::default());
         assert_eq!(catalog.tools.len(), 1);
         let good = &catalog.tools[0];
         assert_eq!(
@@ -225,7 +258,7 @@ mod tests {
             .collect();
         assert_eq!(told, ["no_schema", "liar", "wrong", "outside", "huge", "good", "?"]);
         let many = (0..50).map(|_| json!({"name": ""})).collect();
-        let left_out = read(many, &bounds()).left_out;
+        let left_out = read(many, &bounds(), &HiddenSecrets::default()).left_out;
         assert_eq!(
             (left_out.len(), left_out[MOST_TOLD].reason.as_str()),
             (11, "40 more of its tools cannot be used")

@@ -33,6 +33,8 @@ pub(super) struct Connection {
     fetching: tokio::sync::Mutex<()>,
     /// Where schemas are compiled.
     pool: BlockingPool,
+    /// What its tools do not show.
+    hidden: HiddenSecrets,
 }
 
 /// What keeps a connection: whoever drops it ends the server.
@@ -72,7 +74,8 @@ pub(super) enum CallFailure {
 }
 
 impl Connection {
-    /// Starts a server or connects to it, and asks for its tools. Not bounded in time. What is `hidden` is not passed on of its progress.
+    /// Starts a server or connects to it, and asks for its tools. Not bounded in time. What is `hidden` is not passed on of its
+    /// tools and of its progress.
     ///
     /// # Errors
     /// Why there is no such connection.
@@ -84,7 +87,7 @@ impl Connection {
         pool: &BlockingPool,
         hidden: HiddenSecrets,
     ) -> Result<(Self, Line), Unavailable> {
-        let ears = Arc::new(Ears::hearing_nothing_of(hidden));
+        let ears = Arc::new(Ears::hearing_nothing_of(hidden.clone()));
         let itself = ClientConfig::new(
             ClientCapabilities::default(),
             Implementation::new("callboard", env!("CARGO_PKG_VERSION")),
@@ -115,13 +118,14 @@ impl Connection {
         let line = Line { service, process };
         // Some say so while they are set up.
         ears.take_tools_changed();
-        let catalog = catalog::fetch(&peer, bounds, pool).await?;
+        let catalog = catalog::fetch(&peer, bounds, pool, &hidden).await?;
         let connection = Self {
             peer,
             ears,
             catalog: Mutex::new(Arc::new(catalog)),
             fetching: tokio::sync::Mutex::new(()),
             pool: pool.clone(),
+            hidden,
         };
         Ok((connection, line))
     }
@@ -139,7 +143,7 @@ impl Connection {
             if !self.ears.take_tools_changed() {
                 return Some(());
             }
-            match catalog::fetch(&self.peer, bounds, &self.pool).await {
+            match catalog::fetch(&self.peer, bounds, &self.pool, &self.hidden).await {
                 Ok(catalog) => {
                     *self.catalog.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalog);
                     Some(())

@@ -52,7 +52,6 @@ pub use stdio::ServerCommand;
 
 use super::reach::ToolReach;
 use crate::outbound::{HeaderTemplates, Outbound};
-use http::TokenSource;
 use opened::{Wanted, add};
 use place::{Address, Place};
 use server::{McpServer, Surroundings};
@@ -109,15 +108,13 @@ impl McpServers {
             let name = server.name;
             let place = match server.place {
                 ServerPlace::Process(command) => Place::Process(command),
-                ServerPlace::Address { url, headers, oauth } => Place::Address(Box::new(Address {
-                    tokens: oauth
-                        .map(|client| TokenSource::new(name.clone(), *client, reach.secrets.clone(), outbound.clone())),
-                    url,
-                    headers,
-                    outbound: outbound.clone(),
-                    secrets: reach.secrets.clone(),
-                    account: None,
-                })),
+                ServerPlace::Address { url, headers, oauth } => {
+                    let address = Address::new(url, headers, outbound.clone(), reach.secrets.clone(), None);
+                    Place::Address(Box::new(match oauth {
+                        Some(client) => address.with_tokens(&name, *client),
+                        None => address,
+                    }))
+                }
             };
             let (settings, bounds) = (server.settings, options.bounds);
             let shared = McpServer::new(
@@ -181,6 +178,11 @@ impl McpServers {
             let problem = "MCP servers cannot be named by address here";
             return Err(invalid("url".to_owned(), problem.to_owned()));
         }
+        if self.configured_for(account, name).is_some() {
+            let problem =
+                format!("`{name}` is an MCP server of this server's own: one with a `url` is called otherwise");
+            return Err(invalid("server".to_owned(), problem));
+        }
         let url: Url = url
             .parse()
             .map_err(|_| invalid("url".to_owned(), "this is no address".to_owned()))?;
@@ -213,7 +215,7 @@ impl McpServers {
     pub fn with_those_of_every_run(&self, account: &AccountId, named: Vec<McpToolUse>) -> Vec<McpToolUse> {
         let mut wishes = named;
         for (name, configured) in &self.0.configured {
-            let is_named = wishes.iter().any(|wish| wish.server == *name);
+            let is_named = wishes.iter().any(|wish| wish.server == *name && wish.url.is_none());
             if configured.in_every_run && !is_named && self.configured_for(account, name).is_some() {
                 wishes.push(McpToolUse {
                     server: name.clone(),
@@ -293,16 +295,12 @@ impl McpServers {
         if !self.has_place_for(account, &by_address) {
             return Err(Unavailable::TooMany);
         }
-        let headers = HeaderTemplates::parse(&wish.headers);
-        let place = Place::Address(Box::new(Address {
-            // They were checked when the run was taken on.
-            url: url.parse().map_err(|_| Unavailable::Unknown)?,
-            headers: headers.map_err(|wrong| Unavailable::Headers(wrong.problem))?,
-            tokens: None,
-            outbound: self.0.reach.outbound.clone(),
-            secrets: self.0.reach.secrets.clone(),
-            account: Some(account.clone()),
-        }));
+        // They were checked when the run was taken on.
+        let url = url.parse().map_err(|_| Unavailable::Unknown)?;
+        let headers = HeaderTemplates::parse(&wish.headers).map_err(|wrong| Unavailable::Headers(wrong.problem))?;
+        let (outbound, secrets) = (self.0.reach.outbound.clone(), self.0.reach.secrets.clone());
+        let address = Address::new(url, headers, outbound, secrets, Some(account.clone()));
+        let place = Place::Address(Box::new(address));
         let (settings, bounds) = (self.0.usual, self.0.bounds);
         let (name, label) = (wish.server.clone(), CLIENT_SERVER.to_owned());
         let server = McpServer::new(name, label, place, settings, bounds, self.0.surroundings.clone());

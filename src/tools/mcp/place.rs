@@ -8,6 +8,7 @@ use secrecy::SecretString;
 
 use super::connection::Endpoint;
 use super::http::{GuardedHttp, TokenSource};
+use super::options::OauthClient;
 use super::stdio::ServerCommand;
 use super::unavailable::Unavailable;
 use crate::outbound::{HeaderTemplates, Outbound};
@@ -21,16 +22,51 @@ pub(super) enum Place {
 
 /// A server at an address.
 pub(super) struct Address {
-    pub(super) url: Url,
-    pub(super) headers: HeaderTemplates,
-    pub(super) tokens: Option<TokenSource>,
-    pub(super) outbound: Outbound,
-    pub(super) secrets: Arc<Secrets>,
-    /// Whose secrets may go along; `None` is a server of the configuration.
-    pub(super) account: Option<AccountId>,
+    url: Url,
+    headers: HeaderTemplates,
+    tokens: Option<TokenSource>,
+    outbound: Outbound,
+    secrets: Arc<Secrets>,
+    account: Option<AccountId>,
+    hidden: HiddenSecrets,
 }
 
 impl Address {
+    /// Without access tokens. `account` is whose secrets may go along; `None` is a server of the configuration.
+    pub(super) fn new(
+        url: Url,
+        headers: HeaderTemplates,
+        outbound: Outbound,
+        secrets: Arc<Secrets>,
+        account: Option<AccountId>,
+    ) -> Self {
+        let mut address = Self {
+            url,
+            headers,
+            tokens: None,
+            outbound,
+            secrets,
+            account,
+            hidden: HiddenSecrets::default(),
+        };
+        let names = address.headers.secrets().map(|(_, name)| name);
+        let known: Vec<SecretString> = names.filter_map(|name| address.secret(name).ok().cloned()).collect();
+        address.hidden = HiddenSecrets::new(&known);
+        address
+    }
+
+    /// With access tokens for this client. `server` is what logs call the server.
+    pub(super) fn with_tokens(mut self, server: &str, client: OauthClient) -> Self {
+        self.tokens = Some(TokenSource::new(
+            server.to_owned(),
+            client,
+            self.secrets.clone(),
+            self.outbound.clone(),
+            self.hidden.clone(),
+        ));
+        self
+    }
+
     fn secret(&self, name: &str) -> Result<&SecretString, SecretRefused> {
         match &self.account {
             Some(account) => self.secrets.reveal(name, account, &self.url),
@@ -44,10 +80,7 @@ impl Place {
     pub(super) fn hidden(&self) -> HiddenSecrets {
         match self {
             Self::Process(command) => HiddenSecrets::new(command.secret_environment.values()),
-            Self::Address(address) => {
-                let names = address.headers.secrets().map(|(_, name)| name);
-                HiddenSecrets::new(names.filter_map(|name| address.secret(name).ok()))
-            }
+            Self::Address(address) => address.hidden.clone(),
         }
     }
 

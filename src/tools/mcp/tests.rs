@@ -203,6 +203,17 @@ async fn pay(manner: Manner, retry: RetryClass) -> (Result<String, String>, u32)
 }
 
 #[tokio::test]
+async fn nobody_takes_the_name_of_a_server_of_the_configuration() {
+    let (shop, _) = mcp_server(Manner::Json).await;
+    let servers = servers(&shop, RetryClass::Unsafe, &[&shop]);
+    let check = |name: &str| servers.check(&account("acme"), &wish(name, Some(shop.url("/mcp")), &[]), 0);
+    assert_eq!(check("other"), Ok(()));
+    let refused = check("shop").expect_err("it is the configuration's");
+    assert_eq!(refused.field.as_deref(), Some("server"));
+    servers.close(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
 async fn an_answer_comes_as_json_or_as_events() {
     for manner in [Manner::Json, Manner::Events] {
         assert_eq!(

@@ -1,6 +1,7 @@
 //! What was said in a run's thread before the run: as much of it as the model can see.
 //!
-//! Read from the newest turn back, and no further than it fits, so that a run costs what its model sees and not what its thread is long.
+//! Read from the newest turn back, and no further than it fits, so that a run costs what its model sees and not what its thread is long. Only
+//! what is left out, which the run's log tells, is counted over the whole thread.
 
 mod summarizing;
 pub(crate) mod transcript;

@@ -110,8 +110,9 @@ impl GuardedHttp {
             return Ok(response);
         }
         // It may have been taken back before its time. What is refused so was not done, so it can be said again whatever it is.
-        tokens.forget(&first).await;
-        let second = tokens.bearer().await.map_err(token_failure)?;
+        let Some(second) = tokens.another(&first).await.map_err(token_failure)? else {
+            return Ok(response);
+        };
         request.private_headers.insert(AUTHORIZATION, second);
         self.send_once(request).await
     }

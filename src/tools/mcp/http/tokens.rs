@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use oauth2::basic::{BasicClient, BasicErrorResponse, BasicTokenResponse};
+use oauth2::basic::{BasicClient, BasicErrorResponse, BasicErrorResponseType, BasicTokenResponse};
 use oauth2::{
     AsyncHttpClient, AuthType, ClientId, ClientSecret, HttpRequest, HttpResponse, RequestTokenError, Scope,
     TokenResponse, TokenUrl,
@@ -17,11 +17,14 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::outbound::{Outbound, OutboundError, OutboundRequest};
-use crate::secrets::{SecretRefused, Secrets};
+use crate::secrets::{HiddenSecrets, SecretRefused, Secrets};
 use crate::tools::mcp::options::{ClientAuthentication, OauthClient};
 
 /// How long before its end a token is not used any more: what is sent with it has to arrive.
 const MARGIN: Duration = Duration::from_secs(30);
+
+/// How long a failure is an answer to whoever asks next, and how long a server that refuses one token after the other gets no new one.
+const REST: Duration = Duration::from_secs(5);
 
 /// Bytes of a token, and a time that is longer than any token's.
 const LONGEST_TOKEN: usize = 8 * 1024;
@@ -36,7 +39,16 @@ struct Inner {
     client: OauthClient,
     secrets: Arc<Secrets>,
     outbound: Outbound,
-    current: Mutex<Option<Token>>,
+    /// Tokens are hidden from the moment on in which they come.
+    hidden: HiddenSecrets,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    current: Option<Token>,
+    failed: Option<(Instant, NoToken)>,
+    replaced_at: Option<Instant>,
 }
 
 struct Token {
@@ -59,44 +71,70 @@ pub(in crate::tools::mcp) enum NoToken {
 }
 
 impl TokenSource {
-    /// `server` is what logs call the MCP server.
+    /// `server` is what logs call the MCP server. Tokens are added to what is `hidden`.
     pub(in crate::tools::mcp) fn new(
         server: String,
         client: OauthClient,
         secrets: Arc<Secrets>,
         outbound: Outbound,
+        hidden: HiddenSecrets,
     ) -> Self {
         Self(Arc::new(Inner {
             server,
             client,
             secrets,
             outbound,
-            current: Mutex::default(),
+            hidden,
+            state: Mutex::default(),
         }))
     }
 
-    /// What goes into `authorization`: the token there is, or a new one. Of many who ask at once, one gets it for all.
+    /// What goes into `authorization`: the token there is, or a new one. Of many who ask at once, one gets it, or fails, for all.
     ///
     /// # Errors
     /// There is none to be had.
     pub(super) async fn bearer(&self) -> Result<HeaderValue, NoToken> {
-        let mut current = self.0.current.lock().await;
-        if let Some(token) = &*current
+        self.bearer_of(&mut *self.0.state.lock().await).await
+    }
+
+    /// Another one, because the server does not take this one (any more). `None` if it has refused another only just now.
+    ///
+    /// # Errors
+    /// There is none to be had.
+    pub(super) async fn another(&self, refused: &HeaderValue) -> Result<Option<HeaderValue>, NoToken> {
+        let mut state = self.0.state.lock().await;
+        if state.current.as_ref().is_some_and(|token| token.bearer == *refused) {
+            if state.replaced_at.is_some_and(|at| at.elapsed() < REST) {
+                return Ok(None);
+            }
+            state.replaced_at = Some(Instant::now());
+            state.current = None;
+        }
+        self.bearer_of(&mut state).await.map(Some)
+    }
+
+    async fn bearer_of(&self, state: &mut State) -> Result<HeaderValue, NoToken> {
+        if let Some(token) = &state.current
             && token.renew_at.is_none_or(|at| Instant::now() < at)
         {
             return Ok(token.bearer.clone());
         }
-        *current = None;
+        if let Some((at, reason)) = &state.failed
+            && at.elapsed() < REST
+        {
+            return Err(reason.clone());
+        }
+        state.current = None;
         // (Boxed: the compiler cannot see through it that the whole may be sent to another thread.)
-        let token = self.0.clone().fetch().boxed().await?;
-        Ok(current.insert(token).bearer.clone())
-    }
-
-    /// The server does not take this one (any more).
-    pub(super) async fn forget(&self, bearer: &HeaderValue) {
-        let mut current = self.0.current.lock().await;
-        if current.as_ref().is_some_and(|token| token.bearer == *bearer) {
-            *current = None;
+        match self.0.clone().fetch().boxed().await {
+            Ok(token) => {
+                state.failed = None;
+                Ok(state.current.insert(token).bearer.clone())
+            }
+            Err(reason) => {
+                state.failed = Some((Instant::now(), reason.clone()));
+                Err(reason)
+            }
         }
     }
 }
@@ -128,7 +166,9 @@ impl Inner {
         let asked_at = Instant::now();
         let answer = asking.request_async(&guarded).await;
         let answer = answer.map_err(|error| self.refused(&error))?;
-        Token::of(&answer, asked_at).ok_or(NoToken::Unreadable)
+        let token = Token::of(&answer, asked_at).ok_or(NoToken::Unreadable)?;
+        self.hidden.add(answer.access_token().secret().as_str().into());
+        Ok(token)
     }
 
     fn refused(&self, error: &RequestTokenError<OutboundError, BasicErrorResponse>) -> NoToken {
@@ -136,7 +176,16 @@ impl Inner {
         match error {
             RequestTokenError::Request(error) => NoToken::NotReached(error.clone()),
             RequestTokenError::ServerResponse(answer) => {
-                tracing::warn!(server, code = %answer.error(), "an authorization server refuses a token for an MCP server");
+                let code = match answer.error() {
+                    // Whatever it likes to say: it may be long, or what it was sent.
+                    BasicErrorResponseType::Extension(_) => "another",
+                    known => known.as_ref(),
+                };
+                tracing::warn!(
+                    server,
+                    code,
+                    "an authorization server refuses a token for an MCP server"
+                );
                 NoToken::Refused
             }
             RequestTokenError::Parse(..) | RequestTokenError::Other(_) => {

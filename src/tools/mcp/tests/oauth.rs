@@ -151,3 +151,44 @@ async fn without_a_token_the_server_is_missing_and_nothing_is_said_of_why_inside
     );
     servers.close(Duration::from_secs(5)).await;
 }
+
+#[tokio::test]
+async fn a_token_that_comes_back_is_not_shown() {
+    let (shop, _) = mcp_server(Manner::Echo).await;
+    let authorization = authorization_server(json!(3600)).await;
+    let servers = servers_of(&shop, client_of(&authorization, ClientAuthentication::Basic));
+    let open = open(&servers, "acme", wish("shop", None, &[])).await;
+    let echoed = call(&open, "shop__pay").await.expect("it was called");
+    assert!(
+        echoed.contains("Bearer [secret]") && !echoed.contains("token-1"),
+        "{echoed}"
+    );
+    servers.close(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_failure_is_told_to_all_who_wait_and_not_asked_for_again_at_once() {
+    let (shop, _) = mcp_server(Manner::Json).await;
+    let authorization = WebServer::start(|_| reply("503 Trouble", &[], "")).await;
+    let servers = servers_of(&shop, client_of(&authorization, ClientAuthentication::Basic));
+    for _ in 0..3 {
+        let opened = open(&servers, "acme", wish("shop", None, &[])).await;
+        assert!(!opened.missing.is_empty());
+    }
+    servers.close(Duration::from_secs(5)).await;
+    assert_eq!(authorization.received().len(), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_takes_no_token_does_not_cost_one_for_each_request() {
+    let shop = WebServer::start(|_| reply("401 Unauthorized", &[], "")).await;
+    let authorization = authorization_server(json!(3600)).await;
+    let client = client_of(&authorization, ClientAuthentication::Basic);
+    let servers = servers_of(&shop, client);
+    for _ in 0..3 {
+        let opened = open(&servers, "acme", wish("shop", None, &[])).await;
+        assert!(!opened.missing.is_empty());
+    }
+    servers.close(Duration::from_secs(5)).await;
+    assert_eq!(authorization.received().len(), 2, "one, and one instead of it");
+}

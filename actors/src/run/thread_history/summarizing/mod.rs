@@ -2,7 +2,8 @@
 //!
 //! The summary is an item of the run that made it, and says from which place of the thread on turns are shown whole. Runs meet the newest one
 //! as they read back, and read no further than it reaches. When turns and summary together do not fit any more, the newest turns that take half
-//! of the room are kept and the rest goes into a new summary, with the old one: half, so that not every run has to make one.
+//! of the room are kept and the rest goes into a new summary, with the old one: half, so that not every run has to make one. A run that has room
+//! for all that a summary stands for reads past it: one with less room made it.
 
 #[cfg(test)]
 mod tests;
@@ -10,7 +11,7 @@ mod tests;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::{Bounds, EarlierTurns, closed, transcript, trimmed};
+use super::{BYTES_PER_TOKEN, Bounds, EarlierTurns, closed, transcript, trimmed};
 use crate::event::EventBody;
 use crate::item::{Item, ItemContent, ItemStatus};
 use crate::llm::estimate::{ConversationSize, likely_tokens_of_bytes, prefix_of_tokens, size_of_items, size_of_text};
@@ -49,7 +50,11 @@ pub(super) struct Reading {
     bounds: Bounds,
     /// How much a model can sum up.
     input: Bounds,
+    /// The run that reads has made its summary itself.
+    is_own: bool,
     summary: Option<Standing>,
+    /// Of a run with more room: the summary that it reads past, and what there was when it met its place.
+    passed: Option<Passed>,
     /// Newest first.
     turns: Vec<ReadTurn>,
     size: ConversationSize,
@@ -57,6 +62,14 @@ pub(super) struct Reading {
     lines_size: ConversationSize,
     /// There is nothing more but what the summary stands for.
     is_all: bool,
+}
+
+#[derive(Debug)]
+struct Passed {
+    summary: Standing,
+    turns: usize,
+    size: ConversationSize,
+    lines_size: ConversationSize,
 }
 
 /// What a run that makes no summary sees.
@@ -150,7 +163,9 @@ impl Reading {
             position,
             bounds,
             input,
+            is_own: own.is_some(),
             summary: None,
+            passed: None,
             turns: Vec::new(),
             size: ConversationSize::default(),
             lines_size: ConversationSize::default(),
@@ -171,8 +186,12 @@ impl Reading {
             .summary
             .as_ref()
             .is_some_and(|summary| turn.position < summary.before)
+            && !self.passes_summary()
         {
             self.is_all = true;
+            if !self.fits() {
+                self.returns_to_summary();
+            }
             return ControlFlow::Break(());
         }
         if self.summary.is_none() {
@@ -193,7 +212,13 @@ impl Reading {
             size,
             lines,
         });
-        if self.bounds.allow(self.size) || self.input.allow(self.lines_size) {
+        if self.bounds.allow(self.size) {
+            return ControlFlow::Continue(());
+        }
+        if self.returns_to_summary() {
+            return ControlFlow::Break(());
+        }
+        if self.input.allow(self.lines_size) {
             ControlFlow::Continue(())
         } else {
             ControlFlow::Break(())
@@ -211,6 +236,40 @@ impl Reading {
             self.lines_size = self.lines_size + size_of_text(&transcript::lines_of([&*summary.item]));
             self.summary = Some(summary);
         }
+    }
+
+    /// Reads past the summary at its place, if there is room for all that it stands for.
+    fn passes_summary(&mut self) -> bool {
+        let has_room = |summary: &mut Standing| {
+            let stands_for = ConversationSize {
+                bytes: summary.tokens.saturating_mul(BYTES_PER_TOKEN),
+                tokens: summary.tokens,
+            };
+            !self.is_own && self.bounds.allow(self.size + stands_for)
+        };
+        let Some(summary) = self.summary.take_if(has_room) else {
+            return false;
+        };
+        self.passed.get_or_insert(Passed {
+            summary,
+            turns: self.turns.len(),
+            size: self.size,
+            lines_size: self.lines_size,
+        });
+        true
+    }
+
+    /// It does not fit: what the summary stands for is not shown after all.
+    fn returns_to_summary(&mut self) -> bool {
+        let Some(passed) = self.passed.take() else {
+            return false;
+        };
+        self.turns.truncate(passed.turns);
+        self.summary = Some(passed.summary);
+        self.size = passed.size;
+        self.lines_size = passed.lines_size;
+        self.is_all = true;
+        true
     }
 
     /// Whether the newest turns, of this size with the next one, stay whole when a summary is made.

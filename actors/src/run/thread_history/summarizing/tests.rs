@@ -118,6 +118,38 @@ fn the_newest_summary_stands_for_all_before_it() {
 }
 
 #[test]
+fn a_run_with_room_for_all_reads_past_the_summaries_of_others() {
+    let turns = |large: usize| {
+        vec![
+            with_summary(turn(4, 100), 3, 3),
+            with_summary(turn(3, 100), 2, 2),
+            turn(2, 100),
+            turn(1, 100),
+            turn(0, large),
+        ]
+    };
+    let reading = read(1000, 5000, None, turns(100));
+    assert!(reading.fits());
+    let whole = reading.whole();
+    assert_eq!((whole.items.len(), whole.summarized), (5, None));
+
+    let more_than_it_says = read(1000, 5000, None, turns(700));
+    assert!(more_than_it_says.fits(), "with the summary");
+    let earlier = more_than_it_says.whole();
+    assert_eq!(earlier.items.len(), 3, "two turns, and the newest summary before them");
+    assert!(matches!(
+        &earlier.items[0].content,
+        ItemContent::Summary { before_position: 3, .. }
+    ));
+
+    let less_room = read(500, 5000, None, turns(100));
+    assert_eq!(less_room.whole().items.len(), 3);
+    let own = summary(3, 3);
+    let recovered = read(1000, 5000, Some(&own), turns(100));
+    assert_eq!(recovered.whole().items.len(), 3, "it has told of its own summary");
+}
+
+#[test]
 fn a_new_summary_takes_the_old_one_in() {
     let turns = vec![
         turn(9, 200),
