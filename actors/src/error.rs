@@ -76,6 +76,8 @@ pub enum RunErrorCode {
     HistoryLimit,
     /// The storage of files did not answer, on every try, and the input has a picture there.
     FilesUnavailable,
+    /// The instances that had it were lost one after the other, and it got no step further.
+    RecoveryLimit,
 }
 
 impl RunErrorCode {
@@ -99,6 +101,7 @@ impl RunErrorCode {
             Self::ReviewFailed => "review_failed",
             Self::HistoryLimit => "history_limit",
             Self::FilesUnavailable => "files_unavailable",
+            Self::RecoveryLimit => "recovery_limit",
         }
     }
 }

@@ -54,6 +54,8 @@ pub struct RunSettings {
     pub max_answer_bytes: usize,
     /// Bytes of text of a thread's earlier turns that a run goes on with.
     pub max_history_bytes: usize,
+    /// How often a run may be taken over without having got a step further; `None` is as often as it takes.
+    pub max_recoveries: Option<u32>,
     /// Bytes of events that may wait for their commit before the model's stream is held up.
     pub max_unwritten_bytes: usize,
 }

@@ -59,6 +59,7 @@ const BOUNDS: &[(&str, Bound)] = &[
     ("runs.max_instructions", Size("0", "1GB")),
     ("runs.max_history", Size("1KB", "1GB")),
     ("runs.max_input_items", Number(1, 1_000_000)),
+    ("runs.max_recoveries", Number(0, 1_000_000)),
     ("runs.max_tools", Number(0, 10_000)),
     ("runs.max_metadata_entries", Number(0, 10_000)),
     ("runs.max_metadata_key", Size("1B", "1MB")),

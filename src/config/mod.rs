@@ -149,6 +149,7 @@ impl Config {
             max_tool_calls_per_answer: self.tools.max_calls_per_answer,
             max_answer_bytes: self.runs.max_answer,
             max_history_bytes: self.runs.max_history,
+            max_recoveries: self.runs.max_recoveries,
             max_unwritten_bytes: self.events.max_unwritten,
         }
     }

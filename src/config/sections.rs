@@ -150,6 +150,9 @@ pub struct RunsConfig {
     /// Bytes of one answer of a model.
     #[serde(deserialize_with = "values::memory_size")]
     pub max_answer: usize,
+    /// How often a run is taken over after a crash without having got a step further; `None` is as often as it takes.
+    #[serde(deserialize_with = "values::number_or_none")]
+    pub max_recoveries: Option<u32>,
     /// From the first start to the end, when the client does not say.
     #[serde(deserialize_with = "values::duration")]
     pub deadline_default: Duration,

@@ -92,6 +92,29 @@ async fn killed_again_and_again_a_run_still_ends_once() {
 }
 
 #[tokio::test]
+async fn a_run_at_whose_step_the_server_dies_every_time_is_given_up() {
+    let mut server = Server::start("[runs]\nmax_recoveries = 2\n").await;
+    let simulate = json!({"tokens": 100_000, "tokens_per_second": 50, "tool_calls": [{"name": "now"}]});
+    let body = json!({"input": "Go.", "tools": ["now"], "model_options": {"simulate": simulate}});
+    let id = server.client().start_run(&body).await;
+    let mut after = None;
+    for _ in 0..3 {
+        let mut reader = server.client().events(&id, after).await.unwrap();
+        let shown = reader.until("text.delta").await;
+        after = shown.last().map(|event| event.seq);
+        server = server.kill().await.start().await;
+    }
+    let client = server.client();
+    let run = client.run_when_ended(&id).await;
+    assert_eq!(run["error"]["code"], "recovery_limit", "{run}");
+    let log = client.events(&id, None).await.unwrap().rest().await;
+    check_whole_log(&log, &run);
+    let recovered = log.iter().filter(|event| event.kind == "run.recovered").count();
+    assert_eq!(recovered, 3, "the last one only to give it up");
+    server.finish().await;
+}
+
+#[tokio::test]
 async fn a_server_that_has_become_smaller_takes_up_what_fits_and_a_cancel_of_the_rest_sticks() {
     let server = Server::start("[capacity]\nmax_concurrent_runs = 4\n").await;
     let client = server.client();

@@ -30,6 +30,8 @@ pub(crate) struct History {
     pub(crate) summary_is_told: bool,
     /// Its log says that no summary could be made.
     pub(crate) summary_failure_is_told: bool,
+    /// How often it was taken over since its last whole item.
+    pub(crate) recoveries: u32,
     /// What was said in its thread before.
     pub(crate) earlier: EarlierTurns,
 }
@@ -101,6 +103,8 @@ impl History {
                 "history.trimmed" => self.trimming_is_told = true,
                 "history.summarized" => self.summary_is_told = true,
                 "history.summary_failed" => self.summary_failure_is_told = true,
+                "run.recovered" => self.recoveries += 1,
+                "item.completed" => self.recoveries = 0,
                 _ => {}
             }
             let about_items = frame.kind.starts_with("item.") || frame.kind.ends_with(".delta");
@@ -192,5 +196,20 @@ mod tests {
         assert_eq!(history.next_index, 2);
         assert_eq!(history.open.len(), 1);
         assert_eq!((history.open[0].id, history.open[0].text.as_str()), (open, "Hallo"));
+    }
+
+    #[test]
+    fn take_overs_are_counted_from_the_last_whole_item_on() {
+        let recovered = |epoch| EventBody::RunRecovered { epoch, lost: None };
+        let whole = EventBody::ItemCompleted {
+            index: 0,
+            item: Item::message(Role::Assistant, "Hallo"),
+        };
+        let mut history = History::default();
+        let events = [recovered(2), recovered(3), whole, recovered(4)];
+        history
+            .fold(&encode(RunId::new(), 0, events).expect("four events"))
+            .expect("it decodes");
+        assert_eq!(history.recoveries, 1);
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use actix::prelude::*;
 
 use crate::encoding::EncodedEvents;
+use crate::error::{RunError, RunErrorCode};
 use crate::event::EventBody;
 use crate::item::{Item, ItemContent, ItemStatus};
 use crate::llm::LlmActor;
@@ -325,6 +326,12 @@ impl Handler<HistoryLoaded> for RunActor {
         if let Some(error) = history.earlier.refused {
             return self.leave(Leave::failed(error), ctx);
         }
+        let recoveries = history.recoveries;
+        if self.recovered
+            && let Some(error) = too_many_recoveries(recoveries, self.services.settings.max_recoveries)
+        {
+            return self.leave(Leave::failed(error), ctx);
+        }
         if !self.take_up_ledger(&wanted) {
             return self.wait_for_calls(ctx);
         }
@@ -335,4 +342,14 @@ impl Handler<HistoryLoaded> for RunActor {
         };
         self.advance(ctx);
     }
+}
+
+/// `before` is how often the run was taken over already since it last got a step further.
+fn too_many_recoveries(before: u32, longest: Option<u32>) -> Option<RunError> {
+    longest.filter(|longest| before >= *longest).map(|longest| {
+        RunError::new(
+            RunErrorCode::RecoveryLimit,
+            format!("the servers that had the run were lost more than {longest} times while it was at the same step"),
+        )
+    })
 }

@@ -147,6 +147,7 @@ pub(super) enum RunErrorCode {
     BudgetExceeded,
     HistoryLimit,
     FilesUnavailable,
+    RecoveryLimit,
 }
 
 /// Tokens that model calls have cost.

@@ -228,6 +228,7 @@ impl InProcess {
                 max_tool_calls_per_answer: 4,
                 max_answer_bytes: 100_000,
                 max_history_bytes: 100_000,
+                max_recoveries: None,
                 max_unwritten_bytes: 100_000,
             },
         }
