@@ -120,7 +120,7 @@ typed_id!(
 );
 typed_id!(
     /// One stored agent.
-    AgentId, "agent_"
+    AgentId, "agt_"
 );
 typed_id!(
     /// One API key (its name, not its secret).

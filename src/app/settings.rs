@@ -107,7 +107,7 @@ pub(super) fn http_options(config: &Config, cpus: usize) -> HttpOptions {
         heartbeat: server.heartbeat_interval,
         default_page_size: server.page_default,
         max_page_size: server.page_maximum,
-        max_event_page_bytes: server.max_event_page,
+        max_page_bytes: server.max_page,
         max_image_bytes_per_call: config.files.max_images_per_call,
         runs: RunRequestLimits {
             default_model: runs.default_model.clone(),

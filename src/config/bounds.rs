@@ -42,7 +42,7 @@ const BOUNDS: &[(&str, Bound)] = &[
     ("server.idempotency_retention", Time("24h", "366d")),
     ("server.page_default", Number(1, 10_000)),
     ("server.page_maximum", Number(1, 10_000)),
-    ("server.max_event_page", Size("1KB", "1GB")),
+    ("server.max_page", Size("1KB", "1GB")),
     ("capacity.runs_per_cpu", Number(1, 1_000_000)),
     ("capacity.memory_per_run", Size("1KB", "1TB")),
     ("capacity.ceiling", Number(1, 10_000_000)),

@@ -4,7 +4,7 @@ use reqwest::Url;
 use serde::Deserialize;
 
 use super::outbound::SecretConfig;
-use super::resolve_providers::check_base_url;
+use super::resolve_providers::check_url;
 use super::values;
 use crate::outbound::HeaderTemplates;
 use crate::tools::mcp::{ClientAuthentication, OauthClient};
@@ -40,7 +40,7 @@ impl OauthTable {
         }
         let token_url = match &self.token_url {
             None => Err("is missing: where are access tokens to be had?".to_owned()),
-            Some(text) => check_base_url(text, "client_id and client_secret"),
+            Some(text) => check_url(text, "client_id and client_secret"),
         };
         let token_url = token_url.map_err(|problem| refuse("token_url", problem)).ok();
         let client_id = self.client_id.clone().filter(|id| !id.is_empty());

@@ -89,7 +89,7 @@ fn a_server_that_wants_access_tokens_says_where_they_are_to_be_had() {
              [secrets.CRM]\nenv = \"CRM\"\nhosts = [\"auth.example.com\"]\n"
         )
     };
-    let right = "token_url = \"https://auth.example.com/token\"\nclient_id = \"callboard\"\nclient_secret = \"CRM\"\n\
+    let right = "token_url = \"https://auth.example.com/token?p=sign-in\"\nclient_id = \"callboard\"\nclient_secret = \"CRM\"\n\
                  authentication = \"client_secret_post\"\nscopes = \"read\"\n";
     let loaded = load_texts(&file(right, ""), &[]).expect("it is right");
     let McpPlace::Address { oauth: Some(oauth), .. } = &loaded.config.mcp.servers["crm"].place else {

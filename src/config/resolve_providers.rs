@@ -132,8 +132,17 @@ fn key_sources(table: &ProviderTable, key: &dyn Fn(&str) -> String, wrong: &mut 
     keys
 }
 
-/// Messages do not repeat the URL: it may have a password in it.
+/// An address to which paths are appended.
 pub(super) fn check_base_url(text: &str, instead_of_password: &str) -> Result<reqwest::Url, String> {
+    let url = check_url(text, instead_of_password)?;
+    if url.query().is_some() {
+        return Err("must not have a '?' part: a path is appended to it".to_owned());
+    }
+    Ok(url)
+}
+
+/// Messages do not repeat the URL: it may have a password in it.
+pub(super) fn check_url(text: &str, instead_of_password: &str) -> Result<reqwest::Url, String> {
     let url = reqwest::Url::parse(text).map_err(|_| "must be a URL, such as \"https://api.openai.com/v1\"")?;
     if !matches!(url.scheme(), "http" | "https") || url.cannot_be_a_base() {
         return Err("must begin with http:// or https://".to_owned());
@@ -143,8 +152,8 @@ pub(super) fn check_base_url(text: &str, instead_of_password: &str) -> Result<re
             "must not have a user name or a password in it; use {instead_of_password}"
         ));
     }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err("must not have a '?' or '#' part: a path is appended to it".to_owned());
+    if url.fragment().is_some() {
+        return Err("must not have a '#' part".to_owned());
     }
     Ok(url)
 }

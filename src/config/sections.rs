@@ -56,9 +56,9 @@ pub struct ServerConfig {
     pub page_default: u32,
     /// Entries of a page at most.
     pub page_maximum: u32,
-    /// Bytes beyond which a page of events ends.
+    /// Bytes beyond which a page of a list ends.
     #[serde(deserialize_with = "values::memory_size")]
-    pub max_event_page: usize,
+    pub max_page: usize,
 }
 
 impl ServerConfig {

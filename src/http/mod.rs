@@ -26,6 +26,7 @@ mod runs;
 mod server;
 mod state;
 mod threads;
+mod unread_body;
 mod usage;
 
 pub use crate::cluster_view::InstanceIdentity;

@@ -29,8 +29,8 @@ pub struct HttpOptions {
     pub default_page_size: u32,
     /// Most entries of a page.
     pub max_page_size: u32,
-    /// A page of events ends when it has grown beyond this, bytes.
-    pub max_event_page_bytes: usize,
+    /// A page of a list ends when it has grown beyond this, bytes.
+    pub max_page_bytes: usize,
     /// Bytes of all pictures of one model call, as they are sent.
     pub max_image_bytes_per_call: usize,
     /// What a run may ask for.
@@ -88,7 +88,7 @@ impl Default for HttpOptions {
             heartbeat: Duration::from_secs(15),
             default_page_size: 50,
             max_page_size: 500,
-            max_event_page_bytes: 4 * 1024 * 1024,
+            max_page_bytes: 4 * 1024 * 1024,
             max_image_bytes_per_call: 40_000_000,
             runs: RunRequestLimits::default(),
         }

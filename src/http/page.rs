@@ -2,7 +2,9 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::header;
+use callboard_actors::ports::store::ItemPage;
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::error::ApiError;
 use super::extract::query::QueryParameters;
@@ -28,6 +30,15 @@ impl<Entry> Page<Entry> {
         }
     }
 
+    /// The page that a store has bounded. `cursor` is where the list goes on behind an entry.
+    pub(super) fn of_items(page: ItemPage<Entry>, cursor: impl FnOnce(&Entry) -> String) -> Self {
+        Self {
+            next_cursor: page.items.last().filter(|_| page.has_more).map(cursor),
+            has_more: page.has_more,
+            data: page.items,
+        }
+    }
+
     /// The same page with each entry as it is shown.
     pub(super) fn map<Shown>(self, show: impl Fn(Entry) -> Shown) -> Page<Shown> {
         Page {
@@ -35,6 +46,53 @@ impl<Entry> Page<Entry> {
             has_more: self.has_more,
             next_cursor: self.next_cursor,
         }
+    }
+}
+
+/// Entries that are read at once of a list whose store does not bound pages in bytes: one may have as many as a request's body.
+const ENTRIES_AT_ONCE: u32 = 16;
+
+impl Page<Box<RawValue>> {
+    /// A page of at most `limit` entries and about `most_bytes` of JSON: read a few at a time, and not read on when it is full. `read` gives so
+    /// many entries behind one, `cursor` is where the list goes on behind one.
+    pub(super) async fn gathered<Entry, Shown: Serialize>(
+        limit: u32,
+        most_bytes: usize,
+        mut read: impl AsyncFnMut(Option<&Entry>, u32) -> Result<Vec<Entry>, ApiError>,
+        mut show: impl AsyncFnMut(&Entry) -> Shown,
+        cursor: impl FnOnce(&Entry) -> String,
+    ) -> Result<Self, ApiError> {
+        let mut page = Self {
+            data: Vec::new(),
+            has_more: false,
+            next_cursor: None,
+        };
+        let (mut bytes, mut last) = (0, None);
+        'reading: loop {
+            let missing = limit - page.data.len() as u32;
+            let wanted = missing.min(ENTRIES_AT_ONCE);
+            // One more, to know whether there is one.
+            let entries = read(last.as_ref(), wanted + 1).await?;
+            page.has_more = entries.len() > wanted as usize;
+            for entry in entries.into_iter().take(wanted as usize) {
+                let shown = serde_json::value::to_raw_value(&show(&entry).await).map_err(|error| {
+                    tracing::error!(%error, "an entry of a list could not be written");
+                    ApiError::internal()
+                })?;
+                bytes += shown.get().len();
+                if bytes > most_bytes && !page.data.is_empty() {
+                    page.has_more = true;
+                    break 'reading;
+                }
+                page.data.push(shown);
+                last = Some(entry);
+            }
+            if !page.has_more || wanted == missing {
+                break;
+            }
+        }
+        page.next_cursor = last.as_ref().filter(|_| page.has_more).map(cursor);
+        Ok(page)
     }
 }
 

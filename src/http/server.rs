@@ -13,7 +13,7 @@ use super::error::{ApiError, ErrorCode};
 use super::state::HttpState;
 use super::{
     agents, authenticate, budget, capacity, cluster, files, metrics, models, openapi, readiness, request_id, runs,
-    threads, usage,
+    threads, unread_body, usage,
 };
 
 /// Listens. Connections wait until a server is made of it. Must be called on a thread of a runtime.
@@ -40,6 +40,7 @@ pub fn server(state: HttpState, listener: TcpListener) -> std::io::Result<Server
         App::new()
             .app_data(data.clone())
             .wrap(from_fn(request_id::name_and_log))
+            .wrap(from_fn(unread_body::end_with_the_answer))
             .configure(configure)
             .default_service(web::to(not_found))
     })

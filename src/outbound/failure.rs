@@ -24,7 +24,7 @@ pub enum OutboundError {
     #[error("the server at this address did not answer within {0:?}")]
     TimedOut(Duration),
     /// One answer too many that says to go elsewhere.
-    #[error("the server at this address redirects too often")]
+    #[error("the server at this address redirects, and more often than is followed")]
     TooManyRedirects,
     /// The answer says to go to something that is no address.
     #[error("the server at this address redirects to something that is no address")]

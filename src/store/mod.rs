@@ -8,6 +8,7 @@ mod archive;
 mod budget_statements;
 mod budgets;
 mod files;
+mod items;
 pub mod migrate;
 pub mod postgres;
 mod reading;

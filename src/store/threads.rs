@@ -2,9 +2,7 @@
 
 use callboard_actors::ids::ThreadId;
 use callboard_actors::ports::StoreError;
-use callboard_actors::ports::threads::{
-    ThreadExtent, ThreadItem, ThreadItemsQuery, ThreadQuery, ThreadRecord, Turn, TurnPage,
-};
+use callboard_actors::ports::threads::{ThreadExtent, ThreadQuery, ThreadRecord, Turn, TurnPage};
 use uuid::Uuid;
 
 use crate::store::reading::{ReadRows, Value};
@@ -16,22 +14,6 @@ const THREAD: &str = "SELECT id, account, metadata, created_at FROM threads WHER
 /// `$1` the account, `$2` above, `$3` how many.
 const LIST_THREADS: &str = "SELECT id, account, metadata, created_at FROM threads \
      WHERE account = $1 AND id < $2 AND deleted_at IS NULL ORDER BY id DESC LIMIT $3";
-
-/// What the thread began with. `$1` the thread, `$2` after this place, `$3` how many.
-const FIRST_ITEMS: &str = "SELECT NULL AS run_id, CAST(0 AS BIGINT) AS run_position, position, content FROM thread_items \
-     WHERE thread_id = $1 AND position > $2 ORDER BY position LIMIT $3";
-
-/// The items of one run of a thread after a place: the rest of it. `$1` the thread, `$2` the run's place, `$3` after this place, `$4` how many.
-const ITEMS_OF_RUN: &str = "SELECT runs.id AS run_id, runs.thread_position AS run_position, items.position, items.content \
-     FROM runs JOIN items ON items.run_id = runs.id \
-     WHERE runs.thread_id = $1 AND runs.thread_position = $2 AND NOT runs.hidden AND items.position > $3 \
-     ORDER BY items.position LIMIT $4";
-
-/// The items of the runs after a place. `$1` the thread, `$2` the place, `$3` how many.
-const ITEMS_OF_LATER_RUNS: &str = "SELECT runs.id AS run_id, runs.thread_position AS run_position, items.position, items.content \
-     FROM runs JOIN items ON items.run_id = runs.id \
-     WHERE runs.thread_id = $1 AND runs.thread_position > $2 AND NOT runs.hidden \
-     ORDER BY runs.thread_position, items.position LIMIT $3";
 
 /// They are measured before any is read. `$1` the thread, `$2` before this place, `$3` how many turns, `$4` after how many bytes no more.
 const TURNS_BEFORE: &str = "SELECT turn.thread_position AS run_position, items.content \
@@ -72,27 +54,6 @@ pub(super) async fn list(readers: &impl ReadRows, query: &ThreadQuery) -> Result
     ];
     let found = readers.read_rows(LIST_THREADS, values).await?;
     found.iter().map(rows::thread_record).collect()
-}
-
-/// As [`Threads::thread_items`](callboard_actors::ports::Threads::thread_items).
-pub(super) async fn items(readers: &impl ReadRows, query: ThreadItemsQuery) -> Result<Vec<ThreadItem>, StoreError> {
-    let thread = || Value::Bytes(query.thread.id_bytes());
-    let position = query.after.map_or(0, |after| after.position);
-    let run = Value::Number(signed(position));
-    let after_item = Value::Number(query.after.map_or(-1, |after| i64::from(after.item)));
-    let limit = Value::Number(query.limit.into());
-    let (text, values) = if position == 0 {
-        (FIRST_ITEMS, vec![thread(), after_item, limit])
-    } else {
-        (ITEMS_OF_RUN, vec![thread(), run, after_item, limit])
-    };
-    let mut found = readers.read_rows(text, values).await?;
-    let missing = query.limit.saturating_sub(found.len() as u32);
-    if missing > 0 {
-        let values = vec![thread(), Value::Number(signed(position)), Value::Number(missing.into())];
-        found.extend(readers.read_rows(ITEMS_OF_LATER_RUNS, values).await?);
-    }
-    found.iter().map(rows::thread_item).collect()
 }
 
 /// As [`Threads::turns_before`](callboard_actors::ports::Threads::turns_before).

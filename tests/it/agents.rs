@@ -172,7 +172,7 @@ async fn wrong_agents_are_refused_with_the_field_that_is_wrong() {
         (json!({"name": "a b"}), "invalid_value", "name"),
         (json!({"name": "-a"}), "invalid_value", "name"),
         (json!({"name": long}), "invalid_value", "name"),
-        (json!({"name": "agent_x"}), "invalid_value", "name"),
+        (json!({"name": "agt_x"}), "invalid_value", "name"),
         (json!({"name": "a", "colour": 1}), "unknown_field", "colour"),
         (json!({"name": "a", "input": "x"}), "unknown_field", "input"),
         (json!({"name": "a", "model": "gone"}), "unknown_model", "model"),
@@ -246,7 +246,7 @@ async fn wrong_agents_are_refused_with_the_field_that_is_wrong() {
     for (agent, variables, code, param) in [
         (json!("nobody"), json!({}), "unknown_agent", "agent"),
         (
-            json!("agent_01a20970c5dd71cbbba32a24347add9d"),
+            json!("agt_01a20970c5dd71cbbba32a24347add9d"),
             json!({}),
             "unknown_agent",
             "agent",

@@ -101,6 +101,10 @@ async fn a_repeat_is_answered_although_what_it_named_is_gone() {
             start("k2").await.unwrap().status.is_client_error(),
             "a new run is refused"
         );
+        let request = client.request(Method::POST, &runs).header("idempotency-key", "k1");
+        let other = json!({"input": "Something else.", "agent": agent});
+        let refused = Client::send(request.json(&other)).await.unwrap();
+        refused.expect_error(409, "idempotency_conflict");
     }
     server.finish().await;
 }

@@ -37,6 +37,7 @@ mod history;
 mod http_tools;
 mod idempotency;
 mod imports;
+mod large_pages;
 mod late_tools;
 mod leaving;
 mod log_under_fire;
@@ -74,6 +75,7 @@ mod threads_without_summary;
 mod tool_crash_trial;
 mod tool_crashes;
 mod unknown_outcomes;
+mod unread_bodies;
 mod usage;
 mod waiting_calls;
 #[path = "../../src/outbound/testing/web_server.rs"]

@@ -109,7 +109,7 @@ impl Move {
         for run in runs {
             let run = run.id;
             let items = old.items(run, None, u32::MAX).await.unwrap();
-            assert!(!items.is_empty());
+            assert!(!items.items.is_empty());
             assert_eq!(items, new.items(run, None, u32::MAX).await.unwrap());
             let events = old.events(run, None, usize::MAX).await.unwrap();
             assert_eq!(events, new.events(run, None, usize::MAX).await.unwrap());

@@ -8,7 +8,7 @@ use callboard::http::HttpOptions;
 use callboard::llm::simulated::SimulatedModel;
 use callboard_actors::event::{EventBody, QueuedReason};
 use callboard_actors::ids::{RunId, ThreadId};
-use callboard_actors::ports::store::{Admission, Creation, NewRun, ParkedUpdate};
+use callboard_actors::ports::store::{Admission, Creation, ItemPage, NewRun, ParkedUpdate};
 use callboard_actors::ports::threads::*;
 use callboard_actors::ports::{StoreError, Threads};
 use callboard_actors::run_state::RunState;
@@ -145,7 +145,7 @@ impl Threads for HeldDeletion {
         deleted
     }
 
-    async fn thread_items(&self, query: ThreadItemsQuery) -> Result<Vec<ThreadItem>, StoreError> {
+    async fn thread_items(&self, query: ThreadItemsQuery) -> Result<ItemPage<ThreadItem>, StoreError> {
         self.inner.thread_items(query).await
     }
 

@@ -92,8 +92,9 @@ pub trait Store: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<OverdueRun>, StoreError>;
 
-    /// A run's items in order, input first: at most `limit` above the place `after` (0-based; `None` from the beginning), each with its place.
-    async fn items(&self, run: RunId, after: Option<u32>, limit: u32) -> Result<Vec<(u32, Item)>, StoreError>;
+    /// A run's items in order, input first: a page of at most `limit` above the place `after` (0-based; `None` from the beginning), each with
+    /// its place.
+    async fn items(&self, run: RunId, after: Option<u32>, limit: u32) -> Result<ItemPage<(u32, Item)>, StoreError>;
 
     /// A run's events above `after`, in order, as they were written: about `max_bytes` (at least one batch if there is any). None if they
     /// were forgotten: [`RunRecord::events_forgotten`] says so.
@@ -411,6 +412,18 @@ pub struct Recovered {
     pub in_threads: Vec<(RunThread, RunId)>,
     /// Those that are marked as to be cancelled.
     pub to_cancel: Vec<RunId>,
+}
+
+/// A page of items ends with the one that makes it this many bytes of JSON or more, so that it is larger by one item at most.
+pub const FULL_ITEM_PAGE: u64 = 4 * 1024 * 1024;
+
+/// A page of items.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ItemPage<Placed> {
+    /// In order.
+    pub items: Vec<Placed>,
+    /// There are more behind them.
+    pub has_more: bool,
 }
 
 /// A run in the queue.

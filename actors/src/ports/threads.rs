@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{AccountId, RunId, ThreadId};
 use crate::item::Item;
 use crate::ports::StoreError;
+use crate::ports::store::ItemPage;
 use crate::time::Timestamp;
 
 /// Conversations.
@@ -39,8 +40,8 @@ pub trait Threads: Send + Sync + 'static {
     /// `None`: there is no such thread (any more).
     async fn delete_thread(&self, thread: ThreadId) -> Result<Option<Vec<RunId>>, StoreError>;
 
-    /// The items of a thread in order: at most `limit` after a place.
-    async fn thread_items(&self, query: ThreadItemsQuery) -> Result<Vec<ThreadItem>, StoreError>;
+    /// The items of a thread in order: a page of at most `limit` after a place.
+    async fn thread_items(&self, query: ThreadItemsQuery) -> Result<ItemPage<ThreadItem>, StoreError>;
 
     /// Whole turns before a run's place, newest first: a page of them, none when the beginning is reached. What the thread began with is
     /// its first turn, with position 0, and may come in a page of its own. Hidden runs are no turns.

@@ -78,9 +78,11 @@ pub(crate) async fn read(services: &RunServices, run: RunId) -> Result<History, 
     let mut after = None;
     loop {
         let page = services.store.items(run, after, ITEMS_AT_ONCE).await?;
-        let Some((last, _)) = page.last() else { break };
-        after = Some(*last);
-        history.items.extend(page.into_iter().map(|(_, item)| item));
+        after = page.items.last().map(|(place, _)| *place);
+        history.items.extend(page.items.into_iter().map(|(_, item)| item));
+        if !page.has_more {
+            break;
+        }
     }
     let mut after = None;
     loop {

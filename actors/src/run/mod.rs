@@ -7,6 +7,7 @@
 pub(crate) mod answer;
 mod answering;
 mod calling;
+mod going_on;
 pub(crate) mod history;
 mod leaving;
 mod opening;

@@ -14,8 +14,8 @@ use crate::error::RunError;
 use crate::ids::{AccountId, InstanceId, KeyId, RunId};
 use crate::item::Item;
 use crate::ports::store::{
-    Claim, ClaimRun, Creation, Idempotency, KeyRecord, NewRun, OverduePlace, OverdueRun, ParkedOutcome, ParkedUpdate,
-    Recovered, RunCommit, RunProgress, RunQuery, RunRecord, StoreUsage,
+    Claim, ClaimRun, Creation, Idempotency, ItemPage, KeyRecord, NewRun, OverduePlace, OverdueRun, ParkedOutcome,
+    ParkedUpdate, Recovered, RunCommit, RunProgress, RunQuery, RunRecord, StoreUsage,
 };
 use crate::ports::{Store, StoreError};
 use crate::run_state::RunState;
@@ -268,7 +268,7 @@ impl Store for MemoryStore {
         events_only()
     }
 
-    async fn items(&self, _run: RunId, _after: Option<u32>, _limit: u32) -> Result<Vec<(u32, Item)>, StoreError> {
+    async fn items(&self, _run: RunId, _after: Option<u32>, _limit: u32) -> Result<ItemPage<(u32, Item)>, StoreError> {
         events_only()
     }
 

@@ -2,7 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use callboard_actors::ids::AgentId;
-use callboard_actors::ports::agents::{AgentQuery, AgentVersionQuery};
+use callboard_actors::ports::agents::{AgentQuery, AgentRecord, AgentVersionQuery};
 use uuid::Uuid;
 
 use super::one::owned_agent;
@@ -41,14 +41,23 @@ pub(super) async fn list_agents(
     let scope_parts = [caller.account.as_str(), "agents"];
     let scope = CursorScope(&scope_parts);
     let before = scope.asked(&parameters)?;
-    let query = AgentQuery {
-        account: caller.account.clone(),
-        before: before.map(AgentId::from_uuid),
-        limit: limit + 1,
+    let first = before.map(AgentId::from_uuid);
+    let read = async |last: Option<&AgentRecord>, count| {
+        let query = AgentQuery {
+            account: caller.account.clone(),
+            before: last.map(|agent| agent.id).or(first),
+            limit: count,
+        };
+        let stored = stored.clone();
+        Ok(state.on_io(async move { stored.list_agents(query).await }).await??)
     };
-    let agents = state.on_io(async move { stored.list_agents(query).await }).await??;
-    let page = Page::of(agents, limit, |agent| scope.write(agent.id.uuid()));
-    Ok(page.map(AgentView::from).answer())
+    let most_bytes = state.options.max_page_bytes;
+    let page = Page::gathered(limit, most_bytes, read, show, |agent| scope.write(agent.id.uuid())).await?;
+    Ok(page.answer())
+}
+
+async fn show(agent: &AgentRecord) -> AgentView {
+    AgentView::from(agent.clone())
 }
 
 /// Lists an agent's versions, newest first.
@@ -64,17 +73,21 @@ pub(super) async fn list_versions(
     let scope_parts = [caller.account.as_str(), "agent versions", &agent_text];
     let scope = CursorScope(&scope_parts);
     let before = scope.asked(&parameters)?;
-    let query = AgentVersionQuery {
-        agent,
-        before: before.map(|place| place.as_u128() as u32),
-        limit: limit + 1,
-    };
+    let first = before.map(|place| place.as_u128() as u32);
     let stored = state.parts.agents.stored().clone();
-    let versions = state
-        .on_io(async move { stored.list_agent_versions(query).await })
-        .await??;
-    let page = Page::of(versions, limit, |agent| {
-        scope.write(Uuid::from_u128(agent.version.into()))
-    });
-    Ok(page.map(AgentView::from).answer())
+    let read = async |last: Option<&AgentRecord>, count| {
+        let query = AgentVersionQuery {
+            agent,
+            before: last.map(|version| version.version).or(first),
+            limit: count,
+        };
+        let stored = stored.clone();
+        Ok(state
+            .on_io(async move { stored.list_agent_versions(query).await })
+            .await??)
+    };
+    let place = |version: &AgentRecord| scope.write(Uuid::from_u128(version.version.into()));
+    let most_bytes = state.options.max_page_bytes;
+    let page = Page::gathered(limit, most_bytes, read, show, place).await?;
+    Ok(page.answer())
 }

@@ -116,11 +116,8 @@ fn check_name(name: &str) -> Result<(), ApiError> {
         );
         return Err(invalid_value("name", &message));
     }
-    if name.starts_with("agent_") {
-        return Err(invalid_value(
-            "name",
-            "`name` must not begin with \"agent_\", as ids do",
-        ));
+    if name.starts_with("agt_") {
+        return Err(invalid_value("name", "`name` must not begin with \"agt_\", as ids do"));
     }
     Ok(())
 }

@@ -26,7 +26,7 @@ pub(super) async fn page_of(
     let limit = parameters
         .count("limit", 1, options.max_page_size.into())?
         .unwrap_or(options.default_page_size.into());
-    let most_bytes = options.max_event_page_bytes;
+    let most_bytes = options.max_page_bytes;
     let event_log = state.parts.event_log.clone();
     let reading = async move {
         let mut page = PageWriter::new(after, limit, most_bytes);

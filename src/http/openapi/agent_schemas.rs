@@ -65,7 +65,7 @@ pub(super) struct AgentVariable {
 /// An agent in one of its versions.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct Agent {
-    #[schema(example = "agent_01a20970c5dd71cbbba32a24347add9d")]
+    #[schema(example = "agt_01a20970c5dd71cbbba32a24347add9d")]
     id: String,
     /// Always `agent`.
     object: String,

@@ -110,7 +110,7 @@ pub(super) fn header_of(description: &str, kind: Type) -> Header {
 
 /// `{id}` of a path that names an agent.
 pub(super) fn agent_id() -> Parameter {
-    id_of("The agent's id, `agent_…`")
+    id_of("The agent's id, `agt_…`")
 }
 
 /// The same of a file.

@@ -9,7 +9,7 @@ use callboard_actors::item::{Item, ItemStatus};
 use callboard_actors::ports::agents::AgentRecord;
 use callboard_actors::ports::store::{Creation, Idempotency};
 use callboard_actors::spec::RunSpec;
-use callboard_actors::supervisor::messages::{StartRun, Started};
+use callboard_actors::supervisor::messages::{StartError, StartRun, Started};
 
 use super::agent::find_agent;
 use super::idempotency::idempotency_of;
@@ -146,10 +146,11 @@ async fn replay(
     };
     let (store, account) = (state.parts.store.clone(), account.clone());
     let finding = state.on_io(async move { store.find_idempotent(&account, &idempotency).await });
-    Ok(match finding.await?? {
-        Some(Creation::Existing(run)) => Some(Started::replay(*run)),
-        _ => None,
-    })
+    match finding.await?? {
+        Some(Creation::Existing(run)) => Ok(Some(Started::replay(*run))),
+        Some(Creation::IdempotencyConflict) => Err(StartError::IdempotencyConflict.into()),
+        _ => Ok(None),
+    }
 }
 
 /// The run's events from the first one on, as the answer to the request that started it.

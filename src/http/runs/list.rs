@@ -2,8 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use callboard_actors::ids::{RunId, ThreadId};
-use callboard_actors::item::Item;
-use callboard_actors::ports::store::RunQuery;
+use callboard_actors::ports::store::{RunQuery, RunRecord};
 use callboard_actors::run_state::RunState;
 use uuid::Uuid;
 
@@ -35,30 +34,28 @@ pub(super) async fn list_runs(
     let scope_parts = [caller.account.as_str(), "runs", filter, &thread_filter];
     let scope = CursorScope(&scope_parts);
     let before = scope.asked(&parameters)?;
-    let query = RunQuery {
-        account: caller.account.clone(),
-        thread,
-        state: wanted_state,
-        before: before.map(RunId::from_uuid),
-        limit: limit + 1,
+    let first = before.map(RunId::from_uuid);
+    let read = async |last: Option<&RunRecord>, count| {
+        let query = RunQuery {
+            account: caller.account.clone(),
+            thread,
+            state: wanted_state,
+            before: last.map(|run| run.id).or(first),
+            limit: count,
+        };
+        let store = state.parts.store.clone();
+        Ok(state.on_io(async move { store.list_runs(query).await }).await??)
     };
-    let store = state.parts.store.clone();
-    let runs = state.on_io(async move { store.list_runs(query).await }).await??;
-    let page = Page::of(runs, limit, |run| scope.write(run.id.uuid()));
-    let mut data = Vec::with_capacity(page.data.len());
-    for run in page.data {
+    let show = async |run: &RunRecord| {
         let position = match run.state {
             RunState::Queued => state.parts.runs.queue_position(run.id).await,
             _ => None,
         };
-        data.push(RunView::in_list(&state, run, position));
-    }
-    Ok(Page {
-        data,
-        has_more: page.has_more,
-        next_cursor: page.next_cursor,
-    }
-    .answer())
+        RunView::in_list(&state, run.clone(), position)
+    };
+    let most_bytes = state.options.max_page_bytes;
+    let page = Page::gathered(limit, most_bytes, read, show, |run| scope.write(run.id.uuid())).await?;
+    Ok(page.answer())
 }
 
 /// Lists a run's items, input first.
@@ -76,10 +73,10 @@ pub(super) async fn list_items(
     let after = scope.asked(&parameters)?;
     let after = after.map(|place| place.as_u128() as u32);
     let store = state.parts.store.clone();
-    let items: Vec<(u32, Item)> = state
-        .on_io(async move { store.items(run, after, limit + 1).await })
+    let items = state
+        .on_io(async move { store.items(run, after, limit).await })
         .await??;
-    let page = Page::of(items, limit, |(place, _)| scope.write(Uuid::from_u128((*place).into())));
+    let page = Page::of_items(items, |(place, _)| scope.write(Uuid::from_u128((*place).into())));
     Ok(page.map(|(_, item)| item).answer())
 }
 

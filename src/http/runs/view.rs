@@ -154,12 +154,8 @@ async fn read_output(state: &HttpState, run: RunId) -> Result<String, ApiError> 
         let mut after = None;
         loop {
             let page = store.items(run, after, ITEMS_AT_ONCE).await?;
-            let Some((last_place, _)) = page.last() else {
-                return Ok(output);
-            };
-            after = Some(*last_place);
-            let was_last = page.len() < ITEMS_AT_ONCE as usize;
-            for (_, item) in page {
+            after = page.items.last().map(|(place, _)| *place);
+            for (_, item) in page.items {
                 match &item.content {
                     ItemContent::ToolResult { .. } => output.clear(),
                     ItemContent::Message {
@@ -170,7 +166,7 @@ async fn read_output(state: &HttpState, run: RunId) -> Result<String, ApiError> 
                     ItemContent::ToolCall { .. } | ItemContent::Reasoning { .. } | ItemContent::Summary { .. } => {}
                 }
             }
-            if was_last {
+            if !page.has_more {
                 return Ok::<_, callboard_actors::ports::StoreError>(output);
             }
         }

@@ -52,11 +52,11 @@ pub(super) async fn list_items(
     let query = ThreadItemsQuery {
         thread,
         after: after.map(place_in),
-        limit: limit + 1,
+        limit,
     };
     let threads = state.parts.threads.clone();
     let items = state.on_io(async move { threads.thread_items(query).await }).await??;
-    let page = Page::of(items, limit, |last| scope.write(as_uuid(last.place)));
+    let page = Page::of_items(items, |last| scope.write(as_uuid(last.place)));
     Ok(page.map(ThreadItemView::from).answer())
 }
 

@@ -366,7 +366,7 @@ pub(super) const COPIED: &[Table] = &[
         source: "agents",
         target: "agents",
         key: 1,
-        id_prefix: "agent_",
+        id_prefix: "agt_",
         is_narrow: true,
         columns: &[
             bytes("id"),
@@ -381,7 +381,7 @@ pub(super) const COPIED: &[Table] = &[
         source: "agent_versions",
         target: "agent_versions",
         key: 2,
-        id_prefix: "agent_",
+        id_prefix: "agt_",
         is_narrow: false,
         columns: &[
             bytes("agent_id"),

@@ -35,8 +35,8 @@ use callboard_actors::error::RunError;
 use callboard_actors::ids::{AccountId, InstanceId, KeyId, RunId};
 use callboard_actors::item::Item;
 use callboard_actors::ports::store::{
-    Claim, ClaimRun, Creation, Idempotency, KeyRecord, NewRun, OverduePlace, OverdueRun, ParkedOutcome, ParkedUpdate,
-    Recovered, RunCommit, RunQuery, RunRecord, StoreUsage,
+    Claim, ClaimRun, Creation, Idempotency, ItemPage, KeyRecord, NewRun, OverduePlace, OverdueRun, ParkedOutcome,
+    ParkedUpdate, Recovered, RunCommit, RunQuery, RunRecord, StoreUsage,
 };
 use callboard_actors::ports::{Store, StoreError};
 use callboard_actors::time::Timestamp;
@@ -44,6 +44,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::store::activity::{Activity, WaitingWrite};
+use crate::store::items;
 use crate::store::repeated::answer_fenced;
 use budgets::Desks;
 use fleet::notices::Notices;
@@ -213,8 +214,8 @@ impl Store for PostgresStore {
         self.readers.runs_waiting_for_budget(after, limit).await
     }
 
-    async fn items(&self, run: RunId, after: Option<u32>, limit: u32) -> Result<Vec<(u32, Item)>, StoreError> {
-        self.readers.items(run, after, limit).await
+    async fn items(&self, run: RunId, after: Option<u32>, limit: u32) -> Result<ItemPage<(u32, Item)>, StoreError> {
+        items::of_run(&self.readers, run, after, limit).await
     }
 
     async fn events(&self, run: RunId, after: Option<u64>, max_bytes: usize) -> Result<Vec<EncodedEvents>, StoreError> {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use callboard_actors::encoding::EncodedEvents;
 use callboard_actors::ids::{AccountId, RunId, ThreadId};
-use callboard_actors::item::Item;
 use callboard_actors::ports::StoreError;
 use callboard_actors::ports::store::{Creation, Idempotency, KeyRecord, OverduePlace, OverdueRun, RunQuery, RunRecord};
 use callboard_actors::run_state::RunState;
@@ -66,9 +65,6 @@ pub(super) const WAITING_FOR_BUDGET: &str = "SELECT id, account FROM runs WHERE 
 pub(super) const WITH_CALLS_DUE: &str = "SELECT id, calls, calls_deadline FROM runs \
      WHERE state = 'waiting' AND calls_deadline IS NOT NULL AND calls_deadline <= $1 AND (calls_deadline, id) > ($2, $3) \
      ORDER BY calls_deadline, id LIMIT $4";
-
-const ITEMS: &str =
-    "SELECT position, content FROM items WHERE run_id = $1 AND position > $2 ORDER BY position LIMIT $3";
 
 /// Pages, because a row-by-row read that stops early makes the server send all the rest. The first one is small: of an archived run one
 /// row is most often enough.
@@ -199,19 +195,6 @@ impl Readers {
             .bind(run.id_bytes())
             .bind(i64::from(limit));
         self.rows(statement).await?.iter().map(rows::overdue_run).collect()
-    }
-
-    pub(super) async fn items(
-        &self,
-        run: RunId,
-        after: Option<u32>,
-        limit: u32,
-    ) -> Result<Vec<(u32, Item)>, StoreError> {
-        let statement = sqlx::query(ITEMS)
-            .bind(run.id_bytes())
-            .bind(after.map_or(-1, i64::from))
-            .bind(i64::from(limit));
-        self.rows(statement).await?.iter().map(rows::placed_item).collect()
     }
 
     /// Whole batches; only the first is cut, if `after` lies within it.

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use callboard_actors::ids::{RunId, ThreadId};
+use callboard_actors::ports::store::ItemPage;
 use callboard_actors::ports::threads::{
     NewThread, ThreadExtent, ThreadItem, ThreadItemsQuery, ThreadQuery, ThreadRecord, Turn, TurnPage,
 };
@@ -14,6 +15,7 @@ use super::PostgresStore;
 use super::failure::store_error;
 use super::pool::within_patience;
 use super::rows::{self, IdBytes, json};
+use crate::store::items;
 use crate::store::threads;
 
 const CREATE: &str = "WITH new AS (INSERT INTO threads (id, account, metadata, created_at) VALUES ($1, $2, $3, $4)) \
@@ -89,8 +91,8 @@ impl Threads for PostgresStore {
         lent.give_back(deleted)
     }
 
-    async fn thread_items(&self, query: ThreadItemsQuery) -> Result<Vec<ThreadItem>, StoreError> {
-        threads::items(&self.readers, query).await
+    async fn thread_items(&self, query: ThreadItemsQuery) -> Result<ItemPage<ThreadItem>, StoreError> {
+        items::of_thread(&self.readers, query).await
     }
 
     async fn turns_before(&self, thread: ThreadId, position: u64, page: TurnPage) -> Result<Vec<Turn>, StoreError> {

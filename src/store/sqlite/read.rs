@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use callboard_actors::encoding::EncodedEvents;
 use callboard_actors::ids::{AccountId, RunId, ThreadId};
-use callboard_actors::item::Item;
 use callboard_actors::ports::StoreError;
 use callboard_actors::ports::store::{KeyRecord, OverduePlace, OverdueRun, RunQuery, RunRecord};
 use callboard_actors::run_state::RunState;
@@ -56,8 +55,6 @@ pub(super) const WAITING_FOR_BUDGET: &str = "SELECT id, account FROM runs WHERE 
 pub(super) const WITH_CALLS_DUE: &str = "SELECT id, calls, calls_deadline FROM runs \
      WHERE state = 'waiting' AND calls_deadline IS NOT NULL AND calls_deadline <= ? AND (calls_deadline, id) > (?, ?) \
      ORDER BY calls_deadline, id LIMIT ?";
-
-const ITEMS: &str = "SELECT position, content FROM items WHERE run_id = ? AND position > ? ORDER BY position LIMIT ?";
 
 const EVENTS: &str =
     "SELECT last_seq, frames, encoding FROM event_batches WHERE run_id = ? AND last_seq > ? ORDER BY last_seq";
@@ -173,19 +170,6 @@ impl Readers {
             .bind(run.id_bytes())
             .bind(limit);
         self.rows(statement).await?.iter().map(rows::overdue_run).collect()
-    }
-
-    pub(super) async fn items(
-        &self,
-        run: RunId,
-        after: Option<u32>,
-        limit: u32,
-    ) -> Result<Vec<(u32, Item)>, StoreError> {
-        let statement = sqlx::query(ITEMS)
-            .bind(run.id_bytes())
-            .bind(after.map_or(-1, i64::from))
-            .bind(limit);
-        self.rows(statement).await?.iter().map(rows::placed_item).collect()
     }
 
     /// Whole batches; only the first is cut, if `after` lies within it.

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use callboard_actors::ids::{RunId, ThreadId};
-use callboard_actors::ports::store::{Admission, Creation, NewRun};
+use callboard_actors::ports::store::{Admission, Creation, ItemPage, NewRun};
 use callboard_actors::ports::threads::{
     EnterThread, NewThread, OnBusy, RunThread, ThreadExtent, ThreadItem, ThreadItemsQuery, ThreadQuery, ThreadRecord,
     Turn, TurnPage,
@@ -15,6 +15,7 @@ use super::create::{FIND_IDEMPOTENT, WriteRun};
 use super::rows::{self, IdBytes, json, signed};
 use super::transaction::{WriteFailure, WriteTransaction};
 use super::writer::Write;
+use crate::store::items;
 use crate::store::threads;
 
 const CREATE: &str = "INSERT INTO threads (id, account, metadata, created_at) VALUES (?, ?, ?, ?); \
@@ -162,8 +163,8 @@ impl Threads for SqliteStore {
         self.writer.submit(DeleteThread { thread, at }).await
     }
 
-    async fn thread_items(&self, query: ThreadItemsQuery) -> Result<Vec<ThreadItem>, StoreError> {
-        threads::items(&self.readers, query).await
+    async fn thread_items(&self, query: ThreadItemsQuery) -> Result<ItemPage<ThreadItem>, StoreError> {
+        items::of_thread(&self.readers, query).await
     }
 
     async fn turns_before(&self, thread: ThreadId, position: u64, page: TurnPage) -> Result<Vec<Turn>, StoreError> {

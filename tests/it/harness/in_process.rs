@@ -292,7 +292,7 @@ impl InProcess {
         let store = self.store.clone();
         let reading = self.io.spawn(async move { store.items(run, None, 1000).await });
         let items = reading.await.expect("no panic").expect("it reads");
-        items.into_iter().map(|(_, item)| item).collect()
+        items.items.into_iter().map(|(_, item)| item).collect()
     }
 
     /// The end of a test: all Permits and Slots are back.
@@ -419,7 +419,7 @@ impl Store for ScriptedStore {
         self.inner.runs_waiting_for_budget(after, limit).await
     }
 
-    async fn items(&self, run: RunId, after: Option<u32>, limit: u32) -> Result<Vec<(u32, Item)>, StoreError> {
+    async fn items(&self, run: RunId, after: Option<u32>, limit: u32) -> Result<ItemPage<(u32, Item)>, StoreError> {
         self.inner.items(run, after, limit).await
     }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::FreshFleet;
 use super::fixtures::{
-    FOR_EVER, admission, beat, bodies, claimed, claimed_ids, joined, kinds, line, parked, picture, queued, record,
-    running, running_runs, spec, started, view, waits,
+    FOR_EVER, admission, beat, bodies, claimed, claimed_ids, joined, kinds, line, no_items, parked, picture, queued,
+    record, running, running_runs, spec, started, view, waits,
 };
 use crate::encoding::EncodedEvents;
 use crate::event::{EventBody, QueuedReason};
@@ -141,7 +141,7 @@ pub async fn an_input_may_be_empty(fresh: &FreshFleet) {
         };
         let id = asked.id;
         fresh.fleet.admit(asked).await.expect("the store answers");
-        assert_eq!(fresh.store.items(id, None, 10).await, Ok(Vec::new()));
+        assert_eq!(fresh.store.items(id, None, 10).await, Ok(no_items()));
         assert_eq!(kinds(&fresh.store, id).await.len(), 2);
     }
 }
@@ -155,7 +155,7 @@ async fn assert_refused(fresh: &FreshFleet, asked: FleetAdmission, has_slot: boo
     };
     assert_eq!(fresh.fleet.admit(asked).await, Ok(refused));
     assert_eq!(fresh.store.run(id).await, Ok(None));
-    assert_eq!(fresh.store.items(id, None, 10).await, Ok(Vec::new()));
+    assert_eq!(fresh.store.items(id, None, 10).await, Ok(no_items()));
     assert_eq!(fresh.store.events(id, None, usize::MAX).await, Ok(Vec::new()));
     assert_eq!(fresh.fleet.queue_position(id).await, Ok(None));
 }

@@ -16,7 +16,8 @@ use crate::run_state::RunState;
 use crate::time::Timestamp;
 
 pub(super) use crate::testing::store_conformance::fixtures::{
-    account, at_once, change, commit, delta_commit, kinds, move_commit, parked, picture, record, running_runs, spec,
+    account, at_once, change, commit, delta_commit, kinds, move_commit, no_items, parked, picture, record,
+    running_runs, spec,
 };
 
 /// A lease that outlives every test.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::fixtures::{
-    at_once, change, claimed, commit, created, kinds, move_commit, picture, queued, record, running, running_runs,
-    starting,
+    at_once, change, claimed, commit, created, kinds, move_commit, no_items, picture, queued, record, running,
+    running_runs, starting,
 };
 use crate::ports::Store;
 use crate::ports::store::{Admission, Creation, Idempotency, NewRun, RunProgress, RunRecord};
@@ -207,7 +207,7 @@ pub async fn a_refused_run_leaves_no_trace(store: Arc<dyn Store>) {
     let id = refused.id;
     store.create_run(refused).await.expect("the store answers");
     assert_eq!(store.run(id).await, Ok(None));
-    assert_eq!(store.items(id, None, 10).await, Ok(Vec::new()));
+    assert_eq!(store.items(id, None, 10).await, Ok(no_items()));
     assert_eq!(store.events(id, None, 10_000).await, Ok(Vec::new()));
 
     let before = picture(&store, first.id).await;

@@ -10,7 +10,7 @@ use crate::ids::{AccountId, InstanceId, ItemId, RunId};
 use crate::item::{Item, Role, Usage};
 use crate::ports::Store;
 use crate::ports::store::{
-    Admission, Claim, ClaimRun, Creation, NewRun, ParkedUpdate, RunCommit, RunQuery, RunRecord, StateChange,
+    Admission, Claim, ClaimRun, Creation, ItemPage, NewRun, ParkedUpdate, RunCommit, RunQuery, RunRecord, StateChange,
 };
 use crate::run_state::RunState;
 use crate::spec::{HistorySettings, RunLimits, RunSpec};
@@ -240,6 +240,14 @@ pub(in crate::testing) async fn running_runs(store: &Arc<dyn Store>, account_nam
     store.list_runs(query).await.expect("the store answers").len()
 }
 
+/// Of a run that has none there, or is not there.
+pub(in crate::testing) const fn no_items() -> ItemPage<(u32, Item)> {
+    ItemPage {
+        items: Vec::new(),
+        has_more: false,
+    }
+}
+
 /// Everything that is known of a run, to see that nothing has changed.
 pub(in crate::testing) async fn picture(
     store: &Arc<dyn Store>,
@@ -247,7 +255,7 @@ pub(in crate::testing) async fn picture(
 ) -> (RunRecord, Vec<(u32, Item)>, Vec<EncodedEvents>) {
     (
         record(store, run).await,
-        store.items(run, None, 1000).await.expect("the store answers"),
+        store.items(run, None, 1000).await.expect("the store answers").items,
         store.events(run, None, usize::MAX).await.expect("the store answers"),
     )
 }

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use super::fixtures::{account, commit, created, delta_commit, move_commit, queued, record, running, starting};
+use super::fixtures::{
+    account, commit, created, delta_commit, move_commit, no_items, queued, record, running, starting,
+};
 use crate::encoding::EncodedEvents;
 use crate::ids::RunId;
 use crate::item::{Item, Role};
 use crate::ports::Store;
-use crate::ports::store::{NewRun, RunCommit, RunQuery, RunRecord};
+use crate::ports::store::{FULL_ITEM_PAGE, NewRun, RunCommit, RunQuery, RunRecord};
 use crate::run_state::RunState;
 use crate::time::Timestamp;
 
@@ -91,15 +93,35 @@ pub async fn items_come_in_pages(store: Arc<dyn Store>) {
     loop {
         let after = read.last().map(|(place, _)| *place);
         let page = store.items(run.id, after, 8).await.expect("the store answers");
-        if page.is_empty() {
+        assert!(page.items.len() <= 8);
+        read.extend(page.items);
+        assert_eq!(page.has_more, read.len() < expected.len());
+        if !page.has_more {
             break;
         }
-        assert!(page.len() <= 8);
-        read.extend(page);
     }
     assert_eq!(read, expected);
-    assert_eq!(store.items(run.id, Some(u32::MAX), 8).await, Ok(Vec::new()));
-    assert_eq!(store.items(run.id, None, 0).await, Ok(Vec::new()));
+    assert_eq!(store.items(run.id, Some(u32::MAX), 8).await, Ok(no_items()));
+    let nothing_of_it = store.items(run.id, None, 0).await.expect("the store answers");
+    assert_eq!((nothing_of_it.items.len(), nothing_of_it.has_more), (0, true));
+}
+
+/// It ends with the item that makes it full, and has one at least.
+pub async fn a_page_of_items_is_bounded_in_bytes(store: Arc<dyn Store>) {
+    let run = created(&store, starting("acme", None)).await;
+    let large = || Item::message(Role::Assistant, "x".repeat(FULL_ITEM_PAGE as usize * 2 / 3));
+    for items in [vec![large(), large()], vec![large(), large()]] {
+        let step = RunCommit { items, ..commit(&run) };
+        store.commit(step).await.expect("written");
+    }
+    let page = async |after| {
+        let page = store.items(run.id, after, 100).await.expect("the store answers");
+        let places: Vec<u32> = page.items.iter().map(|(place, _)| *place).collect();
+        (places, page.has_more)
+    };
+    let (first, has_more) = page(Some(0)).await;
+    assert_eq!((first.as_slice(), has_more), ([1, 2].as_slice(), true));
+    assert_eq!(page(Some(2)).await, (vec![3, 4], false));
 }
 
 /// By id, of one account, of one state if asked.
@@ -156,7 +178,7 @@ pub async fn runs_come_newest_first_in_pages(store: Arc<dyn Store>) {
 pub async fn what_is_not_there_is_none(store: Arc<dyn Store>) {
     let unknown = RunId::new();
     assert_eq!(store.run(unknown).await, Ok(None));
-    assert_eq!(store.items(unknown, None, 10).await, Ok(Vec::new()));
+    assert_eq!(store.items(unknown, None, 10).await, Ok(no_items()));
     assert_eq!(store.events(unknown, None, 10).await, Ok(Vec::new()));
     assert_eq!(store.has_keys().await, Ok(false));
     assert_eq!(store.find_key([0; 32]).await, Ok(None));

@@ -87,7 +87,7 @@ pub async fn answers_are_written_one_after_the_other_and_then_the_run_goes_on(st
         ledger(vec![call("a", CallStage::Output), call("b", CallStage::Output)]),
     )
     .await;
-    let items_before = store.items(run.id, None, 100).await.expect("items").len();
+    let items_before = store.items(run.id, None, 100).await.expect("items").items.len();
     let ParkedOutcome::Updated { record: after, events } = resolve(&store, &run, vec![answer("b")]).await else {
         panic!("b waits");
     };
@@ -111,7 +111,7 @@ pub async fn answers_are_written_one_after_the_other_and_then_the_run_goes_on(st
         ["item.added", "item.completed", "run.queued"]
     );
     assert!(after.calls.is_empty());
-    let items = store.items(run.id, None, 100).await.expect("items");
+    let items = store.items(run.id, None, 100).await.expect("items").items;
     let outputs: Vec<&str> = items[items_before..]
         .iter()
         .filter_map(|(_, item)| match &item.content {

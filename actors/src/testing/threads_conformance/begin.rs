@@ -65,7 +65,7 @@ pub async fn a_deleted_thread_is_not_there(fresh: &FreshThreads) {
         after: None,
         limit: 10,
     };
-    let items = fresh.threads.thread_items(items).await.expect("reads");
+    let items = fresh.threads.thread_items(items).await.expect("reads").items;
     assert_eq!(items.len(), 1, "the other thread is as it was");
     assert_eq!(items[0].run, Some(other.id));
 }

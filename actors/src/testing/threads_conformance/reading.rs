@@ -37,7 +37,7 @@ async fn told(fresh: &FreshThreads, runs: usize) -> (ThreadId, Vec<RunRecord>) {
 
 async fn page(fresh: &FreshThreads, thread: ThreadId, after: Option<ThreadPlace>, limit: u32) -> Vec<ThreadItem> {
     let query = ThreadItemsQuery { thread, after, limit };
-    fresh.threads.thread_items(query).await.expect("reads")
+    fresh.threads.thread_items(query).await.expect("reads").items
 }
 
 /// Pages of any size join; a hidden run has none.
@@ -62,7 +62,7 @@ pub async fn items_are_those_of_the_runs_in_order(fresh: &FreshThreads) {
     assert_eq!(whose, expected);
     assert!(all.is_sorted_by_key(|item| item.place));
     assert_eq!(all[2].item, Item { ..all[2].item.clone() });
-    let stored = fresh.store.items(runs[1].id, None, 10).await.expect("reads");
+    let stored = fresh.store.items(runs[1].id, None, 10).await.expect("reads").items;
     let of_second: Vec<&Item> = all[5..8].iter().map(|item| &item.item).collect();
     assert_eq!(stored.iter().map(|(_, item)| item).collect::<Vec<_>>(), of_second);
     for size in 1..13 {

@@ -53,6 +53,7 @@ struct State {
 
 struct Token {
     bearer: HeaderValue,
+    came_at: Instant,
     /// When another one is due; `None` if the authorization server does not say how long it lasts.
     renew_at: Option<Instant>,
 }
@@ -94,7 +95,8 @@ impl TokenSource {
     /// # Errors
     /// There is none to be had.
     pub(super) async fn bearer(&self) -> Result<HeaderValue, NoToken> {
-        self.bearer_of(&mut *self.0.state.lock().await).await
+        let asked_at = Instant::now();
+        self.bearer_of(&mut *self.0.state.lock().await, asked_at).await
     }
 
     /// Another one, because the server does not take this one (any more). `None` if it has refused another only just now.
@@ -110,12 +112,13 @@ impl TokenSource {
             state.replaced_at = Some(Instant::now());
             state.current = None;
         }
-        self.bearer_of(&mut state).await.map(Some)
+        self.bearer_of(&mut state, Instant::now()).await.map(Some)
     }
 
-    async fn bearer_of(&self, state: &mut State) -> Result<HeaderValue, NoToken> {
+    async fn bearer_of(&self, state: &mut State, asked_at: Instant) -> Result<HeaderValue, NoToken> {
         if let Some(token) = &state.current
-            && token.renew_at.is_none_or(|at| Instant::now() < at)
+            // However short-lived, one that came while somebody waited is for him too.
+            && (token.came_at >= asked_at || token.renew_at.is_none_or(|at| Instant::now() < at))
         {
             return Ok(token.bearer.clone());
         }
@@ -239,6 +242,10 @@ impl Token {
         let life = answer.expires_in().map(|life| life.min(LONGEST_LIFE));
         // One that is short-lived is used for at least half of its life.
         let renew_at = life.map(|life| asked_at + life - MARGIN.min(life / 2));
-        Some(Self { bearer, renew_at })
+        Some(Self {
+            bearer,
+            came_at: Instant::now(),
+            renew_at,
+        })
     }
 }

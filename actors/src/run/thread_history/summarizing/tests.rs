@@ -1,7 +1,11 @@
 //! Which turns stay whole, which are summed up, and which are left out.
 
+use super::deciding::Planned;
 use super::*;
-use crate::item::Role;
+use crate::event::EventBody;
+use crate::item::{ItemContent, ItemStatus, Role};
+use crate::ports::threads::ThreadExtent;
+use crate::run::thread_history::EarlierTurns;
 
 /// About this many tokens, and eight more for the message and its last letters.
 fn turn(position: u64, tokens: usize) -> Turn {
