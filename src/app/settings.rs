@@ -109,9 +109,11 @@ pub(super) fn http_options(config: &Config, cpus: usize) -> HttpOptions {
         max_page_size: server.page_maximum,
         max_event_page_bytes: server.max_event_page,
         max_image_bytes_per_call: config.files.max_images_per_call,
+        max_image_count_per_call: config.files.max_image_count,
         runs: RunRequestLimits {
             default_model: runs.default_model.clone(),
             max_input_items: runs.max_input_items,
+            max_input_parts: runs.max_input_parts,
             max_input_bytes: runs.max_input,
             max_instructions_bytes: runs.max_instructions,
             max_tools: runs.max_tools,

@@ -124,6 +124,8 @@ pub struct RunsConfig {
     pub max_instructions: usize,
     /// Items of the input.
     pub max_input_items: usize,
+    /// Parts of the messages of the input, all together.
+    pub max_input_parts: usize,
     /// Bytes of text of a thread's earlier turns that a run goes on with.
     #[serde(deserialize_with = "values::memory_size")]
     pub max_history: usize,
@@ -335,6 +337,8 @@ pub struct FilesConfig {
     /// Bytes of all pictures of one model call, as they are sent.
     #[serde(deserialize_with = "values::memory_size")]
     pub max_images_per_call: usize,
+    /// Pictures of one model call.
+    pub max_image_count: usize,
 }
 
 /// `[tools.documents]`: text of documents.

@@ -31,7 +31,11 @@ macro_rules! select_files {
 }
 
 const FILE: &str = select_files!("id = $2");
+const SOME: &str = select_files!("id IN ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)");
 const LIST: &str = select_files!("id < $2 ORDER BY id DESC LIMIT $3");
+
+/// Files that [`SOME`] takes.
+const SOME_AT_ONCE: usize = 16;
 
 const SAME_CONTENT: &str = "SELECT id FROM file_objects WHERE account = $1 AND sha256 = $2 AND state = 'kept'";
 
@@ -205,6 +209,25 @@ pub(super) async fn file(
 ) -> Result<Option<FileRecord>, StoreError> {
     let row = readers.read_row(FILE, of_account(account, file)).await?;
     row.as_ref().map(file_record).transpose()
+}
+
+/// As [`Files::files`](callboard_actors::ports::Files::files).
+pub(super) async fn some(
+    readers: &impl ReadRows,
+    account: &AccountId,
+    wanted: &[FileId],
+) -> Result<Vec<FileRecord>, StoreError> {
+    let mut found = Vec::new();
+    for wanted in wanted.chunks(SOME_AT_ONCE) {
+        let mut values = vec![Value::Text(account.as_str())];
+        // What is left over at the end asks for the last one again.
+        let padded = wanted.iter().chain(std::iter::repeat(&wanted[wanted.len() - 1]));
+        values.extend(padded.take(SOME_AT_ONCE).map(|file| Value::Bytes(file.id_bytes())));
+        for row in readers.read_rows(SOME, values).await? {
+            found.push(file_record(&row)?);
+        }
+    }
+    Ok(found)
 }
 
 /// As [`Files::list_files`](callboard_actors::ports::Files::list_files).

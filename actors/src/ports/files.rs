@@ -28,6 +28,9 @@ pub trait Files: Send + Sync + 'static {
     /// The file, if it is the account's.
     async fn file(&self, account: &AccountId, file: FileId) -> Result<Option<FileRecord>, StoreError>;
 
+    /// Those of these files that are the account's, in no order. However many they are, it costs a few statements.
+    async fn files(&self, account: &AccountId, files: &[FileId]) -> Result<Vec<FileRecord>, StoreError>;
+
     /// The account's files, newest first.
     async fn list_files(&self, query: FileQuery) -> Result<Vec<FileRecord>, StoreError>;
 

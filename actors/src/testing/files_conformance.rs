@@ -38,6 +38,7 @@ macro_rules! files_conformance {
             an_object_that_was_given_up_becomes_no_file,
             the_same_content_is_kept_once_and_goes_with_its_last_file,
             files_of_other_accounts_are_not_there,
+            many_files_are_found_at_once,
             lists_are_newest_first_and_come_in_pages,
             a_quota_of_files_refuses_and_changes_nothing,
             a_quota_of_bytes_counts_each_content_once,
@@ -208,6 +209,32 @@ pub async fn files_of_other_accounts_are_not_there(fresh: &FreshFiles) {
             .expect("it reads")
             .is_some()
     );
+}
+
+/// Each that is the account's once, whatever else is asked for.
+pub async fn many_files_are_found_at_once(fresh: &FreshFiles) {
+    let files = &*fresh.files;
+    let found = async |owner: &str, wanted: &[FileId]| {
+        let found = files.files(&account(owner), wanted).await.expect("it reads");
+        let mut ids: Vec<FileId> = found.into_iter().map(|file| file.id).collect();
+        ids.sort_unstable();
+        ids
+    };
+    let mut ours = Vec::new();
+    for content in 0..40 {
+        let new = new_file("acme", content, 1);
+        kept(files, &new).await;
+        ours.push(new.id);
+    }
+    ours.sort_unstable();
+    let theirs = new_file("other", 1, 1);
+    kept(files, &theirs).await;
+    assert_eq!(found("acme", &[]).await, []);
+    assert_eq!(found("acme", &ours).await, ours);
+    assert_eq!(found("acme", &ours[7..24]).await, ours[7..24]);
+    let others = [theirs.id, ours[3], FileId::new()];
+    assert_eq!(found("acme", &others).await, [ours[3]]);
+    assert_eq!(found("other", &others).await, [theirs.id]);
 }
 
 /// Pages follow each other without a gap.

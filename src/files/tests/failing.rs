@@ -48,6 +48,10 @@ impl Files for FailingStore {
         self.inner.file(account, file).await
     }
 
+    async fn files(&self, account: &AccountId, files: &[FileId]) -> Result<Vec<FileRecord>, StoreError> {
+        self.inner.files(account, files).await
+    }
+
     async fn list_files(&self, query: FileQuery) -> Result<Vec<FileRecord>, StoreError> {
         self.inner.list_files(query).await
     }

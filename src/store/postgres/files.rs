@@ -53,6 +53,10 @@ impl Files for PostgresStore {
         files::file(&self.readers, account, file).await
     }
 
+    async fn files(&self, account: &AccountId, wanted: &[FileId]) -> Result<Vec<FileRecord>, StoreError> {
+        files::some(&self.readers, account, wanted).await
+    }
+
     async fn list_files(&self, query: FileQuery) -> Result<Vec<FileRecord>, StoreError> {
         files::list(&self.readers, &query).await
     }

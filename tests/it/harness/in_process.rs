@@ -212,6 +212,7 @@ impl InProcess {
             account_budgets: None,
             shared_answers: None,
             pictures: Some(Pictures {
+                max_count_per_call: 20,
                 files: Arc::new(self.files.clone()),
                 max_bytes_per_call: 100_000,
             }),
