@@ -16,16 +16,10 @@ pub enum FileError {
     Store(#[from] StoreError),
     /// The storage does not answer. For the log.
     #[error("the storage of files failed: {0}")]
-    Storage(StorageError),
-}
-
-impl From<StorageError> for FileError {
-    fn from(error: StorageError) -> Self {
-        match error {
-            StorageError::NotFound => Self::Unknown,
-            other => Self::Storage(other),
-        }
-    }
+    Storage(#[from] StorageError),
+    /// It is there and its bytes are not, which is in the log.
+    #[error("the bytes of the file are not in the storage")]
+    Lost,
 }
 
 /// Why an upload became no file.

@@ -68,6 +68,7 @@ impl ImageFiles for FileService {
         let record = self.image_record(account, file).await?;
         let bytes = self.read_whole(&record).await.map_err(|error| match error {
             FileError::Unknown => ImageFileError::Unknown,
+            FileError::Lost => ImageFileError::Unavailable,
             other => {
                 tracing::warn!(file_id = %file, error = %other, "a picture could not be read");
                 ImageFileError::Unavailable

@@ -81,9 +81,10 @@ impl FileService {
                 limit: limits.max_file_bytes,
             });
         }
-        // What will be refused at the end anyway is refused before anybody sends it.
+        // What will be refused at the end anyway is refused before anybody sends it. (Where there is no byte left, content that is there
+        // already still fits.)
         let used = self.0.files.file_usage(account).await?;
-        if used.files >= limits.quota.files || used.bytes >= limits.quota.bytes {
+        if used.files >= limits.quota.files || used.bytes > limits.quota.bytes {
             return Err(UploadError::Quota {
                 quota: limits.quota,
                 used,
@@ -105,7 +106,11 @@ impl FileService {
     ) -> Result<FileRecord, UploadError> {
         let object = FileObjectId::new();
         self.0.files.begin_object(object, &account, Timestamp::now()).await?;
-        let new = match self.store_bytes(object, account, &mut inbox).await {
+        let written = async {
+            let new = self.store_bytes(object, account, &mut inbox).await?;
+            self.for_what_is_lost(new).await
+        };
+        let new = match written.await {
             Ok(new) => new,
             Err(error) => {
                 self.discard(object).await;
@@ -170,6 +175,7 @@ impl FileService {
             id: FileId::new(),
             account,
             object,
+            in_place_of: None,
             filename: facts.filename,
             media_type: media_type(&first_bytes, facts.media_type.as_deref()),
             purpose: facts.purpose,
@@ -177,6 +183,19 @@ impl FileService {
             sha256: hasher.finalize().into(),
             created_at: Timestamp::now(),
         })
+    }
+
+    /// A file must not refer to an earlier object with the same content that is not there any more: the new one takes its place, which heals
+    /// all files of that one.
+    async fn for_what_is_lost(&self, mut new: NewFile) -> Result<NewFile, UploadError> {
+        let earlier = self.0.files.object_of_content(&new.account, new.sha256).await?;
+        if let Some(earlier) = earlier
+            && !self.0.storage.has(earlier).await?
+        {
+            tracing::error!(object_id = %earlier, "the bytes of files were not in the storage; an upload has brought them back");
+            new.in_place_of = Some(earlier);
+        }
+        Ok(new)
     }
 
     /// Removes an object that no file refers to. What cannot be done now is done by housekeeping.

@@ -3,7 +3,9 @@
 
 use callboard_actors::ids::{AccountId, FileId, FileObjectId};
 use callboard_actors::ports::StoreError;
-use callboard_actors::ports::files::{FileQuery, FileQuota, FileRecord, FileUsage, KeepOutcome, NewFile};
+use callboard_actors::ports::files::{
+    FileQuery, FileQuota, FileRecord, FileUsage, GarbageObject, KeepOutcome, NewFile,
+};
 use callboard_actors::time::Timestamp;
 use uuid::Uuid;
 
@@ -44,6 +46,12 @@ const KEEP_OBJECT: &str = "UPDATE file_objects SET state = 'kept', sha256 = $3, 
 const IS_SURPLUS: &str =
     "UPDATE file_objects SET state = 'garbage' WHERE id = $1 AND account = $2 AND state = 'writing'";
 
+/// Changes nothing that counts; but from here on it stays `writing` until the transaction ends.
+const HOLD_OBJECT: &str = "UPDATE file_objects SET files = 0 WHERE id = $1 AND account = $2 AND state = 'writing'";
+const IS_LOST: &str = "UPDATE file_objects SET state = 'garbage', files = 0 WHERE id = $1 AND state = 'kept'";
+const MOVE_FILES: &str = "UPDATE files SET object_id = $3 WHERE account = $1 AND object_id = $2";
+const MORE_FILES: &str = "UPDATE file_objects SET files = files + $2 WHERE id = $1";
+
 const ONE_FILE_MORE: &str = "UPDATE file_objects SET files = files + 1 WHERE id = $1";
 const ONE_FILE_LESS: &str = "UPDATE file_objects SET files = files - 1 WHERE id = $1";
 const IS_UNUSED: &str = "UPDATE file_objects SET state = 'garbage' WHERE id = $1 AND files = 0 AND state = 'kept'";
@@ -53,10 +61,9 @@ const ADD_FILE: &str = "\
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 const REMOVE_FILE: &str = "DELETE FROM files WHERE account = $1 AND id = $2";
 
-pub(super) const GIVE_UP_OLD: &str =
-    "UPDATE file_objects SET state = 'garbage' WHERE state = 'writing' AND created_at < $1";
 pub(super) const GIVE_UP: &str = "UPDATE file_objects SET state = 'garbage' WHERE id = $1 AND state = 'writing'";
-const GARBAGE: &str = "SELECT id FROM file_objects WHERE state = 'garbage' ORDER BY created_at, id LIMIT $1";
+const GARBAGE: &str = "SELECT id, created_at FROM file_objects WHERE state = 'garbage' AND (created_at, id) > ($1, $2) \
+                       ORDER BY created_at, id LIMIT $3";
 pub(super) const FORGET: &str = "DELETE FROM file_objects WHERE id = $1 AND state = 'garbage'";
 
 /// A transaction of a database.
@@ -103,23 +110,21 @@ where
     if used.files >= quota.files || used.bytes.saturating_add(grows) > quota.bytes {
         return Ok(KeepOutcome::QuotaExceeded(used));
     }
-    let mut own = vec![Value::Bytes(new.object.id_bytes()), Value::Text(new.account.as_str())];
-    let settled = if earlier.is_some() {
-        transaction.execute(IS_SURPLUS, own).await?
-    } else {
-        own.push(Value::Bytes(new.sha256.to_vec()));
-        own.push(Value::Number(signed(new.bytes)));
-        transaction.execute(KEEP_OBJECT, own).await?
+    let settled = match earlier {
+        None => keep_object(transaction, new).await?,
+        Some(lost) if Some(lost) == new.in_place_of => replace_object(transaction, new, lost).await?,
+        Some(_) => transaction.execute(IS_SURPLUS, of_object(new)).await? > 0,
     };
-    if settled == 0 {
+    if !settled {
         return Ok(KeepOutcome::GivenUp);
     }
-    if let Some(earlier) = earlier {
+    let object = earlier.filter(|earlier| Some(*earlier) != new.in_place_of);
+    if let Some(earlier) = object {
         let one = vec![Value::Bytes(earlier.id_bytes())];
         transaction.execute(ONE_FILE_MORE, one).await?;
     }
     change_usage(transaction, &new.account, 1, signed(grows)).await?;
-    let object = earlier.unwrap_or(new.object);
+    let object = object.unwrap_or(new.object);
     let add = vec![
         Value::Bytes(new.id.id_bytes()),
         Value::Text(new.account.as_str()),
@@ -146,6 +151,46 @@ where
         },
         is_surplus: object != new.object,
     })
+}
+
+/// Makes the new object one that is kept, for one file; false if it was given up.
+async fn keep_object<T: FileTransaction + Send>(transaction: &mut T, new: &NewFile) -> Result<bool, T::Failure>
+where
+    T::Failure: Send,
+{
+    let mut own = of_object(new);
+    own.push(Value::Bytes(new.sha256.to_vec()));
+    own.push(Value::Number(signed(new.bytes)));
+    Ok(transaction.execute(KEEP_OBJECT, own).await? > 0)
+}
+
+/// The same, for all files of one that is lost, too.
+async fn replace_object<T: FileTransaction + Send>(
+    transaction: &mut T,
+    new: &NewFile,
+    lost: FileObjectId,
+) -> Result<bool, T::Failure>
+where
+    T::Failure: Send,
+{
+    if transaction.execute(HOLD_OBJECT, of_object(new)).await? == 0 {
+        return Ok(false);
+    }
+    // First: there is never more than one that is kept with the same content.
+    let of_lost = vec![Value::Bytes(lost.id_bytes())];
+    transaction.execute(IS_LOST, of_lost).await?;
+    if !keep_object(transaction, new).await? {
+        return Err(rows::damaged("an object").into());
+    }
+    let moving = vec![
+        Value::Text(new.account.as_str()),
+        Value::Bytes(lost.id_bytes()),
+        Value::Bytes(new.object.id_bytes()),
+    ];
+    let moved = transaction.execute(MOVE_FILES, moving).await?;
+    let more = vec![Value::Bytes(new.object.id_bytes()), Value::Number(signed(moved))];
+    transaction.execute(MORE_FILES, more).await?;
+    Ok(true)
 }
 
 pub(super) async fn delete<T: FileTransaction + Send>(
@@ -245,10 +290,45 @@ pub(super) async fn usage_of(readers: &impl ReadRows, account: &AccountId) -> Re
     row.as_ref().map(usage).transpose().map(Option::unwrap_or_default)
 }
 
-/// Objects that are garbage, those that have been for longest first.
-pub(super) async fn garbage(readers: &impl ReadRows, limit: u32) -> Result<Vec<FileObjectId>, StoreError> {
-    let rows = readers.read_rows(GARBAGE, vec![Value::Number(limit.into())]).await?;
-    rows.iter().map(|row| object_id(row, "id")).collect()
+/// As [`Files::object_of_content`](callboard_actors::ports::Files::object_of_content).
+pub(super) async fn object_of_content(
+    readers: &impl ReadRows,
+    account: &AccountId,
+    sha256: [u8; 32],
+) -> Result<Option<FileObjectId>, StoreError> {
+    let values = vec![Value::Text(account.as_str()), Value::Bytes(sha256.to_vec())];
+    let row = readers.read_row(SAME_CONTENT, values).await?;
+    row.map(|row| object_id(&row, "id")).transpose()
+}
+
+/// As [`Files::garbage`](callboard_actors::ports::Files::garbage).
+pub(super) async fn garbage(
+    readers: &impl ReadRows,
+    after: Option<GarbageObject>,
+    limit: u32,
+) -> Result<Vec<GarbageObject>, StoreError> {
+    // Before all that there can be.
+    let (begun_at, object) = after.map_or((i64::MIN, Vec::new()), |after| {
+        (after.begun_at.as_micros(), after.object.id_bytes())
+    });
+    let values = vec![
+        Value::Number(begun_at),
+        Value::Bytes(object),
+        Value::Number(limit.into()),
+    ];
+    let rows = readers.read_rows(GARBAGE, values).await?;
+    let found = rows.iter().map(|row| {
+        Ok(GarbageObject {
+            object: object_id(row, "id")?,
+            begun_at: Timestamp::from_micros(row.number("created_at")?),
+        })
+    });
+    found.collect()
+}
+
+/// What statements about the object of a new file bind first.
+fn of_object(new: &NewFile) -> Vec<Value<'_>> {
+    vec![Value::Bytes(new.object.id_bytes()), Value::Text(new.account.as_str())]
 }
 
 /// What [`FILE`] binds.

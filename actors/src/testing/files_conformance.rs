@@ -9,7 +9,7 @@ use futures::future::join_all;
 
 use crate::ids::{AccountId, FileId, FileObjectId};
 use crate::ports::Files;
-use crate::ports::files::{FileQuery, FileQuota, FileRecord, FileUsage, KeepOutcome, NewFile};
+use crate::ports::files::{FileQuery, FileQuota, FileRecord, FileUsage, GarbageObject, KeepOutcome, NewFile};
 use crate::time::Timestamp;
 
 /// An empty store.
@@ -37,6 +37,7 @@ macro_rules! files_conformance {
             the_same_file_twice_is_one,
             an_object_that_was_given_up_becomes_no_file,
             the_same_content_is_kept_once_and_goes_with_its_last_file,
+            a_lost_object_is_replaced_for_all_its_files,
             files_of_other_accounts_are_not_there,
             many_files_are_found_at_once,
             lists_are_newest_first_and_come_in_pages,
@@ -72,6 +73,7 @@ fn new_file(owner: &str, content: u8, bytes: u64) -> NewFile {
         id: FileId::new(),
         account: account(owner),
         object: FileObjectId::new(),
+        in_place_of: None,
         filename: "täglich.pdf".into(),
         media_type: "application/pdf".into(),
         purpose: Some("user_data".into()),
@@ -105,9 +107,9 @@ async fn listed(files: &dyn Files, owner: &str, before: Option<FileId>, limit: u
     found.into_iter().map(|file| file.id).collect()
 }
 
-/// Garbage, with nothing given up for its age.
 async fn garbage(files: &dyn Files) -> Vec<FileObjectId> {
-    files.garbage(Timestamp::from_micros(0), 100).await.expect("it answers")
+    let found = files.garbage(None, 100).await.expect("it answers");
+    found.into_iter().map(|found| found.object).collect()
 }
 
 async fn usage(files: &dyn Files, owner: &str) -> FileUsage {
@@ -190,6 +192,59 @@ pub async fn the_same_content_is_kept_once_and_goes_with_its_last_file(fresh: &F
     let third = new_file("acme", 1, 10);
     let (record, is_surplus) = kept(files, &third).await;
     assert_eq!((record.object, is_surplus), (third.object, false));
+}
+
+/// What is not in the storage any more is not referred to once somebody has brought it back.
+pub async fn a_lost_object_is_replaced_for_all_its_files(fresh: &FreshFiles) {
+    let (files, other) = (&*fresh.files, &*fresh.of_another_instance);
+    let (first, second, of_another) = (
+        new_file("acme", 1, 10),
+        new_file("acme", 1, 10),
+        new_file("other", 1, 10),
+    );
+    for new in [&first, &second, &of_another] {
+        kept(files, new).await;
+    }
+    files.forget_object(second.object).await.expect("it forgets");
+    let found = |account: AccountId, content: u8| async move { other.object_of_content(&account, [content; 32]).await };
+    assert_eq!(found(account("acme"), 1).await, Ok(Some(first.object)));
+    assert_eq!(found(account("acme"), 2).await, Ok(None));
+    assert_eq!(found(account("other"), 1).await, Ok(Some(of_another.object)));
+    let healing = NewFile {
+        in_place_of: Some(first.object),
+        ..new_file("acme", 1, 10)
+    };
+    // One that was given up heals nothing.
+    begun(files, &healing).await;
+    files.give_up_object(healing.object).await.expect("it answers");
+    assert_eq!(files.keep_file(healing, PLENTY).await, Ok(KeepOutcome::GivenUp));
+    assert_eq!(found(account("acme"), 1).await, Ok(Some(first.object)));
+    let healing = NewFile {
+        in_place_of: Some(first.object),
+        ..new_file("acme", 1, 10)
+    };
+    let (record, is_surplus) = kept(files, &healing).await;
+    assert_eq!((record.object, is_surplus), (healing.object, false));
+    for file in [&first, &second, &healing] {
+        let shown = other.file(&file.account, file.id).await.expect("it reads");
+        assert_eq!(shown.map(|file| file.object), Some(healing.object));
+    }
+    assert!(garbage(files).await.contains(&first.object));
+    assert_eq!(usage(files, "acme").await, FileUsage { files: 3, bytes: 10 });
+    assert_eq!(found(account("other"), 1).await, Ok(Some(of_another.object)));
+    // Two who noticed at the same time: the second finds what the first brought.
+    let late = NewFile {
+        in_place_of: Some(first.object),
+        ..new_file("acme", 1, 10)
+    };
+    let (record, is_surplus) = kept(files, &late).await;
+    assert_eq!((record.object, is_surplus), (healing.object, true));
+    for file in [&first, &second, &healing, &late] {
+        assert!(!garbage(files).await.contains(&healing.object));
+        assert!(files.delete_file(&file.account, file.id).await.expect("it deletes"));
+    }
+    assert!(garbage(files).await.contains(&healing.object));
+    assert_eq!(usage(files, "acme").await, FileUsage::default());
 }
 
 /// An id is no right.
@@ -340,17 +395,27 @@ pub async fn what_was_begun_long_ago_is_garbage_and_what_is_kept_never_is(fresh:
     begun(files, &broken).await;
     begun(files, &young).await;
     kept(files, &whole).await;
-    assert_eq!(files.garbage(at(1_000), 100).await, Ok(vec![]), "not before this");
-    assert_eq!(files.garbage(at(2_000), 100).await, Ok(vec![broken.object]));
-    assert_eq!(
-        files.garbage(at(9_000), 1).await,
-        Ok(vec![broken.object]),
-        "the oldest first"
-    );
-    assert_eq!(
-        files.garbage(at(9_000), 100).await,
-        Ok(vec![broken.object, young.object])
-    );
+    let given_up_before = async |micros| {
+        fresh
+            .of_another_instance
+            .give_up_old(at(micros))
+            .await
+            .expect("it answers");
+        garbage(files).await
+    };
+    assert_eq!(given_up_before(1_000).await, [], "not before this");
+    assert_eq!(given_up_before(2_000).await, [broken.object]);
+    assert_eq!(given_up_before(9_000).await, [broken.object, young.object]);
+    let garbage_after = async |after| files.garbage(after, 1).await.expect("it answers");
+    let first = garbage_after(None).await;
+    let oldest = GarbageObject {
+        object: broken.object,
+        begun_at: at(1_000),
+    };
+    assert_eq!(first, [oldest], "the oldest first");
+    let second = garbage_after(Some(oldest)).await;
+    assert_eq!(second[0].object, young.object);
+    assert_eq!(garbage_after(Some(second[0])).await, []);
     let outcome = files.keep_file(young, PLENTY).await.expect("it answers");
     assert_eq!(outcome, KeepOutcome::GivenUp);
 }

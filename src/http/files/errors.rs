@@ -29,6 +29,7 @@ impl From<FileError> for ApiError {
         match error {
             FileError::Unknown => file_not_found(),
             FileError::Store(error) => error.into(),
+            FileError::Lost => files_unavailable(),
             FileError::Storage(error) => {
                 tracing::warn!(%error, "the storage of files did not answer a request");
                 files_unavailable()

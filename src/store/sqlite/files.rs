@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 use callboard_actors::ids::{AccountId, FileId, FileObjectId};
-use callboard_actors::ports::files::{FileQuery, FileQuota, FileRecord, FileUsage, KeepOutcome, NewFile};
+use callboard_actors::ports::files::{
+    FileQuery, FileQuota, FileRecord, FileUsage, GarbageObject, KeepOutcome, NewFile,
+};
 use callboard_actors::ports::{Files, StoreError};
 use callboard_actors::time::Timestamp;
 use sqlx::sqlite::SqliteRow;
@@ -13,6 +15,8 @@ use super::transaction::{WriteFailure, WriteTransaction};
 use super::writer::Write;
 use crate::store::files::{self, FileTransaction};
 use crate::store::reading::{Value, with_values};
+
+const GIVE_UP_OLD: &str = "UPDATE file_objects SET state = 'garbage' WHERE state = 'writing' AND created_at < $1";
 
 impl FileTransaction for WriteTransaction<'_> {
     type Row = SqliteRow;
@@ -80,7 +84,7 @@ impl Write for GiveUpOld {
 
     async fn apply(&self, transaction: &mut WriteTransaction<'_>) -> Result<u64, WriteFailure> {
         let values = vec![Value::Number(self.0.as_micros())];
-        FileTransaction::execute(transaction, files::GIVE_UP_OLD, values).await
+        FileTransaction::execute(transaction, GIVE_UP_OLD, values).await
     }
 }
 
@@ -128,9 +132,21 @@ impl Files for SqliteStore {
         files::usage_of(&self.readers, account).await
     }
 
-    async fn garbage(&self, begun_before: Timestamp, limit: u32) -> Result<Vec<FileObjectId>, StoreError> {
+    async fn object_of_content(
+        &self,
+        account: &AccountId,
+        sha256: [u8; 32],
+    ) -> Result<Option<FileObjectId>, StoreError> {
+        files::object_of_content(&self.readers, account, sha256).await
+    }
+
+    async fn give_up_old(&self, begun_before: Timestamp) -> Result<(), StoreError> {
         self.writer.submit(GiveUpOld(begun_before)).await?;
-        files::garbage(&self.readers, limit).await
+        Ok(())
+    }
+
+    async fn garbage(&self, after: Option<GarbageObject>, limit: u32) -> Result<Vec<GarbageObject>, StoreError> {
+        files::garbage(&self.readers, after, limit).await
     }
 
     async fn give_up_object(&self, object: FileObjectId) -> Result<(), StoreError> {

@@ -118,6 +118,7 @@ impl Tool for ParseFile {
         }
         let contents = self.files.contents(&file).await.map_err(|error| match error {
             FileError::Unknown => ToolError::new("there is no file with this id"),
+            FileError::Lost => unavailable(),
             error => {
                 tracing::warn!(run_id = %call.run_id, %error, "a file could not be read");
                 unavailable()
