@@ -175,17 +175,17 @@ async fn outcome_of(order: CallOrder, settings: &RunSettings, progress: Progress
         .timeout()
         .map_or(settings.tool_timeout, |own| own.min(settings.tool_timeout));
     let end = Instant::now() + limit;
-    let place = match tool.places() {
-        None => None,
-        Some(places) => match tokio::time::timeout_at(end, places.acquire_owned()).await {
+    let mut taken = Vec::new();
+    for places in tool.places(&account) {
+        match tokio::time::timeout_at(end, places.acquire_owned()).await {
             // A place that came at the last moment is none: the call could only be begun.
-            Ok(place) if Instant::now() < end => place.ok(),
+            Ok(place) if Instant::now() < end => taken.extend(place.ok()),
             _ => {
                 let problem = format!("the tool was busy with other calls for {limit:?}; this call was not made");
                 return ToolOutcome::Answered(CallOutput::error(problem));
             }
-        },
-    };
+        }
+    }
     let work = async {
         let call = ToolCall {
             account,
@@ -197,7 +197,7 @@ async fn outcome_of(order: CallOrder, settings: &RunSettings, progress: Progress
     };
     let most = settings.tool_max_output;
     let done = tokio::time::timeout_at(end, AssertUnwindSafe(work).catch_unwind()).await;
-    drop(place);
+    drop(taken);
     ToolOutcome::Answered(match done {
         Err(_) => CallOutput::error(format!(
             "the tool did not answer within {limit:?}; it is not known whether the call was done"

@@ -66,6 +66,24 @@ fn a_docx_keeps_headings_lines_tables_and_special_letters() {
 }
 
 #[test]
+fn a_docx_shows_no_tab_stops_and_nothing_twice() {
+    let run = |text: &str| format!("<w:r><w:t>{text}</w:t></w:r>");
+    let body = format!(
+        "<w:p><w:pPr><w:tabs><w:tab w:val=\"left\"/><w:tab w:val=\"right\"/></w:tabs></w:pPr>{}</w:p>\
+         <w:p><w:moveFrom w:id=\"1\">{}<w:r><w:br/></w:r></w:moveFrom><w:moveTo w:id=\"2\">{}</w:moveTo></w:p>\
+         <w:p><w:r><mc:AlternateContent><mc:Choice><w:txbxContent><w:p>{}</w:p></w:txbxContent></mc:Choice>\
+         <mc:Fallback><w:pict><w:txbxContent><w:p>{}</w:p></w:txbxContent></w:pict></mc:Fallback></mc:AlternateContent></w:r>{}</w:p>",
+        run("Contents"),
+        run("moved"),
+        run("moved"),
+        run("in a box"),
+        run("in a box"),
+        run("after it"),
+    );
+    assert_eq!(text_of(&docx(&body), &ALL).1, "Contents\nmoved\nin a box\nafter it\n");
+}
+
+#[test]
 fn a_hostile_docx_is_refused() {
     let deep = format!("{}{}", "<w:p>".repeat(100_000), "</w:p>".repeat(100_000));
     assert_eq!(refusal_of(&docx(&deep)), "the DOCX is nested too deep");
@@ -206,4 +224,12 @@ fn a_long_text_comes_in_parts_that_fit_together() {
         }
     }
     assert_eq!(together, whole);
+    let count = whole.chars().count() as u64;
+    for (offset, characters) in [(0, count), (count, count), (count + 7, count)] {
+        let extracted = read(whole.as_bytes(), &ReadRequest { offset, ..ALL }).unwrap();
+        assert_eq!(
+            (extracted.head.characters, extracted.head.next_offset),
+            (characters, None)
+        );
+    }
 }
