@@ -121,6 +121,8 @@ const BOUNDS: &[(&str, Bound)] = &[
     ("files.max_bytes_per_account", Size("0", "1000TB")),
     ("files.max_uploads", Number(1, 10_000)),
     ("files.max_uploads_per_account", Number(1, 10_000)),
+    ("files.max_downloads", Number(1, 100_000)),
+    ("files.max_downloads_per_account", Number(1, 100_000)),
     ("files.upload_timeout", Time("1s", "24h")),
     ("files.max_image", Size("1KB", "1GB")),
     ("files.max_images_per_call", Size("1KB", "4GB")),

@@ -328,6 +328,10 @@ pub struct FilesConfig {
     pub max_uploads: usize,
     /// Those of one account.
     pub max_uploads_per_account: usize,
+    /// Downloads at once.
+    pub max_downloads: usize,
+    /// Those of one account.
+    pub max_downloads_per_account: usize,
     /// How long an upload may take.
     #[serde(deserialize_with = "values::duration")]
     pub upload_timeout: Duration,

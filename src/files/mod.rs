@@ -10,6 +10,7 @@ mod error;
 mod images;
 mod media_type;
 mod storage;
+mod transfers;
 mod upload;
 
 #[cfg(test)]
@@ -23,13 +24,13 @@ use callboard_actors::ports::files::{FileQuery, FileQuota, FileRecord};
 use callboard_actors::ports::{Files, StoreError};
 use callboard_actors::time::Timestamp;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore};
-
-use crate::places::Places;
+use tokio::sync::Notify;
 
 pub use error::{FileError, UploadError};
 pub use media_type::is_image;
 pub use storage::{Contents, FileStorage, S3Options, StorageError};
+use transfers::Transfers;
+pub use transfers::{TooManyTransfers, Transfer, TransferLimits};
 pub use upload::{FileFacts, Upload};
 
 /// Objects that are looked for at once.
@@ -43,9 +44,9 @@ pub struct FileLimits {
     /// What an account may have.
     pub quota: FileQuota,
     /// Uploads at once.
-    pub max_uploads: usize,
-    /// Uploads of one account at once.
-    pub max_uploads_per_account: usize,
+    pub uploads: TransferLimits,
+    /// Downloads at once.
+    pub downloads: TransferLimits,
     /// How long an upload may take. One that has not ended long after that is garbage.
     pub upload_timeout: Duration,
     /// Bytes of a picture that is shown to a model.
@@ -60,8 +61,8 @@ struct Shared {
     files: Arc<dyn Files>,
     storage: FileStorage,
     limits: FileLimits,
-    uploads: Arc<Semaphore>,
-    uploads_of_accounts: Places,
+    uploads: Transfers,
+    downloads: Transfers,
     deleted: Notify,
     io: Handle,
 }
@@ -70,8 +71,8 @@ impl FileService {
     /// Files in this storage, known to this store; all work is done on `io`.
     pub fn new(files: Arc<dyn Files>, storage: FileStorage, limits: FileLimits, io: Handle) -> Self {
         Self(Arc::new(Shared {
-            uploads: Arc::new(Semaphore::new(limits.max_uploads)),
-            uploads_of_accounts: Places::default(),
+            uploads: Transfers::new(limits.uploads),
+            downloads: Transfers::new(limits.downloads),
             deleted: Notify::new(),
             files,
             storage,
@@ -108,6 +109,11 @@ impl FileService {
     /// Waits until files are deleted; at once if some were since it was asked last. However many they were, that is one answer. One waits.
     pub async fn deletion(&self) {
         self.0.deleted.notified().await;
+    }
+
+    /// Begins a download of the account's, which goes on until it is dropped.
+    pub fn begin_download(&self, account: &AccountId) -> Result<Transfer, TooManyTransfers> {
+        self.0.downloads.begin(account)
     }
 
     /// What is in the file, from its first byte. [`FileError::Unknown`] if it was deleted meanwhile.

@@ -7,11 +7,11 @@ use callboard_actors::ids::{AccountId, FileId, FileObjectId};
 use callboard_actors::ports::files::{FileRecord, KeepOutcome, NewFile};
 use callboard_actors::time::Timestamp;
 use sha2::{Digest, Sha256};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::media_type::{FIRST_BYTES, media_type};
-use super::{FileService, UploadError};
+use super::{FileService, Transfer, UploadError};
 
 /// Pieces that may wait to be written, each as large as it came from the network.
 const WAITING_PIECES: usize = 4;
@@ -64,18 +64,7 @@ impl FileService {
     /// Begins an upload of so many bytes, if the client says how many.
     pub async fn begin_upload(&self, account: &AccountId, bytes: Option<u64>) -> Result<Upload, UploadError> {
         let limits = &self.0.limits;
-        let too_many = |_| UploadError::TooMany {
-            limit: limits.max_uploads,
-        };
-        let too_many_of_account = |_| UploadError::TooManyOfAccount {
-            limit: limits.max_uploads_per_account,
-        };
-        let of_account = self
-            .0
-            .uploads_of_accounts
-            .of(account.as_str(), limits.max_uploads_per_account);
-        let own = of_account.try_acquire_owned().map_err(too_many_of_account)?;
-        let turn = self.0.uploads.clone().try_acquire_owned().map_err(too_many)?;
+        let transfer = self.0.uploads.begin(account)?;
         if bytes.is_some_and(|bytes| bytes > limits.max_file_bytes) {
             return Err(UploadError::TooLarge {
                 limit: limits.max_file_bytes,
@@ -91,10 +80,7 @@ impl FileService {
             });
         }
         let (steps, inbox) = mpsc::channel(WAITING_PIECES);
-        let task = self
-            .0
-            .io
-            .spawn(self.clone().receive(account.clone(), inbox, [own, turn]));
+        let task = self.0.io.spawn(self.clone().receive(account.clone(), inbox, transfer));
         Ok(Upload { steps, task })
     }
 
@@ -102,7 +88,7 @@ impl FileService {
         self,
         account: AccountId,
         mut inbox: mpsc::Receiver<Step>,
-        _turns: [OwnedSemaphorePermit; 2],
+        _transfer: Transfer,
     ) -> Result<FileRecord, UploadError> {
         let object = FileObjectId::new();
         self.0.files.begin_object(object, &account, Timestamp::now()).await?;

@@ -17,7 +17,7 @@ use futures::TryStreamExt;
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 
-use super::{FileFacts, FileLimits, FileService, FileStorage, UploadError};
+use super::{FileFacts, FileLimits, FileService, FileStorage, TooManyTransfers, TransferLimits, UploadError};
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 
 const LIMITS: FileLimits = FileLimits {
@@ -26,8 +26,14 @@ const LIMITS: FileLimits = FileLimits {
         files: 3,
         bytes: 1_500_000,
     },
-    max_uploads: 3,
-    max_uploads_per_account: 2,
+    uploads: TransferLimits {
+        most: 3,
+        most_per_account: 2,
+    },
+    downloads: TransferLimits {
+        most: 3,
+        most_per_account: 2,
+    },
     upload_timeout: Duration::from_secs(60),
     max_image_bytes: 1000,
 };
@@ -148,15 +154,17 @@ async fn more_uploads_at_once_than_may_be_are_refused_and_one_that_is_dropped_ma
     first.write(Bytes::from(vec![1; 600_000])).await.unwrap();
     let _second = place.files.begin_upload(&account, None).await.unwrap();
     let third = place.files.begin_upload(&account, None).await;
-    assert!(matches!(third.err(), Some(UploadError::TooManyOfAccount { limit: 2 })));
+    let of_account = TooManyTransfers::OfAccount { limit: 2 };
+    assert!(matches!(third.err(), Some(UploadError::TooMany(too_many)) if too_many == of_account));
     // Other accounts have what is left.
     let other: AccountId = "other".parse().unwrap();
     let _third = place.files.begin_upload(&other, None).await.unwrap();
     let fourth = place.files.begin_upload(&other, None).await;
-    assert!(matches!(fourth.err(), Some(UploadError::TooMany { limit: 3 })));
+    let of_all = TooManyTransfers::OfAll { limit: 3 };
+    assert!(matches!(fourth.err(), Some(UploadError::TooMany(too_many)) if too_many == of_all));
     drop(first);
     // Its place is free when it has taken back what it wrote.
-    let turn = place.files.0.uploads.acquire().await.unwrap();
+    let turn = place.files.0.uploads.all.acquire().await.unwrap();
     assert_eq!(place.on_disk(), 0);
     drop(turn);
     place.files.begin_upload(&account, None).await.unwrap();
