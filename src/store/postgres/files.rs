@@ -13,7 +13,8 @@ use super::PostgresStore;
 use super::budgets::Counted;
 use super::reads::Statement;
 use super::rows::IdBytes;
-use crate::store::files::{self, FileTransaction};
+use crate::store::file_changes::{self, FileTransaction};
+use crate::store::files;
 use crate::store::reading::{Value, with_values};
 
 /// All instances do it: in one order, and what another has at this moment it leaves to it.
@@ -52,7 +53,7 @@ impl Files for PostgresStore {
     }
 
     async fn keep_file(&self, file: NewFile, quota: FileQuota) -> Result<KeepOutcome, StoreError> {
-        self.in_transaction(async |transaction| files::keep(transaction, &file, quota).await)
+        self.in_transaction(async |transaction| file_changes::keep(transaction, &file, quota).await)
             .await
     }
 
@@ -69,7 +70,7 @@ impl Files for PostgresStore {
     }
 
     async fn delete_file(&self, account: &AccountId, file: FileId) -> Result<bool, StoreError> {
-        self.in_transaction(async |transaction| files::delete(transaction, account, file).await)
+        self.in_transaction(async |transaction| file_changes::delete(transaction, account, file).await)
             .await
     }
 

@@ -13,7 +13,8 @@ use super::SqliteStore;
 use super::rows::IdBytes;
 use super::transaction::{WriteFailure, WriteTransaction};
 use super::writer::Write;
-use crate::store::files::{self, FileTransaction};
+use crate::store::file_changes::{self, FileTransaction};
+use crate::store::files;
 use crate::store::reading::{Value, with_values};
 
 const GIVE_UP_OLD: &str = "UPDATE file_objects SET state = 'garbage' WHERE state = 'writing' AND created_at < $1";
@@ -59,7 +60,7 @@ impl Write for KeepFile {
     type Answer = KeepOutcome;
 
     async fn apply(&self, transaction: &mut WriteTransaction<'_>) -> Result<KeepOutcome, WriteFailure> {
-        files::keep(transaction, &self.file, self.quota).await
+        file_changes::keep(transaction, &self.file, self.quota).await
     }
 }
 
@@ -72,7 +73,7 @@ impl Write for DeleteFile {
     type Answer = bool;
 
     async fn apply(&self, transaction: &mut WriteTransaction<'_>) -> Result<bool, WriteFailure> {
-        files::delete(transaction, &self.account, self.file).await
+        file_changes::delete(transaction, &self.account, self.file).await
     }
 }
 
