@@ -161,6 +161,25 @@ async fn a_document_that_does_not_fit_into_the_memory_is_not_to_be_tried_again()
 }
 
 #[tokio::test]
+async fn a_process_that_reads_does_not_outlive_a_killed_server() {
+    let settings = "[tools]\ntimeout = \"1h\"\n[tools.documents]\ntimeout = \"1h\"\n";
+    let server = Server::start(settings).await;
+    let client = server.client();
+    let endless = client.upload("endless.pdf", &endless_pdf()).await;
+    client.start_run(&parsing(&json!({"file_id": endless}))).await;
+    let readers = until_some("a process to read", || async {
+        Some(readers_of(&server)).filter(|readers| !readers.is_empty())
+    })
+    .await;
+    let _site = server.kill().await;
+    until_some("the process to be gone", || async {
+        let is_gone = |reader: &u32| !std::path::Path::new(&format!("/proc/{reader}")).exists();
+        readers.iter().all(is_gone).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn one_account_leaves_processes_to_the_others() {
     let settings = "[tools]\ntimeout = \"1h\"\n[tools.documents]\ntimeout = \"1h\"\n[tools.limits.parse_file]\nmax_concurrent = 2\n";
     let site = Site::new(settings);

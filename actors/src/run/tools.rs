@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::call_ledger::CallOutput;
 use crate::ids::{AccountId, ItemId, RunId};
 use crate::item::{Item, ItemContent, ItemStatus};
-use crate::ports::{ProgressReporter, Tool, ToolCall, ToolProgress};
+use crate::ports::{ProgressReporter, RetryClass, Tool, ToolCall, ToolProgress};
 use crate::run::RunActor;
 use crate::services::RunSettings;
 
@@ -174,6 +174,7 @@ async fn outcome_of(order: CallOrder, settings: &RunSettings, progress: Progress
     let limit: Duration = tool
         .timeout()
         .map_or(settings.tool_timeout, |own| own.min(settings.tool_timeout));
+    let is_safe = tool.retry_class() == RetryClass::Safe;
     let end = Instant::now() + limit;
     let mut taken = Vec::new();
     for places in tool.places(&account) {
@@ -199,6 +200,7 @@ async fn outcome_of(order: CallOrder, settings: &RunSettings, progress: Progress
     let done = tokio::time::timeout_at(end, AssertUnwindSafe(work).catch_unwind()).await;
     drop(taken);
     ToolOutcome::Answered(match done {
+        Err(_) if is_safe => CallOutput::error(format!("the tool did not answer within {limit:?}")),
         Err(_) => CallOutput::error(format!(
             "the tool did not answer within {limit:?}; it is not known whether the call was done"
         )),

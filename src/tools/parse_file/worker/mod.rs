@@ -22,6 +22,9 @@ pub const COMMAND: &str = "parse-document";
 /// Parsers recurse into what is nested; what overflows this is not worth reading.
 const STACK_BYTES: usize = 16 * 1024 * 1024;
 
+#[cfg(unix)]
+const WATCHER_STACK_BYTES: usize = 64 * 1024;
+
 /// Why a document has no text: a sentence for whoever asked.
 #[derive(Debug, PartialEq, Eq)]
 struct Refusal(String);
@@ -65,6 +68,7 @@ pub fn run() -> io::Result<()> {
         .take(MAX_HEAD_BYTES as u64)
         .read_until(b'\n', &mut line)?;
     let assignment: Assignment = serde_json::from_slice(&line)?;
+    end_with_whoever_asked(&assignment)?;
     bound_this_process(&assignment)?;
     // It gets its stack before the document comes: what does not fit from there on is the document.
     let reading = std::thread::Builder::new()
@@ -107,6 +111,36 @@ fn write_answer(answer: Result<Extracted, Refusal>) -> io::Result<()> {
     output.write_all(b"\n")?;
     output.write_all(text.as_bytes())?;
     output.flush()
+}
+
+/// Ends this process when nobody hears it any more (a server that was killed kills nobody), and when it has had more than its time.
+#[cfg(unix)]
+fn end_with_whoever_asked(assignment: &Assignment) -> io::Result<()> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let longest = Timespec {
+        tv_sec: assignment.max_cpu_seconds.try_into().unwrap_or(i64::MAX),
+        tv_nsec: 0,
+    };
+    let watching = move || {
+        let output = io::stdout();
+        loop {
+            // Nothing is asked for: what comes all the same is that the other end of the pipe is closed.
+            match poll(&mut [PollFd::new(&output, PollFlags::empty())], Some(&longest)) {
+                Err(rustix::io::Errno::INTR) => {}
+                _ => std::process::exit(1),
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .stack_size(WATCHER_STACK_BYTES)
+        .spawn(watching)
+        .map(drop)
+}
+
+/// Elsewhere it ends when its document is read.
+#[cfg(not(unix))]
+fn end_with_whoever_asked(_assignment: &Assignment) -> io::Result<()> {
+    Ok(())
 }
 
 /// From here on the system ends this process when it wants too much.

@@ -6,7 +6,7 @@ mod documents;
 
 use super::super::protocol::PageRange;
 use super::*;
-use documents::{archive, docx, locked_pdf, pdf, repetitive_ods, sparse_xlsx, xlsx};
+use documents::{archive, docx, locked_pdf, pdf, repetitive_ods, sparse_xlsx, xlsx, xlsx_of_sheet};
 
 const ALL: ReadRequest = ReadRequest {
     pages: None,
@@ -131,6 +131,25 @@ fn sheets_are_named_and_rows_are_csv() {
     let sheet = Some("Nope".to_owned());
     let refused = read(&document, &ReadRequest { sheet, ..ALL }).unwrap_err();
     assert_eq!(refused.0, "there is no such sheet; there are Costs, Notes");
+}
+
+#[test]
+fn a_cell_that_cannot_be_read_costs_itself_and_a_sheet_that_breaks_off_its_rest() {
+    let cells = "<worksheet><sheetData><row r=\"1\"><c r=\"A1\"><v>42</v></c><c r=\"B1\" t=\"e\"><v>#SPILL!</v></c>\
+                 <c r=\"C1\" t=\"b\"><v>perhaps</v></c><c r=\"D1\" t=\"e\"><v>#DIV/0!</v></c></row>";
+    let whole = format!("{cells}<row r=\"2\"><c r=\"A2\"><v>43</v></c></row></sheetData></worksheet>");
+    let (_, text) = text_of(&xlsx_of_sheet(&whole), &ALL);
+    assert!(
+        text.contains("42,,,#DIV/0!\n43\n[2 cells of this sheet left out"),
+        "{text}"
+    );
+    let (_, text) = text_of(&xlsx_of_sheet(&format!("{cells}<row r=\"2\"><c r=")), &ALL);
+    assert!(
+        text.contains("42,,,#DIV/0!\n[the rest of this sheet cannot be read]\n"),
+        "{text}"
+    );
+    let nothing = refusal_of(&xlsx_of_sheet("<worksheet><sheetData><row r=\"1\"><c"));
+    assert_eq!(nothing, "the file is not a whole spreadsheet: it is damaged or cut off");
 }
 
 #[test]
