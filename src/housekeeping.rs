@@ -88,7 +88,11 @@ async fn fold_charges(budgets: Arc<dyn Budgets>) {
 async fn remove_garbage(files: FileService) {
     let mut ticks = every(GARBAGE_INTERVAL);
     loop {
-        ticks.tick().await;
+        // One pass at a time, however much is deleted: while the storage is silent a pass takes long.
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = files.deletion() => {}
+        }
         if let Err(error) = files.remove_garbage().await {
             tracing::warn!(%error, "what deleted files and broken uploads left could not be removed; trying again later");
         }

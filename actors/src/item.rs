@@ -1,5 +1,7 @@
 //! Items: the durable steps of a run. Each is committed before the next step begins, and once committed never produced again.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{FileId, ItemId};
@@ -127,8 +129,8 @@ pub enum ContentPart {
 pub enum ImageSource {
     /// Somewhere.
     Url {
-        /// `https://…`, fetched by the provider, or `data:image/…;base64,…`.
-        url: String,
+        /// `https://…`, fetched by the provider, or `data:image/…;base64,…`, which is large: a picture that is shown twice is there once.
+        url: Arc<str>,
     },
     /// In an uploaded file of the account. A model gets it as a data URL; the item keeps the file's id.
     File {
@@ -142,7 +144,7 @@ impl ImageSource {
     pub const NOT_SHOWN: &str = "[a picture was here that cannot be shown]";
 
     /// The picture at this URL.
-    pub fn url(url: impl Into<String>) -> Self {
+    pub fn url(url: impl Into<Arc<str>>) -> Self {
         Self::Url { url: url.into() }
     }
 }

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 
 use super::parts::secret_from_env;
 use crate::config::Config;
-use crate::files::{FileLimits, FileService, FileStorage, S3Options};
+use crate::files::{FileLimits, FileService, FileStorage, S3Options, TransferLimits};
 
 pub(super) fn open_files(config: &Config, files: Arc<dyn Files>, io: &Handle) -> anyhow::Result<FileService> {
     let section = &config.files;
@@ -19,8 +19,14 @@ pub(super) fn open_files(config: &Config, files: Arc<dyn Files>, io: &Handle) ->
             files: section.max_files_per_account,
             bytes: section.max_bytes_per_account,
         },
-        max_uploads: section.max_uploads,
-        max_uploads_per_account: section.max_uploads_per_account,
+        uploads: TransferLimits {
+            most: section.max_uploads,
+            most_per_account: section.max_uploads_per_account,
+        },
+        downloads: TransferLimits {
+            most: section.max_downloads,
+            most_per_account: section.max_downloads_per_account,
+        },
         upload_timeout: section.upload_timeout,
         max_image_bytes: section.max_image,
     };

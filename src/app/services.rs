@@ -75,6 +75,7 @@ pub(super) fn run_services(
         pictures: Some(Pictures {
             files: Arc::new(files.clone()),
             max_bytes_per_call: config.files.max_images_per_call,
+            max_count_per_call: config.files.max_image_count,
         }),
         toolbox: Arc::new(toolbox),
         io,

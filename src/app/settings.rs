@@ -109,9 +109,11 @@ pub(super) fn http_options(config: &Config, cpus: usize) -> HttpOptions {
         max_page_size: server.page_maximum,
         max_page_bytes: server.max_page,
         max_image_bytes_per_call: config.files.max_images_per_call,
+        max_image_count_per_call: config.files.max_image_count,
         runs: RunRequestLimits {
             default_model: runs.default_model.clone(),
             max_input_items: runs.max_input_items,
+            max_input_parts: runs.max_input_parts,
             max_input_bytes: runs.max_input,
             max_instructions_bytes: runs.max_instructions,
             max_tools: runs.max_tools,
@@ -168,14 +170,20 @@ pub(super) fn toolbox_options(config: &Config) -> ToolboxOptions {
     }
 }
 
-/// What reading a document may use; as many at once as there are threads for blocking work.
+/// What reading a document may use; as many at once as the tool's own limit says, or as there are threads for blocking work.
 pub(super) fn document_limits(config: &Config, machine: MachineSize) -> DocumentLimits {
     let section = &config.tools.documents;
+    let own_limit = config
+        .tools
+        .limits
+        .get("parse_file")
+        .and_then(|limits| limits.max_concurrent);
+    let threads = config.capacity_parameters().blocking_threads(machine);
     DocumentLimits {
         max_bytes: section.max_size,
         max_memory: section.max_memory,
         timeout: section.timeout,
-        max_parallel: config.capacity_parameters().blocking_threads(machine) as usize,
+        max_parallel: own_limit.unwrap_or(threads) as usize,
     }
 }
 

@@ -128,6 +128,7 @@ fn check_pairs(written: &WrittenConfig, wrong: &mut Contradictions) {
     let WrittenConfig {
         server, runs, events, ..
     } = written;
+    let documents = &written.tools.documents;
     let pairs = [
         (
             "server.page_default",
@@ -155,6 +156,11 @@ fn check_pairs(written: &WrittenConfig, wrong: &mut Contradictions) {
             "events.memory_per_run",
             "events.memory_total",
             events.memory_per_run > events.memory_total,
+        ),
+        (
+            "tools.documents.max_size",
+            "tools.documents.max_memory",
+            documents.max_size > documents.max_memory,
         ),
     ];
     for (smaller, larger, are_swapped) in pairs {

@@ -124,6 +124,8 @@ pub struct RunsConfig {
     pub max_instructions: usize,
     /// Items of the input.
     pub max_input_items: usize,
+    /// Parts of the messages of the input, all together.
+    pub max_input_parts: usize,
     /// Bytes of text of a thread's earlier turns that a run goes on with.
     #[serde(deserialize_with = "values::memory_size")]
     pub max_history: usize,
@@ -329,6 +331,10 @@ pub struct FilesConfig {
     pub max_uploads: usize,
     /// Those of one account.
     pub max_uploads_per_account: usize,
+    /// Downloads at once.
+    pub max_downloads: usize,
+    /// Those of one account.
+    pub max_downloads_per_account: usize,
     /// How long an upload may take.
     #[serde(deserialize_with = "values::duration")]
     pub upload_timeout: Duration,
@@ -338,6 +344,8 @@ pub struct FilesConfig {
     /// Bytes of all pictures of one model call, as they are sent.
     #[serde(deserialize_with = "values::memory_size")]
     pub max_images_per_call: usize,
+    /// Pictures of one model call.
+    pub max_image_count: usize,
 }
 
 /// `[tools.documents]`: text of documents.

@@ -4,6 +4,7 @@ use callboard_actors::ports::StoreError;
 use callboard_actors::ports::files::{FileQuota, FileUsage};
 
 use super::storage::StorageError;
+use super::transfers::TooManyTransfers;
 
 /// Why a file cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -16,33 +17,18 @@ pub enum FileError {
     Store(#[from] StoreError),
     /// The storage does not answer. For the log.
     #[error("the storage of files failed: {0}")]
-    Storage(StorageError),
-}
-
-impl From<StorageError> for FileError {
-    fn from(error: StorageError) -> Self {
-        match error {
-            StorageError::NotFound => Self::Unknown,
-            other => Self::Storage(other),
-        }
-    }
+    Storage(#[from] StorageError),
+    /// It is there and its bytes are not, which is in the log.
+    #[error("the bytes of the file are not in the storage")]
+    Lost,
 }
 
 /// Why an upload became no file.
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
     /// As many are under way as may be.
-    #[error("too many uploads at once: {limit} may be")]
-    TooMany {
-        /// Uploads at once.
-        limit: usize,
-    },
-    /// The account has as many under way as it may.
-    #[error("too many uploads of the account at once: {limit} may be")]
-    TooManyOfAccount {
-        /// Uploads of an account at once.
-        limit: usize,
-    },
+    #[error(transparent)]
+    TooMany(#[from] TooManyTransfers),
     /// The file has more bytes than it may.
     #[error("the file is larger than {limit} bytes")]
     TooLarge {

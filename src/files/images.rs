@@ -1,19 +1,34 @@
 //! Port `ImageFiles`: pictures for models that see.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use callboard_actors::ids::{AccountId, FileId};
 use callboard_actors::ports::files::FileRecord;
-use callboard_actors::ports::{ImageFileError, ImageFiles};
+use callboard_actors::ports::{ImageFileError, ImageFiles, StoreError};
 use futures::StreamExt;
 
 use super::{FileError, FileService, is_image};
 
 impl FileService {
-    /// Whether a model could be shown this file; says how many bytes its picture has.
-    pub async fn check_image(&self, account: &AccountId, file: FileId) -> Result<u64, ImageFileError> {
-        Ok(self.image_record(account, file).await?.bytes)
+    /// Of each of these files, whether a model could be shown it, and how many bytes its picture has then.
+    pub async fn check_images(
+        &self,
+        account: &AccountId,
+        files: &BTreeSet<FileId>,
+    ) -> Result<BTreeMap<FileId, Result<u64, ImageFileError>>, StoreError> {
+        let wanted: Vec<FileId> = files.iter().copied().collect();
+        let mut checked: BTreeMap<_, _> = wanted
+            .iter()
+            .map(|file| (*file, Err(ImageFileError::Unknown)))
+            .collect();
+        for record in self.0.files.files(account, &wanted).await? {
+            let bytes = self.check_record(&record).map(|()| record.bytes);
+            checked.insert(record.id, bytes);
+        }
+        Ok(checked)
     }
 
     async fn image_record(&self, account: &AccountId, file: FileId) -> Result<FileRecord, ImageFileError> {
@@ -22,6 +37,11 @@ impl FileService {
             ImageFileError::Unavailable
         })?;
         let record = found.ok_or(ImageFileError::Unknown)?;
+        self.check_record(&record)?;
+        Ok(record)
+    }
+
+    fn check_record(&self, record: &FileRecord) -> Result<(), ImageFileError> {
         if !is_image(&record.media_type) {
             return Err(ImageFileError::NotAnImage);
         }
@@ -29,7 +49,7 @@ impl FileService {
         if record.bytes > limit {
             return Err(ImageFileError::TooLarge { limit });
         }
-        Ok(record)
+        Ok(())
     }
 
     async fn read_whole(&self, file: &FileRecord) -> Result<Vec<u8>, FileError> {
@@ -48,6 +68,7 @@ impl ImageFiles for FileService {
         let record = self.image_record(account, file).await?;
         let bytes = self.read_whole(&record).await.map_err(|error| match error {
             FileError::Unknown => ImageFileError::Unknown,
+            FileError::Lost => ImageFileError::Unavailable,
             other => {
                 tracing::warn!(file_id = %file, error = %other, "a picture could not be read");
                 ImageFileError::Unavailable

@@ -10,6 +10,7 @@ mod error;
 mod images;
 mod media_type;
 mod storage;
+mod transfers;
 mod upload;
 
 #[cfg(test)]
@@ -23,13 +24,13 @@ use callboard_actors::ports::files::{FileQuery, FileQuota, FileRecord};
 use callboard_actors::ports::{Files, StoreError};
 use callboard_actors::time::Timestamp;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
-
-use crate::places::Places;
+use tokio::sync::Notify;
 
 pub use error::{FileError, UploadError};
 pub use media_type::is_image;
 pub use storage::{Contents, FileStorage, S3Options, StorageError};
+use transfers::Transfers;
+pub use transfers::{TooManyTransfers, Transfer, TransferLimits};
 pub use upload::{FileFacts, Upload};
 
 /// Objects that are looked for at once.
@@ -43,9 +44,9 @@ pub struct FileLimits {
     /// What an account may have.
     pub quota: FileQuota,
     /// Uploads at once.
-    pub max_uploads: usize,
-    /// Uploads of one account at once.
-    pub max_uploads_per_account: usize,
+    pub uploads: TransferLimits,
+    /// Downloads at once.
+    pub downloads: TransferLimits,
     /// How long an upload may take. One that has not ended long after that is garbage.
     pub upload_timeout: Duration,
     /// Bytes of a picture that is shown to a model.
@@ -60,8 +61,9 @@ struct Shared {
     files: Arc<dyn Files>,
     storage: FileStorage,
     limits: FileLimits,
-    uploads: Arc<Semaphore>,
-    uploads_of_accounts: Places,
+    uploads: Transfers,
+    downloads: Transfers,
+    deleted: Notify,
     io: Handle,
 }
 
@@ -69,8 +71,9 @@ impl FileService {
     /// Files in this storage, known to this store; all work is done on `io`.
     pub fn new(files: Arc<dyn Files>, storage: FileStorage, limits: FileLimits, io: Handle) -> Self {
         Self(Arc::new(Shared {
-            uploads: Arc::new(Semaphore::new(limits.max_uploads)),
-            uploads_of_accounts: Places::default(),
+            uploads: Transfers::new(limits.uploads),
+            downloads: Transfers::new(limits.downloads),
+            deleted: Notify::new(),
             files,
             storage,
             limits,
@@ -93,43 +96,66 @@ impl FileService {
         self.0.files.list_files(query).await
     }
 
-    /// Forgets the file; false if the account has none with this id. Its bytes are removed soon after, if no other file has the same.
+    /// Forgets the file; false if the account has none with this id. Its bytes are removed soon after, if no other file has the same, by
+    /// whoever waits in [`Self::deletion`].
     pub async fn delete(&self, account: &AccountId, file: FileId) -> Result<bool, StoreError> {
         let deleted = self.0.files.delete_file(account, file).await?;
         if deleted {
-            let this = self.clone();
-            self.0.io.spawn(async move {
-                if let Err(error) = this.remove_garbage().await {
-                    tracing::debug!(%error, "what a deleted file leaves is removed later");
-                }
-            });
+            self.0.deleted.notify_one();
         }
         Ok(deleted)
     }
 
+    /// Waits until files are deleted; at once if some were since it was asked last. However many they were, that is one answer. One waits.
+    pub async fn deletion(&self) {
+        self.0.deleted.notified().await;
+    }
+
+    /// Begins a download of the account's, which goes on until it is dropped.
+    pub fn begin_download(&self, account: &AccountId) -> Result<Transfer, TooManyTransfers> {
+        self.0.downloads.begin(account)
+    }
+
     /// What is in the file, from its first byte. [`FileError::Unknown`] if it was deleted meanwhile.
     pub async fn contents(&self, file: &FileRecord) -> Result<Contents, FileError> {
-        Ok(self.0.storage.read(file.object).await?)
+        match self.0.storage.read(file.object).await {
+            Ok(contents) => Ok(contents),
+            Err(StorageError::NotFound) => Err(self.why_missing(file).await),
+            Err(error) => Err(FileError::Storage(error)),
+        }
+    }
+
+    /// Either somebody deleted the file meanwhile, or its bytes are lost.
+    async fn why_missing(&self, file: &FileRecord) -> FileError {
+        match self.0.files.file(&file.account, file.id).await {
+            // Its bytes may have been written anew since it was looked up: then it is there the next time.
+            Ok(Some(found)) => {
+                tracing::error!(file_id = %file.id, object_id = %found.object, "the bytes of a file are not in the storage");
+                FileError::Lost
+            }
+            Ok(None) => FileError::Unknown,
+            Err(error) => error.into(),
+        }
     }
 
     /// Removes what no file refers to and what uploads left that never ended; says how much. What cannot be removed does not keep the rest
-    /// from it; the first of these errors is the answer then.
+    /// from it; the first of these errors is the answer then. One such pass at a time is enough: see [`Self::deletion`].
     pub async fn remove_garbage(&self) -> Result<u64, FileError> {
-        let mut removed = 0;
+        self.0.files.give_up_old(self.abandoned_before()).await?;
+        let (mut removed, mut failed, mut last) = (0, None, None);
         loop {
-            let garbage = self.0.files.garbage(self.abandoned_before(), GARBAGE_AT_ONCE).await?;
-            let before = removed;
-            let mut failed = None;
-            for object in &garbage {
-                match self.0.storage.remove(*object).await {
+            let garbage = self.0.files.garbage(last, GARBAGE_AT_ONCE).await?;
+            last = garbage.last().copied();
+            for found in &garbage {
+                match self.0.storage.remove(found.object).await {
                     Ok(()) => {
-                        self.0.files.forget_object(*object).await?;
+                        self.0.files.forget_object(found.object).await?;
                         removed += 1;
                     }
                     Err(error) => failed = failed.or(Some(error)),
                 }
             }
-            if garbage.len() < GARBAGE_AT_ONCE as usize || removed == before {
+            if garbage.len() < GARBAGE_AT_ONCE as usize {
                 return failed.map_or(Ok(removed), |error| Err(FileError::Storage(error)));
             }
         }

@@ -157,6 +157,20 @@ impl FileStorage {
         Ok(ObjectWriter(writer.with_max_concurrency(1)))
     }
 
+    /// Whether there is such an object.
+    pub(super) async fn has(&self, object: FileObjectId) -> Result<bool, StorageError> {
+        match self
+            .objects()?
+            .head(&self.path(object))
+            .await
+            .map_err(StorageError::from)
+        {
+            Ok(_) => Ok(true),
+            Err(StorageError::NotFound) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// What is in an object.
     pub(super) async fn read(&self, object: FileObjectId) -> Result<Contents, StorageError> {
         let found = self.objects()?.get(&self.path(object)).await?;

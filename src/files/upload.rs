@@ -7,11 +7,11 @@ use callboard_actors::ids::{AccountId, FileId, FileObjectId};
 use callboard_actors::ports::files::{FileRecord, KeepOutcome, NewFile};
 use callboard_actors::time::Timestamp;
 use sha2::{Digest, Sha256};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::media_type::{FIRST_BYTES, media_type};
-use super::{FileService, UploadError};
+use super::{FileService, Transfer, UploadError};
 
 /// Pieces that may wait to be written, each as large as it came from the network.
 const WAITING_PIECES: usize = 4;
@@ -64,36 +64,23 @@ impl FileService {
     /// Begins an upload of so many bytes, if the client says how many.
     pub async fn begin_upload(&self, account: &AccountId, bytes: Option<u64>) -> Result<Upload, UploadError> {
         let limits = &self.0.limits;
-        let too_many = |_| UploadError::TooMany {
-            limit: limits.max_uploads,
-        };
-        let too_many_of_account = |_| UploadError::TooManyOfAccount {
-            limit: limits.max_uploads_per_account,
-        };
-        let of_account = self
-            .0
-            .uploads_of_accounts
-            .of(account.as_str(), limits.max_uploads_per_account);
-        let own = of_account.try_acquire_owned().map_err(too_many_of_account)?;
-        let turn = self.0.uploads.clone().try_acquire_owned().map_err(too_many)?;
+        let transfer = self.0.uploads.begin(account)?;
         if bytes.is_some_and(|bytes| bytes > limits.max_file_bytes) {
             return Err(UploadError::TooLarge {
                 limit: limits.max_file_bytes,
             });
         }
-        // What will be refused at the end anyway is refused before anybody sends it.
+        // What will be refused at the end anyway is refused before anybody sends it. (Where there is no byte left, content that is there
+        // already still fits.)
         let used = self.0.files.file_usage(account).await?;
-        if used.files >= limits.quota.files || used.bytes >= limits.quota.bytes {
+        if used.files >= limits.quota.files || used.bytes > limits.quota.bytes {
             return Err(UploadError::Quota {
                 quota: limits.quota,
                 used,
             });
         }
         let (steps, inbox) = mpsc::channel(WAITING_PIECES);
-        let task = self
-            .0
-            .io
-            .spawn(self.clone().receive(account.clone(), inbox, [own, turn]));
+        let task = self.0.io.spawn(self.clone().receive(account.clone(), inbox, transfer));
         Ok(Upload { steps, task })
     }
 
@@ -101,11 +88,15 @@ impl FileService {
         self,
         account: AccountId,
         mut inbox: mpsc::Receiver<Step>,
-        _turns: [OwnedSemaphorePermit; 2],
+        _transfer: Transfer,
     ) -> Result<FileRecord, UploadError> {
         let object = FileObjectId::new();
         self.0.files.begin_object(object, &account, Timestamp::now()).await?;
-        let new = match self.store_bytes(object, account, &mut inbox).await {
+        let written = async {
+            let new = self.store_bytes(object, account, &mut inbox).await?;
+            self.for_what_is_lost(new).await
+        };
+        let new = match written.await {
             Ok(new) => new,
             Err(error) => {
                 self.discard(object).await;
@@ -170,6 +161,7 @@ impl FileService {
             id: FileId::new(),
             account,
             object,
+            in_place_of: None,
             filename: facts.filename,
             media_type: media_type(&first_bytes, facts.media_type.as_deref()),
             purpose: facts.purpose,
@@ -177,6 +169,19 @@ impl FileService {
             sha256: hasher.finalize().into(),
             created_at: Timestamp::now(),
         })
+    }
+
+    /// A file must not refer to an earlier object with the same content that is not there any more: the new one takes its place, which heals
+    /// all files of that one.
+    async fn for_what_is_lost(&self, mut new: NewFile) -> Result<NewFile, UploadError> {
+        let earlier = self.0.files.object_of_content(&new.account, new.sha256).await?;
+        if let Some(earlier) = earlier
+            && !self.0.storage.has(earlier).await?
+        {
+            tracing::error!(object_id = %earlier, "the bytes of files were not in the storage; an upload has brought them back");
+            new.in_place_of = Some(earlier);
+        }
+        Ok(new)
     }
 
     /// Removes an object that no file refers to. What cannot be done now is done by housekeeping.

@@ -134,10 +134,16 @@ error_codes! {
     RateLimited = "rate_limited", TOO_MANY_REQUESTS, RateLimit, Some(1);
     /// As many runs as the account's tier allows.
     QuotaExceeded = "quota_exceeded", TOO_MANY_REQUESTS, RateLimit, Some(5);
+    /// As many uploads at once as an account may have. `limit` says how many.
+    TooManyAccountUploads = "too_many_account_uploads", TOO_MANY_REQUESTS, RateLimit, Some(5);
+    /// As many downloads at once as an account may have. `limit` says how many.
+    TooManyAccountDownloads = "too_many_account_downloads", TOO_MANY_REQUESTS, RateLimit, Some(5);
     /// As many runs as this server can bear, and the run would not wait.
     AtCapacity = "at_capacity", SERVICE_UNAVAILABLE, Overloaded, Some(5);
-    /// As many uploads at once as this server can bear, or as the account may. `limit` says how many.
+    /// As many uploads at once as this server can bear. `limit` says how many.
     TooManyUploads = "too_many_uploads", SERVICE_UNAVAILABLE, Overloaded, Some(5);
+    /// As many downloads at once as this server can bear. `limit` says how many.
+    TooManyDownloads = "too_many_downloads", SERVICE_UNAVAILABLE, Overloaded, Some(5);
     /// The storage of files does not answer.
     FilesUnavailable = "files_unavailable", SERVICE_UNAVAILABLE, Overloaded, Some(2);
     /// The queue is full.

@@ -33,6 +33,8 @@ pub struct HttpOptions {
     pub max_page_bytes: usize,
     /// Bytes of all pictures of one model call, as they are sent.
     pub max_image_bytes_per_call: usize,
+    /// Pictures of one model call.
+    pub max_image_count_per_call: usize,
     /// What a run may ask for.
     pub runs: RunRequestLimits,
 }
@@ -44,6 +46,8 @@ pub struct RunRequestLimits {
     pub default_model: String,
     /// Items of `input`.
     pub max_input_items: usize,
+    /// Parts of all messages of `input` together.
+    pub max_input_parts: usize,
     /// Bytes of text in `input`, all items together.
     pub max_input_bytes: usize,
     /// Bytes of `instructions`.
@@ -90,6 +94,7 @@ impl Default for HttpOptions {
             max_page_size: 500,
             max_page_bytes: 4 * 1024 * 1024,
             max_image_bytes_per_call: 40_000_000,
+            max_image_count_per_call: 500,
             runs: RunRequestLimits::default(),
         }
     }
@@ -100,6 +105,7 @@ impl Default for RunRequestLimits {
         Self {
             default_model: "simulated".to_owned(),
             max_input_items: 1000,
+            max_input_parts: 10_000,
             max_input_bytes: 1_000_000,
             max_instructions_bytes: 100_000,
             max_tools: 128,

@@ -1,25 +1,20 @@
-//! Files as the tables keep them: what every database decides alike, and the statements, which are the same for all. An adapter brings a
-//! transaction, and the lock of an account's files.
+//! Files as the tables keep them: reading, and what is one statement about one object, the same for every database. The changes of what an
+//! account has are in [`super::file_changes`].
 
 use callboard_actors::ids::{AccountId, FileId, FileObjectId};
 use callboard_actors::ports::StoreError;
-use callboard_actors::ports::files::{FileQuery, FileQuota, FileRecord, FileUsage, KeepOutcome, NewFile};
+use callboard_actors::ports::files::{FileQuery, FileRecord, FileUsage, GarbageObject};
 use callboard_actors::time::Timestamp;
 use uuid::Uuid;
 
 use crate::store::reading::{ReadRows, Value};
-use crate::store::rows::{self, Columns, IdBytes, signed};
+use crate::store::rows::{self, Columns, IdBytes};
 
 pub(super) const BEGIN_OBJECT: &str = "\
     INSERT INTO file_objects (id, account, state, bytes, files, created_at) VALUES ($1, $2, 'writing', 0, 0, $3) \
     ON CONFLICT (id) DO NOTHING";
 
-const ADD_USAGE: &str =
-    "INSERT INTO file_usage (account, files, bytes) VALUES ($1, 0, 0) ON CONFLICT (account) DO NOTHING";
-
 pub(super) const USAGE: &str = "SELECT files, bytes FROM file_usage WHERE account = $1";
-
-const CHANGE_USAGE: &str = "UPDATE file_usage SET files = files + $2, bytes = bytes + $3 WHERE account = $1";
 
 macro_rules! select_files {
     ($rest:literal) => {
@@ -30,172 +25,20 @@ macro_rules! select_files {
     };
 }
 
-const FILE: &str = select_files!("id = $2");
+pub(super) const FILE: &str = select_files!("id = $2");
+const SOME: &str = select_files!("id IN ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)");
 const LIST: &str = select_files!("id < $2 ORDER BY id DESC LIMIT $3");
 
-const SAME_CONTENT: &str = "SELECT id FROM file_objects WHERE account = $1 AND sha256 = $2 AND state = 'kept'";
+/// Files that [`SOME`] takes.
+const SOME_AT_ONCE: usize = 16;
 
-const KEEP_OBJECT: &str = "UPDATE file_objects SET state = 'kept', sha256 = $3, bytes = $4, files = 1 \
-                           WHERE id = $1 AND account = $2 AND state = 'writing'";
-const IS_SURPLUS: &str =
-    "UPDATE file_objects SET state = 'garbage' WHERE id = $1 AND account = $2 AND state = 'writing'";
+pub(super) const SAME_CONTENT: &str =
+    "SELECT id FROM file_objects WHERE account = $1 AND sha256 = $2 AND state = 'kept'";
 
-const ONE_FILE_MORE: &str = "UPDATE file_objects SET files = files + 1 WHERE id = $1";
-const ONE_FILE_LESS: &str = "UPDATE file_objects SET files = files - 1 WHERE id = $1";
-const IS_UNUSED: &str = "UPDATE file_objects SET state = 'garbage' WHERE id = $1 AND files = 0 AND state = 'kept'";
-
-const ADD_FILE: &str = "\
-    INSERT INTO files (id, account, object_id, filename, media_type, purpose, bytes, sha256, created_at) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-const REMOVE_FILE: &str = "DELETE FROM files WHERE account = $1 AND id = $2";
-
-pub(super) const GIVE_UP_OLD: &str =
-    "UPDATE file_objects SET state = 'garbage' WHERE state = 'writing' AND created_at < $1";
 pub(super) const GIVE_UP: &str = "UPDATE file_objects SET state = 'garbage' WHERE id = $1 AND state = 'writing'";
-const GARBAGE: &str = "SELECT id FROM file_objects WHERE state = 'garbage' ORDER BY created_at, id LIMIT $1";
+const GARBAGE: &str = "SELECT id, created_at FROM file_objects WHERE state = 'garbage' AND (created_at, id) > ($1, $2) \
+                       ORDER BY created_at, id LIMIT $3";
 pub(super) const FORGET: &str = "DELETE FROM file_objects WHERE id = $1 AND state = 'garbage'";
-
-/// A transaction of a database.
-pub(super) trait FileTransaction {
-    type Row: Columns + Send;
-    type Failure: From<StoreError>;
-
-    /// Reads the account's usage and lets nobody else change what the account has until the end. `$1` is the account.
-    const LOCK: &'static str;
-
-    fn execute(
-        &mut self,
-        text: &'static str,
-        values: Vec<Value<'_>>,
-    ) -> impl Future<Output = Result<u64, Self::Failure>> + Send;
-
-    fn row(
-        &mut self,
-        text: &'static str,
-        values: Vec<Value<'_>>,
-    ) -> impl Future<Output = Result<Option<Self::Row>, Self::Failure>> + Send;
-}
-
-pub(super) async fn keep<T: FileTransaction + Send>(
-    transaction: &mut T,
-    new: &NewFile,
-    quota: FileQuota,
-) -> Result<KeepOutcome, T::Failure>
-where
-    T::Failure: Send,
-{
-    let used = lock(transaction, &new.account).await?;
-    if let Some(row) = transaction.row(FILE, of_account(&new.account, new.id)).await? {
-        let file = file_record(&row)?;
-        let is_surplus = file.object != new.object;
-        return Ok(KeepOutcome::Kept { file, is_surplus });
-    }
-    let same = vec![Value::Text(new.account.as_str()), Value::Bytes(new.sha256.to_vec())];
-    let earlier = match transaction.row(SAME_CONTENT, same).await? {
-        Some(row) => Some(object_id(&row, "id")?),
-        None => None,
-    };
-    let grows = if earlier.is_some() { 0 } else { new.bytes };
-    if used.files >= quota.files || used.bytes.saturating_add(grows) > quota.bytes {
-        return Ok(KeepOutcome::QuotaExceeded(used));
-    }
-    let mut own = vec![Value::Bytes(new.object.id_bytes()), Value::Text(new.account.as_str())];
-    let settled = if earlier.is_some() {
-        transaction.execute(IS_SURPLUS, own).await?
-    } else {
-        own.push(Value::Bytes(new.sha256.to_vec()));
-        own.push(Value::Number(signed(new.bytes)));
-        transaction.execute(KEEP_OBJECT, own).await?
-    };
-    if settled == 0 {
-        return Ok(KeepOutcome::GivenUp);
-    }
-    if let Some(earlier) = earlier {
-        let one = vec![Value::Bytes(earlier.id_bytes())];
-        transaction.execute(ONE_FILE_MORE, one).await?;
-    }
-    change_usage(transaction, &new.account, 1, signed(grows)).await?;
-    let object = earlier.unwrap_or(new.object);
-    let add = vec![
-        Value::Bytes(new.id.id_bytes()),
-        Value::Text(new.account.as_str()),
-        Value::Bytes(object.id_bytes()),
-        Value::Text(&new.filename),
-        Value::Text(&new.media_type),
-        Value::TextOrNull(new.purpose.as_deref()),
-        Value::Number(signed(new.bytes)),
-        Value::Bytes(new.sha256.to_vec()),
-        Value::Number(new.created_at.as_micros()),
-    ];
-    transaction.execute(ADD_FILE, add).await?;
-    Ok(KeepOutcome::Kept {
-        file: FileRecord {
-            id: new.id,
-            account: new.account.clone(),
-            object,
-            filename: new.filename.clone(),
-            media_type: new.media_type.clone(),
-            purpose: new.purpose.clone(),
-            bytes: new.bytes,
-            sha256: new.sha256,
-            created_at: new.created_at,
-        },
-        is_surplus: object != new.object,
-    })
-}
-
-pub(super) async fn delete<T: FileTransaction + Send>(
-    transaction: &mut T,
-    account: &AccountId,
-    file: FileId,
-) -> Result<bool, T::Failure>
-where
-    T::Failure: Send,
-{
-    lock(transaction, account).await?;
-    let Some(row) = transaction.row(FILE, of_account(account, file)).await? else {
-        return Ok(false);
-    };
-    let record = file_record(&row)?;
-    transaction.execute(REMOVE_FILE, of_account(account, file)).await?;
-    let object = || vec![Value::Bytes(record.object.id_bytes())];
-    transaction.execute(ONE_FILE_LESS, object()).await?;
-    let is_unused = transaction.execute(IS_UNUSED, object()).await? > 0;
-    let freed = if is_unused { signed(record.bytes) } else { 0 };
-    change_usage(transaction, account, -1, -freed).await?;
-    Ok(true)
-}
-
-async fn lock<T: FileTransaction + Send>(transaction: &mut T, account: &AccountId) -> Result<FileUsage, T::Failure>
-where
-    T::Failure: Send,
-{
-    let name = || vec![Value::Text(account.as_str())];
-    if let Some(row) = transaction.row(T::LOCK, name()).await? {
-        return Ok(usage(&row)?);
-    }
-    transaction.execute(ADD_USAGE, name()).await?;
-    let row = transaction.row(T::LOCK, name()).await?;
-    Ok(usage(&row.ok_or_else(|| rows::damaged("a count"))?)?)
-}
-
-async fn change_usage<T: FileTransaction + Send>(
-    transaction: &mut T,
-    account: &AccountId,
-    files: i64,
-    bytes: i64,
-) -> Result<(), T::Failure>
-where
-    T::Failure: Send,
-{
-    let values = vec![
-        Value::Text(account.as_str()),
-        Value::Number(files),
-        Value::Number(bytes),
-    ];
-    transaction.execute(CHANGE_USAGE, values).await?;
-    Ok(())
-}
 
 /// As [`Files::file`](callboard_actors::ports::Files::file).
 pub(super) async fn file(
@@ -205,6 +48,25 @@ pub(super) async fn file(
 ) -> Result<Option<FileRecord>, StoreError> {
     let row = readers.read_row(FILE, of_account(account, file)).await?;
     row.as_ref().map(file_record).transpose()
+}
+
+/// As [`Files::files`](callboard_actors::ports::Files::files).
+pub(super) async fn some(
+    readers: &impl ReadRows,
+    account: &AccountId,
+    wanted: &[FileId],
+) -> Result<Vec<FileRecord>, StoreError> {
+    let mut found = Vec::new();
+    for wanted in wanted.chunks(SOME_AT_ONCE) {
+        let mut values = vec![Value::Text(account.as_str())];
+        // What is left over at the end asks for the last one again.
+        let padded = wanted.iter().chain(std::iter::repeat(&wanted[wanted.len() - 1]));
+        values.extend(padded.take(SOME_AT_ONCE).map(|file| Value::Bytes(file.id_bytes())));
+        for row in readers.read_rows(SOME, values).await? {
+            found.push(file_record(&row)?);
+        }
+    }
+    Ok(found)
 }
 
 /// As [`Files::list_files`](callboard_actors::ports::Files::list_files).
@@ -222,14 +84,44 @@ pub(super) async fn usage_of(readers: &impl ReadRows, account: &AccountId) -> Re
     row.as_ref().map(usage).transpose().map(Option::unwrap_or_default)
 }
 
-/// Objects that are garbage, those that have been for longest first.
-pub(super) async fn garbage(readers: &impl ReadRows, limit: u32) -> Result<Vec<FileObjectId>, StoreError> {
-    let rows = readers.read_rows(GARBAGE, vec![Value::Number(limit.into())]).await?;
-    rows.iter().map(|row| object_id(row, "id")).collect()
+/// As [`Files::object_of_content`](callboard_actors::ports::Files::object_of_content).
+pub(super) async fn object_of_content(
+    readers: &impl ReadRows,
+    account: &AccountId,
+    sha256: [u8; 32],
+) -> Result<Option<FileObjectId>, StoreError> {
+    let values = vec![Value::Text(account.as_str()), Value::Bytes(sha256.to_vec())];
+    let row = readers.read_row(SAME_CONTENT, values).await?;
+    row.map(|row| object_id(&row, "id")).transpose()
+}
+
+/// As [`Files::garbage`](callboard_actors::ports::Files::garbage).
+pub(super) async fn garbage(
+    readers: &impl ReadRows,
+    after: Option<GarbageObject>,
+    limit: u32,
+) -> Result<Vec<GarbageObject>, StoreError> {
+    // Before all that there can be.
+    let (begun_at, object) = after.map_or((i64::MIN, Vec::new()), |after| {
+        (after.begun_at.as_micros(), after.object.id_bytes())
+    });
+    let values = vec![
+        Value::Number(begun_at),
+        Value::Bytes(object),
+        Value::Number(limit.into()),
+    ];
+    let rows = readers.read_rows(GARBAGE, values).await?;
+    let found = rows.iter().map(|row| {
+        Ok(GarbageObject {
+            object: object_id(row, "id")?,
+            begun_at: Timestamp::from_micros(row.number("created_at")?),
+        })
+    });
+    found.collect()
 }
 
 /// What [`FILE`] binds.
-fn of_account(account: &AccountId, file: FileId) -> Vec<Value<'_>> {
+pub(super) fn of_account(account: &AccountId, file: FileId) -> Vec<Value<'_>> {
     vec![Value::Text(account.as_str()), Value::Bytes(file.id_bytes())]
 }
 
@@ -242,18 +134,18 @@ pub(super) fn begun(object: FileObjectId, account: &AccountId, at: Timestamp) ->
     ]
 }
 
-fn usage(row: &impl Columns) -> Result<FileUsage, StoreError> {
+pub(super) fn usage(row: &impl Columns) -> Result<FileUsage, StoreError> {
     Ok(FileUsage {
         files: rows::unsigned(row, "files")?,
         bytes: rows::unsigned(row, "bytes")?,
     })
 }
 
-fn object_id(row: &impl Columns, column: &'static str) -> Result<FileObjectId, StoreError> {
+pub(super) fn object_id(row: &impl Columns, column: &'static str) -> Result<FileObjectId, StoreError> {
     Ok(FileObjectId::from_uuid(rows::uuid(row, column)?))
 }
 
-fn file_record(row: &impl Columns) -> Result<FileRecord, StoreError> {
+pub(super) fn file_record(row: &impl Columns) -> Result<FileRecord, StoreError> {
     Ok(FileRecord {
         id: FileId::from_uuid(rows::uuid(row, "id")?),
         account: rows::account(row)?,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use callboard_actors::ids::AccountId;
 use callboard_actors::ports::{ProgressReporter, RetryClass, Tool, ToolCall, ToolDefinition, ToolError};
 use tokio::sync::Semaphore;
 
@@ -30,10 +31,7 @@ impl LimitedTool {
         Self {
             name: name.into(),
             timeout: own.into_iter().chain(limits.timeout).min(),
-            places: limits
-                .max_concurrent
-                .map(|most| Arc::new(Semaphore::new(most)))
-                .or_else(|| tool.places()),
+            places: limits.max_concurrent.map(|most| Arc::new(Semaphore::new(most))),
             tool,
         }
     }
@@ -53,8 +51,11 @@ impl Tool for LimitedTool {
         self.timeout
     }
 
-    fn places(&self) -> Option<Arc<Semaphore>> {
-        self.places.clone()
+    /// Its own first: those may be of the account only.
+    fn places(&self, account: &AccountId) -> Vec<Arc<Semaphore>> {
+        let mut places = self.tool.places(account);
+        places.extend(self.places.clone());
+        places
     }
 
     fn label(&self) -> Arc<str> {

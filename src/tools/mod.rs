@@ -94,6 +94,39 @@ pub fn builtin(name: &str, parts: &BuiltinParts) -> anyhow::Result<Arc<dyn Tool>
 }
 
 /// Reads a tool's arguments; the error tells the model what to mend.
-fn arguments<T: DeserializeOwned>(value: Value) -> Result<T, ToolError> {
+fn arguments<T: DeserializeOwned>(mut value: Value) -> Result<T, ToolError> {
+    if let Some(fields) = value.as_object_mut() {
+        fields.values_mut().for_each(write_whole_number);
+    }
     serde_json::from_value(value).map_err(|error| ToolError::new(format!("wrong arguments: {error}")))
+}
+
+/// To JSON Schema 1.0 is an integer, to Rust it is none.
+fn write_whole_number(value: &mut Value) {
+    /// Integers above it have neighbours that a float cannot tell from them.
+    const LARGEST: f64 = 9_007_199_254_740_992.0;
+    let number = value.as_f64().filter(|_| value.is_f64());
+    if let Some(whole) = number.filter(|number| number.fract() == 0.0 && number.abs() <= LARGEST) {
+        *value = Value::from(whole as i64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_number_is_an_integer_however_it_is_written() {
+        #[derive(Debug, PartialEq, serde::Deserialize)]
+        struct Wanted {
+            offset: u64,
+            share: f64,
+        }
+        let read = |offset: Value| arguments::<Wanted>(serde_json::json!({"offset": offset, "share": 2.0}));
+        for offset in [serde_json::json!(3), serde_json::json!(3.0)] {
+            let wanted = read(offset).expect("arguments");
+            assert_eq!(wanted, Wanted { offset: 3, share: 2.0 });
+        }
+        assert!(read(serde_json::json!(3.5)).is_err());
+    }
 }

@@ -147,13 +147,23 @@ fn post(client: &Client, body: impl Into<reqwest::Body>) -> reqwest::RequestBuil
 #[tokio::test]
 async fn bad_bodies_are_refused_and_change_nothing() {
     let server =
-        Server::start("[server]\nmax_body = \"64KB\"\n[runs]\nmax_input = \"32KB\"\nmax_instructions = \"32KB\"\n")
+        Server::start("[server]\nmax_body = \"64KB\"\n[runs]\nmax_input = \"32KB\"\nmax_instructions = \"32KB\"\nmax_input_parts = 20\n")
             .await;
     let client = server.client();
     for (body, status, code, param) in BODIES {
         let reply = Client::send(post(&client, *body)).await.unwrap();
         let error = reply.expect_error(*status, code);
         assert_eq!(error["param"].as_str(), *param, "{body}: {error}");
+    }
+    let message = |parts| json!({"role": "user", "content": vec![json!({"type": "text", "text": "a"}); parts]});
+    let fitting = json!([message(9), {"role": "user", "content": "a"}, message(10)]);
+    let too_many = json!([message(9), {"role": "user", "content": "a"}, message(11)]);
+    let thread = client.post("/api/v1/threads", &json!({"items": fitting})).await;
+    thread.expect_status(201);
+    for (path, field) in [("/api/v1/runs", "input"), ("/api/v1/threads", "items")] {
+        let refused = client.post(path, &json!({field: too_many})).await;
+        let error = refused.expect_error(400, "invalid_value");
+        assert_eq!(error["param"], format!("{field}[2].content"), "{error}");
     }
     let invalid_utf8 = Client::send(post(&client, b"{\"input\": \"\xff\"}".to_vec()))
         .await

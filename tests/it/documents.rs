@@ -186,6 +186,13 @@ const WORKBOOK: [(&str, &str); 4] = [
     ),
 ];
 
+/// A workbook with this sheet, as it is written.
+pub(crate) fn xlsx_of_sheet(sheet: &str) -> Vec<u8> {
+    let mut parts: Vec<(&str, &[u8])> = WORKBOOK.iter().map(|(name, text)| (*name, text.as_bytes())).collect();
+    parts.push(("xl/worksheets/sheet1.xml", sheet.as_bytes()));
+    archive(&parts)
+}
+
 /// A workbook of which one part is `times` the same, between a beginning and an end: a few kilobytes that become very many.
 fn blown_up_workbook(name: &str, beginning: &str, same: &str, times: usize, end: &str) -> Vec<u8> {
     let mut writer = ZipWriter::new(Cursor::new(Vec::new()));

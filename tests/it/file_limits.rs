@@ -41,7 +41,8 @@ async fn another_accounts_file_does_not_exist() {
 
 #[tokio::test]
 async fn pictures_that_no_model_can_be_shown_are_refused_before_the_run() {
-    let server = Server::start("[files]\nmax_image = \"1KB\"\nmax_images_per_call = \"2KB\"\n").await;
+    let settings = "[files]\nmax_image = \"1KB\"\nmax_images_per_call = \"3KB\"\nmax_image_count = 3\n";
+    let server = Server::start(settings).await;
     let client = server.client();
     let large = |seed: u8, bytes: usize| [PNG, &vec![seed; bytes]].concat();
     let text = client.upload("a.png", b"no picture").await;
@@ -50,27 +51,43 @@ async fn pictures_that_no_model_can_be_shown_are_refused_before_the_run() {
         client.upload("c.png", &large(1, 900)).await,
         client.upload("d.png", &large(2, 900)).await,
     );
+    let tiny = client.upload("e.png", PNG).await;
     let showing = |files: &[&str]| {
         let parts: Vec<_> = files
             .iter()
             .map(|file| json!({"type": "image", "file_id": file}))
             .collect();
-        json!({"input": [{"role": "user", "content": "Look:"}, {"role": "user", "content": parts}]})
+        json!([{"role": "user", "content": "Look:"}, {"role": "user", "content": parts}])
     };
+    let starting = |files: &[&str]| json!({"input": showing(files)});
     let made_up = format!("file_{}", "0".repeat(32));
     for (files, code, param) in [
-        (vec![made_up.as_str()], "unknown_file", "input[1].content[0].file_id"),
-        (vec!["nonsense"], "unknown_file", "input[1].content[0].file_id"),
-        (vec![&first, &text], "invalid_image", "input[1].content[1].file_id"),
-        (vec![&too_large], "invalid_image", "input[1].content[0].file_id"),
+        (vec![made_up.as_str()], "unknown_file", "[1].content[0].file_id"),
+        (vec!["nonsense"], "unknown_file", "[1].content[0].file_id"),
+        (vec![&first, &text], "invalid_image", "[1].content[1].file_id"),
+        (vec![&too_large], "invalid_image", "[1].content[0].file_id"),
         (
-            vec![&first, &first, &second],
+            vec![&first, &second, &tiny, &first],
             "invalid_image",
-            "input[1].content[2].file_id",
+            "[1].content[3].file_id",
+        ),
+        // The same one counts as often as it is sent: by its bytes, and as a picture.
+        (vec![&first, &first, &first], "invalid_image", "[1].content[2].file_id"),
+        (
+            vec![&tiny, &tiny, &tiny, &tiny],
+            "invalid_image",
+            "[1].content[3].file_id",
         ),
     ] {
-        let error = client.try_start(&showing(&files)).await.expect_error(400, code);
-        assert_eq!(error["param"], param);
+        let error = client.try_start(&starting(&files)).await.expect_error(400, code);
+        assert_eq!(error["param"], format!("input{param}"));
+        let thread = json!({"items": showing(&files)});
+        let refused = client.post("/api/v1/threads", &thread).await;
+        assert_eq!(refused.expect_error(400, code)["param"], format!("items{param}"));
+    }
+    for files in [[&first, &first, &tiny], [&first, &second, &tiny]] {
+        let thread = json!({"items": showing(&files.map(String::as_str))});
+        client.post("/api/v1/threads", &thread).await.expect_status(201);
     }
     let both =
         json!({"input": [{"role": "user", "content": [{"type": "image", "file_id": first, "url": "https://a.b/c"}]}]});
@@ -80,7 +97,7 @@ async fn pictures_that_no_model_can_be_shown_are_refused_before_the_run() {
         let request = client
             .request(Method::POST, "/api/v1/runs")
             .header("idempotency-key", "k");
-        Client::send(request.json(&showing(&[&first])))
+        Client::send(request.json(&starting(&[&first])))
     };
     let run = start().await.unwrap().expect_status(201);
     client.run_when_ended(run["id"].as_str().unwrap()).await;
@@ -94,7 +111,7 @@ async fn pictures_that_no_model_can_be_shown_are_refused_before_the_run() {
     assert_eq!(deleted.status, 204);
     assert_eq!(start().await.unwrap().expect_status(200)["id"], run["id"]);
     client
-        .try_start(&showing(&[&first]))
+        .try_start(&starting(&[&first]))
         .await
         .expect_error(400, "unknown_file");
     server.finish().await;

@@ -129,6 +129,79 @@ async fn the_newest_pictures_are_shown_where_not_all_fit() {
     server.finish(supervisor).await;
 }
 
+/// Pictures of one hundred bytes each, but for one that is gone.
+struct Small {
+    gone: FileId,
+    asked: AtomicU32,
+}
+
+#[async_trait]
+impl ImageFiles for Small {
+    async fn data_url(&self, _account: &AccountId, file: FileId) -> Result<String, ImageFileError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        if file == self.gone {
+            return Err(ImageFileError::Unknown);
+        }
+        let beginning = "data:image/png;base64,";
+        Ok(format!("{beginning}{}", "a".repeat(100 - beginning.len())))
+    }
+}
+
+#[actix_rt::test]
+async fn a_picture_counts_as_often_as_it_is_shown_and_is_looked_for_once() {
+    // So many bytes and pictures, and how many of the newest places fit.
+    for (bytes, count, fitting) in [(10_000, 7, 7), (799, 50, 7), (10_000, 50, 20)] {
+        let server = InProcess::plain().await;
+        let model = Arc::new(Witness {
+            inner: ScriptedModel::new([Answer::Says("seen")]),
+            seen: Mutex::default(),
+        });
+        let files = Arc::new(Small {
+            gone: FileId::new(),
+            asked: AtomicU32::new(0),
+        });
+        let services = RunServices {
+            pictures: Some(Pictures {
+                files: files.clone(),
+                max_bytes_per_call: bytes,
+                max_count_per_call: count,
+            }),
+            ..server.services(model.clone(), Vec::new())
+        };
+        let supervisor = server.supervisor_with(services, 1).await;
+        let same = FileId::new();
+        let content = [vec![picture(files.gone); 2], vec![picture(same); 20]].concat();
+        let mut start = start_of(json!({}), &[]);
+        let role = Role::User;
+        start.input = vec![Item::new(ItemStatus::Completed, ItemContent::Message { role, content })];
+        let run = started(&supervisor, start).await;
+        assert_eq!(server.ended(run).await.state, RunState::Completed);
+        let seen = model.seen.lock().unwrap()[0].conversation[0].clone();
+        let ItemContent::Message { content, .. } = &seen.content else {
+            panic!("another item");
+        };
+        let shown: Vec<&Arc<str>> = content
+            .iter()
+            .filter_map(|part| match part {
+                ContentPart::Image {
+                    source: ImageSource::Url { url },
+                    ..
+                } => Some(url),
+                _ => None,
+            })
+            .collect();
+        assert_eq!((content.len(), shown.len()), (22, fitting));
+        assert_eq!(content[0], ContentPart::text(ImageSource::NOT_SHOWN));
+        assert!(
+            shown.iter().all(|url| Arc::ptr_eq(url, shown[0])),
+            "it is in memory once"
+        );
+        let looked_for = if fitting == 20 { 2 } else { 1 };
+        assert_eq!(files.asked.load(Ordering::SeqCst), looked_for);
+        server.finish(supervisor).await;
+    }
+}
+
 /// Pictures that are away so many times, and are asked for more often than that or not.
 struct AwayFirst {
     times: u32,
@@ -162,6 +235,7 @@ async fn a_storage_that_is_away_is_asked_again_as_a_provider_is_and_then_fails_t
             pictures: Some(Pictures {
                 files: asking.clone(),
                 max_bytes_per_call: 1000,
+                max_count_per_call: 10,
             }),
             ..server.services(model.clone(), Vec::new())
         };

@@ -20,6 +20,7 @@ mod endings;
 mod file_buckets;
 mod file_limits;
 mod file_pictures;
+mod file_transfers;
 mod files;
 mod fleet_crashes;
 mod fleet_database;

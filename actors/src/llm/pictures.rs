@@ -10,56 +10,69 @@ use crate::item::{ContentPart, ImageSource, Item, ItemContent};
 use crate::ports::{ImageFileError, ImageFiles, ModelError, ModelErrorKind};
 use crate::retry::Attempts;
 
-/// Where pictures come from, and how much of them one call may carry.
+/// Where pictures come from, and how much of them one call may carry. A picture that is shown twice counts twice: it is sent twice.
 #[derive(Clone)]
 pub struct Pictures {
     /// Where.
     pub files: Arc<dyn ImageFiles>,
     /// Bytes of data URLs in one request; the oldest pictures beyond are left out, and the model is told so.
     pub max_bytes_per_call: usize,
+    /// How many are looked for, the newest first; so it is with those beyond.
+    pub max_count_per_call: usize,
 }
+
+/// What a place in a conversation shows: the picture's data URL, or nothing where there is none that can be shown.
+type Shown = Option<Arc<str>>;
 
 /// Puts the pictures into the request. One that is gone, or is not to be shown any more, becomes a sentence that says so: a conversation
 /// must not break because somebody deleted a file.
 pub(super) async fn load(call: &mut ModelCall) -> Result<(), CallFailure> {
-    let wanted = files_of(&call.wish.request.conversation);
-    if wanted.is_empty() {
+    let places = files_of(&call.wish.request.conversation);
+    if places.is_empty() {
         return Ok(());
     }
     let Some(pictures) = call.services.pictures.clone() else {
         return Ok(());
     };
-    let mut found: HashMap<FileId, String> = HashMap::new();
-    let mut room = pictures.max_bytes_per_call;
-    // The newest is what the conversation is about.
-    for file in wanted.into_iter().rev() {
-        if found.contains_key(&file) {
-            continue;
-        }
-        match patiently(call, &pictures, file).await? {
-            Some(url) if url.len() <= room => {
-                room -= url.len();
-                found.insert(file, url);
-            }
-            Some(_) => room = 0,
-            None => {}
-        }
-        if room == 0 {
-            break;
-        }
-    }
+    let mut shown = find(call, &pictures, &places).await?.into_iter();
     let conversation = call.wish.request.conversation.iter();
-    call.wish.request.conversation = conversation.map(|item| with_pictures(item, &found)).collect();
+    call.wish.request.conversation = conversation.map(|item| with_pictures(item, &mut shown)).collect();
     Ok(())
 }
 
+/// What each of these places shows, in their order. Each file is looked for once, and its picture is in memory once.
+async fn find(call: &ModelCall, pictures: &Pictures, places: &[FileId]) -> Result<Vec<Shown>, CallFailure> {
+    let mut found: HashMap<FileId, Shown> = HashMap::new();
+    let mut all_shown = vec![None; places.len()];
+    let mut room = pictures.max_bytes_per_call;
+    // The newest is what the conversation is about.
+    let newest = all_shown.iter_mut().zip(places).rev().take(pictures.max_count_per_call);
+    for (shown, file) in newest {
+        let picture = match found.get(file) {
+            Some(known) => known.clone(),
+            None => {
+                let picture = patiently(call, pictures, *file).await?;
+                found.insert(*file, picture.clone());
+                picture
+            }
+        };
+        let Some(url) = picture else { continue };
+        if url.len() > room {
+            break;
+        }
+        room -= url.len();
+        *shown = Some(url);
+    }
+    Ok(all_shown)
+}
+
 /// The picture; `None` if there is none that can be shown.
-async fn patiently(call: &ModelCall, pictures: &Pictures, file: FileId) -> Result<Option<String>, CallFailure> {
+async fn patiently(call: &ModelCall, pictures: &Pictures, file: FileId) -> Result<Shown, CallFailure> {
     let mut attempts = Attempts::new(call.wish.routes[0].calls.retry);
     loop {
         attempts.begin();
         match pictures.files.data_url(&call.wish.account, file).await {
-            Ok(url) => return Ok(Some(url)),
+            Ok(url) => return Ok(Some(url.into())),
             Err(ImageFileError::Unavailable) => {}
             Err(error) => {
                 tracing::debug!(run_id = %call.wish.request.run_id, file_id = %file, %error, "a picture is left out");
@@ -74,7 +87,7 @@ async fn patiently(call: &ModelCall, pictures: &Pictures, file: FileId) -> Resul
     }
 }
 
-/// The files that a conversation shows, oldest first.
+/// The file of each place where a conversation shows one, oldest first.
 fn files_of(conversation: &[Arc<Item>]) -> Vec<FileId> {
     let mut files = Vec::new();
     for item in conversation {
@@ -95,32 +108,33 @@ fn file_of(part: &ContentPart) -> Option<FileId> {
     }
 }
 
-fn with_pictures(item: &Arc<Item>, found: &HashMap<FileId, String>) -> Arc<Item> {
+/// The item with what its places show, which it takes from the beginning of `shown`.
+fn with_pictures(item: &Arc<Item>, shown: &mut impl Iterator<Item = Shown>) -> Arc<Item> {
     let ItemContent::Message { role, content } = &item.content else {
         return item.clone();
     };
     if !content.iter().any(|part| file_of(part).is_some()) {
         return item.clone();
     }
-    let content = content.iter().map(|part| with_picture(part, found)).collect();
+    let content = content.iter().map(|part| with_picture(part, shown)).collect();
     Arc::new(Item {
         content: ItemContent::Message { role: *role, content },
         ..Item::clone(item)
     })
 }
 
-fn with_picture(part: &ContentPart, found: &HashMap<FileId, String>) -> ContentPart {
+fn with_picture(part: &ContentPart, shown: &mut impl Iterator<Item = Shown>) -> ContentPart {
     let ContentPart::Image {
-        source: ImageSource::File { file_id },
+        source: ImageSource::File { .. },
         detail,
         cache_control,
     } = part
     else {
         return part.clone();
     };
-    match found.get(file_id) {
+    match shown.next().flatten() {
         Some(url) => ContentPart::Image {
-            source: ImageSource::url(url.as_str()),
+            source: ImageSource::url(url),
             detail: *detail,
             cache_control: cache_control.clone(),
         },
@@ -148,7 +162,8 @@ mod tests {
         let role = Role::User;
         let item = Arc::new(Item::new(ItemStatus::Completed, ItemContent::Message { role, content }));
         assert_eq!(files_of(std::slice::from_ref(&item)), [here, gone]);
-        let shown = with_pictures(&item, &HashMap::from([(here, "data:image/png;base64,aGk=".to_owned())]));
+        let mut pictures = [Some("data:image/png;base64,aGk=".into()), None].into_iter();
+        let shown = with_pictures(&item, &mut pictures);
         let ItemContent::Message { content, .. } = &shown.content else {
             panic!("another item");
         };

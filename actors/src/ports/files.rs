@@ -5,7 +5,8 @@
 //!
 //! Contract (the conformance suite tries to break each line):
 //! - An object is `writing`, then `kept` or garbage; garbage stays garbage. A file refers to a kept object, always.
-//! - Files of an account with the same content refer to one object, which counts once. It becomes garbage with its last file.
+//! - Files of an account with the same content refer to one object, which counts once. It becomes garbage with its last file, or when
+//!   another takes its place because it is not in the storage any more.
 //! - However many files are kept at once, an account never has more of them, or more bytes, than its quota says.
 //! - No account sees a file of another one.
 
@@ -22,11 +23,14 @@ pub trait Files: Send + Sync + 'static {
     async fn begin_object(&self, object: FileObjectId, account: &AccountId, at: Timestamp) -> Result<(), StoreError>;
 
     /// Makes a file of an object that has been written, or of one of the same account that has the same content; then the new one is
-    /// garbage. The same file twice is one.
+    /// garbage, unless it is to take the other's place: then all that referred to the other refer to the new one. The same file twice is one.
     async fn keep_file(&self, file: NewFile, quota: FileQuota) -> Result<KeepOutcome, StoreError>;
 
     /// The file, if it is the account's.
     async fn file(&self, account: &AccountId, file: FileId) -> Result<Option<FileRecord>, StoreError>;
+
+    /// Those of these files that are the account's, in no order. However many they are, it costs a few statements.
+    async fn files(&self, account: &AccountId, files: &[FileId]) -> Result<Vec<FileRecord>, StoreError>;
 
     /// The account's files, newest first.
     async fn list_files(&self, query: FileQuery) -> Result<Vec<FileRecord>, StoreError>;
@@ -37,9 +41,18 @@ pub trait Files: Send + Sync + 'static {
     /// What the account has.
     async fn file_usage(&self, account: &AccountId) -> Result<FileUsage, StoreError>;
 
-    /// Gives up objects that began to be written before this and are still `writing`, then answers with at most `limit` that are garbage,
-    /// the oldest first: to be removed from the storage.
-    async fn garbage(&self, begun_before: Timestamp, limit: u32) -> Result<Vec<FileObjectId>, StoreError>;
+    /// The object to which a file with this content would refer, if the account has one.
+    async fn object_of_content(
+        &self,
+        account: &AccountId,
+        sha256: [u8; 32],
+    ) -> Result<Option<FileObjectId>, StoreError>;
+
+    /// Makes garbage of objects that began to be written before this and are still `writing`. Several at once do not wait for each other.
+    async fn give_up_old(&self, begun_before: Timestamp) -> Result<(), StoreError>;
+
+    /// At most `limit` objects that are garbage, the oldest first, those after this one: to be removed from the storage.
+    async fn garbage(&self, after: Option<GarbageObject>, limit: u32) -> Result<Vec<GarbageObject>, StoreError>;
 
     /// Makes an object that is `writing` garbage.
     async fn give_up_object(&self, object: FileObjectId) -> Result<(), StoreError>;
@@ -57,6 +70,8 @@ pub struct NewFile {
     pub account: AccountId,
     /// The object that was written for it.
     pub object: FileObjectId,
+    /// An object with the same content that is not in the storage any more: the new one takes its place.
+    pub in_place_of: Option<FileObjectId>,
     /// What its owner calls it, 1 to 255 bytes.
     pub filename: String,
     /// What it is: a media type.
@@ -126,6 +141,15 @@ pub enum KeepOutcome {
     QuotaExceeded(FileUsage),
     /// Its object is not `writing` any more: it took too long.
     GivenUp,
+}
+
+/// An object that no file refers to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GarbageObject {
+    /// Which.
+    pub object: FileObjectId,
+    /// When it began to be written.
+    pub begun_at: Timestamp,
 }
 
 /// Which files to list.

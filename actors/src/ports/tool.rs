@@ -30,10 +30,11 @@ pub trait Tool: Send + Sync + 'static {
         None
     }
 
-    /// The places that its calls take while they are made. A call that finds none free waits, within its time-out. `None` is no limit but the
-    /// run's own. The semaphore is never closed.
-    fn places(&self) -> Option<Arc<Semaphore>> {
-        None
+    /// The places that a call of this account takes while it is made: one of each, in this order, so that whoever has many calls waits for its
+    /// own place before it takes one that others want. A call that finds none free waits, within its time-out. Empty is no limit but the run's
+    /// own. No semaphore is ever closed.
+    fn places(&self, _account: &AccountId) -> Vec<Arc<Semaphore>> {
+        Vec::new()
     }
 
     /// What its calls are counted under in metrics. There must be few of them: a name that clients choose is none.

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::call_ledger::CallOutput;
 use crate::ids::{AccountId, ItemId, RunId};
 use crate::item::{Item, ItemContent, ItemStatus};
-use crate::ports::{ProgressReporter, Tool, ToolCall, ToolProgress};
+use crate::ports::{ProgressReporter, RetryClass, Tool, ToolCall, ToolProgress};
 use crate::run::RunActor;
 use crate::services::RunSettings;
 
@@ -174,18 +174,19 @@ async fn outcome_of(order: CallOrder, settings: &RunSettings, progress: Progress
     let limit: Duration = tool
         .timeout()
         .map_or(settings.tool_timeout, |own| own.min(settings.tool_timeout));
+    let is_safe = tool.retry_class() == RetryClass::Safe;
     let end = Instant::now() + limit;
-    let place = match tool.places() {
-        None => None,
-        Some(places) => match tokio::time::timeout_at(end, places.acquire_owned()).await {
+    let mut taken = Vec::new();
+    for places in tool.places(&account) {
+        match tokio::time::timeout_at(end, places.acquire_owned()).await {
             // A place that came at the last moment is none: the call could only be begun.
-            Ok(place) if Instant::now() < end => place.ok(),
+            Ok(place) if Instant::now() < end => taken.extend(place.ok()),
             _ => {
                 let problem = format!("the tool was busy with other calls for {limit:?}; this call was not made");
                 return ToolOutcome::Answered(CallOutput::error(problem));
             }
-        },
-    };
+        }
+    }
     let work = async {
         let call = ToolCall {
             account,
@@ -197,8 +198,9 @@ async fn outcome_of(order: CallOrder, settings: &RunSettings, progress: Progress
     };
     let most = settings.tool_max_output;
     let done = tokio::time::timeout_at(end, AssertUnwindSafe(work).catch_unwind()).await;
-    drop(place);
+    drop(taken);
     ToolOutcome::Answered(match done {
+        Err(_) if is_safe => CallOutput::error(format!("the tool did not answer within {limit:?}")),
         Err(_) => CallOutput::error(format!(
             "the tool did not answer within {limit:?}; it is not known whether the call was done"
         )),

@@ -5,10 +5,12 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use callboard_actors::ids::FileId;
 use callboard_actors::ports::StoreError;
-use callboard_actors::ports::files::{FileQuery, FileUsage, KeepOutcome, NewFile};
+use callboard_actors::ports::files::{FileQuery, FileUsage, GarbageObject, KeepOutcome, NewFile};
+use futures::FutureExt;
+use futures::future::join_all;
 
 use super::*;
-use crate::files::FileError;
+use crate::files::{FileError, GARBAGE_AT_ONCE};
 
 /// A store that fails at the last step of an upload, as often as it is told.
 struct FailingStore {
@@ -48,6 +50,10 @@ impl Files for FailingStore {
         self.inner.file(account, file).await
     }
 
+    async fn files(&self, account: &AccountId, files: &[FileId]) -> Result<Vec<FileRecord>, StoreError> {
+        self.inner.files(account, files).await
+    }
+
     async fn list_files(&self, query: FileQuery) -> Result<Vec<FileRecord>, StoreError> {
         self.inner.list_files(query).await
     }
@@ -60,8 +66,20 @@ impl Files for FailingStore {
         self.inner.file_usage(account).await
     }
 
-    async fn garbage(&self, begun_before: Timestamp, limit: u32) -> Result<Vec<FileObjectId>, StoreError> {
-        self.inner.garbage(begun_before, limit).await
+    async fn object_of_content(
+        &self,
+        account: &AccountId,
+        sha256: [u8; 32],
+    ) -> Result<Option<FileObjectId>, StoreError> {
+        self.inner.object_of_content(account, sha256).await
+    }
+
+    async fn give_up_old(&self, begun_before: Timestamp) -> Result<(), StoreError> {
+        self.inner.give_up_old(begun_before).await
+    }
+
+    async fn garbage(&self, after: Option<GarbageObject>, limit: u32) -> Result<Vec<GarbageObject>, StoreError> {
+        self.inner.garbage(after, limit).await
     }
 
     async fn give_up_object(&self, object: FileObjectId) -> Result<(), StoreError> {
@@ -103,7 +121,8 @@ async fn a_store_that_goes_away_at_the_last_step_loses_no_object_and_breaks_no_f
     let contents: Vec<Bytes> = files.contents(&listed[0]).await.unwrap().try_collect().await.unwrap();
     assert_eq!(contents.concat(), b"two");
     // The first is garbage as soon as nobody can be at it any more.
-    let abandoned = place.store.garbage(Timestamp::now(), 10).await.unwrap();
+    place.store.give_up_old(Timestamp::now()).await.unwrap();
+    let abandoned = place.store.garbage(None, 10).await.unwrap();
     assert_eq!(abandoned.len(), 1);
     assert_eq!(files.remove_garbage().await.unwrap(), 1);
     assert_eq!(place.on_disk(), 1);
@@ -141,30 +160,44 @@ async fn a_folder_that_goes_away_in_the_middle_fails_what_is_under_way_and_serve
 #[tokio::test]
 async fn garbage_that_cannot_be_removed_keeps_no_other_from_it() {
     let place = Place::new().await;
-    let mut shelves = Vec::new();
-    for index in 0..3 {
-        let object = FileObjectId::new();
+    // More than are looked for at once.
+    let count = GARBAGE_AT_ONCE as usize + 2;
+    let objects: Vec<FileObjectId> = (0..count).map(|_| FileObjectId::new()).collect();
+    let account = AccountId::local();
+    let beginning = (0..).zip(&objects).map(|(index, object)| {
         let at = Timestamp::from_micros(index);
-        place.store.begin_object(object, &AccountId::local(), at).await.unwrap();
-        let name = object.uuid().as_simple().to_string();
-        let path = place
-            .directory
-            .path()
-            .join("files")
-            .join(&name[name.len() - 2..])
-            .join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        shelves.push(path);
+        place.store.begin_object(*object, &account, at)
+    });
+    assert!(join_all(beginning).await.into_iter().all(|begun| begun.is_ok()));
+    let paths: Vec<_> = objects.iter().map(|object| place.path_of(*object)).collect();
+    let (removable, broken) = paths.split_last().unwrap();
+    // Each of the oldest is a folder with something in it, which is nothing that there should be.
+    for path in broken {
+        std::fs::create_dir_all(path).unwrap();
+        std::fs::write(path.join("x"), b"x").unwrap();
     }
-    // The oldest is a folder with something in it, which is nothing that there should be.
-    std::fs::create_dir(&shelves[0]).unwrap();
-    std::fs::write(shelves[0].join("x"), b"x").unwrap();
-    std::fs::write(&shelves[1], b"x").unwrap();
-    std::fs::write(&shelves[2], b"x").unwrap();
+    std::fs::create_dir_all(removable.parent().unwrap()).unwrap();
+    std::fs::write(removable, b"x").unwrap();
     let failed = place.files.remove_garbage().await;
     assert!(matches!(failed, Err(FileError::Storage(_))), "{failed:?}");
-    assert_eq!(place.on_disk(), 1);
-    std::fs::remove_file(shelves[0].join("x")).unwrap();
-    std::fs::remove_dir(&shelves[0]).unwrap();
-    assert_eq!(place.files.remove_garbage().await.unwrap(), 1);
+    assert!(!removable.exists());
+    assert_eq!(place.on_disk(), broken.len());
+    for path in broken {
+        std::fs::remove_dir_all(path).unwrap();
+    }
+    assert_eq!(place.files.remove_garbage().await.unwrap(), broken.len() as u64);
+}
+
+#[tokio::test]
+async fn however_many_files_are_deleted_it_is_one_reason_to_remove_garbage() {
+    let place = Place::new().await;
+    assert_eq!(place.files.deletion().now_or_never(), None);
+    for bytes in [b"one", b"two"] {
+        let file = place.upload(bytes).await.unwrap();
+        assert!(place.files.delete(&file.account, file.id).await.unwrap());
+        assert!(!place.files.delete(&file.account, file.id).await.unwrap());
+    }
+    place.files.deletion().await;
+    assert_eq!(place.files.deletion().now_or_never(), None);
+    assert_eq!(place.files.remove_garbage().await.unwrap(), 2);
 }

@@ -8,8 +8,10 @@ use super::*;
 async fn uploads_and_deletions_at_once_leave_whole_files_and_then_nothing() {
     let place = Arc::new(
         Place::with(FileLimits {
-            max_uploads: 16,
-            max_uploads_per_account: 16,
+            uploads: TransferLimits {
+                most: 16,
+                most_per_account: 16,
+            },
             quota: FileQuota {
                 files: 1000,
                 bytes: 10_000_000,

@@ -2,8 +2,9 @@
 
 mod failing;
 mod hammered;
+mod lost;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use futures::TryStreamExt;
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 
-use super::{FileFacts, FileLimits, FileService, FileStorage, UploadError};
+use super::{FileFacts, FileLimits, FileService, FileStorage, TooManyTransfers, TransferLimits, UploadError};
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 
 const LIMITS: FileLimits = FileLimits {
@@ -25,8 +26,14 @@ const LIMITS: FileLimits = FileLimits {
         files: 3,
         bytes: 1_500_000,
     },
-    max_uploads: 3,
-    max_uploads_per_account: 2,
+    uploads: TransferLimits {
+        most: 3,
+        most_per_account: 2,
+    },
+    downloads: TransferLimits {
+        most: 3,
+        most_per_account: 2,
+    },
     upload_timeout: Duration::from_secs(60),
     max_image_bytes: 1000,
 };
@@ -64,6 +71,13 @@ impl Place {
             entries.map(|path| if path.is_dir() { count(&path) } else { 1 }).sum()
         }
         count(&self.directory.path().join("files"))
+    }
+
+    /// Where an object is, or would be.
+    fn path_of(&self, object: FileObjectId) -> PathBuf {
+        let name = object.uuid().as_simple().to_string();
+        let folder = self.directory.path().join("files");
+        folder.join(&name[name.len() - 2..]).join(name)
     }
 
     async fn upload(&self, bytes: &[u8]) -> Result<FileRecord, UploadError> {
@@ -120,10 +134,14 @@ async fn refused_uploads_leave_nothing() {
     let beyond = place.upload(&vec![2; 500_001]).await;
     assert!(matches!(beyond, Err(UploadError::Quota { .. })), "{beyond:?}");
     place.upload(&vec![2; 500_000]).await.unwrap();
+    // There is no byte left, but what is there already takes none.
+    let beyond = place.upload(b"3").await;
+    assert!(matches!(beyond, Err(UploadError::Quota { .. })), "{beyond:?}");
+    place.upload(&vec![2; 500_000]).await.unwrap();
     let full = place.files.begin_upload(&AccountId::local(), None).await;
     assert!(
         matches!(full.err(), Some(UploadError::Quota { .. })),
-        "there is no byte left"
+        "there is no file left"
     );
     assert_eq!(place.on_disk(), 2);
 }
@@ -136,19 +154,21 @@ async fn more_uploads_at_once_than_may_be_are_refused_and_one_that_is_dropped_ma
     first.write(Bytes::from(vec![1; 600_000])).await.unwrap();
     let _second = place.files.begin_upload(&account, None).await.unwrap();
     let third = place.files.begin_upload(&account, None).await;
-    assert!(matches!(third.err(), Some(UploadError::TooManyOfAccount { limit: 2 })));
+    let of_account = TooManyTransfers::OfAccount { limit: 2 };
+    assert!(matches!(third.err(), Some(UploadError::TooMany(too_many)) if too_many == of_account));
     // Other accounts have what is left.
     let other: AccountId = "other".parse().unwrap();
     let _third = place.files.begin_upload(&other, None).await.unwrap();
     let fourth = place.files.begin_upload(&other, None).await;
-    assert!(matches!(fourth.err(), Some(UploadError::TooMany { limit: 3 })));
+    let of_all = TooManyTransfers::OfAll { limit: 3 };
+    assert!(matches!(fourth.err(), Some(UploadError::TooMany(too_many)) if too_many == of_all));
     drop(first);
     // Its place is free when it has taken back what it wrote.
-    let turn = place.files.0.uploads.acquire().await.unwrap();
+    let turn = place.files.0.uploads.all.acquire().await.unwrap();
     assert_eq!(place.on_disk(), 0);
     drop(turn);
     place.files.begin_upload(&account, None).await.unwrap();
-    assert_eq!(place.store.garbage(Timestamp::from_micros(0), 10).await, Ok(vec![]));
+    assert_eq!(place.store.garbage(None, 10).await, Ok(vec![]));
 }
 
 #[tokio::test]
@@ -161,10 +181,9 @@ async fn what_a_killed_server_left_is_removed_in_time() {
     for (begun_at, ending) in [(long_ago, "#1"), (long_ago, ""), (Timestamp::now(), "#1")] {
         let object = FileObjectId::new();
         place.store.begin_object(object, &kept.account, begun_at).await.unwrap();
-        let name = object.uuid().as_simple().to_string();
-        let shelf = place.directory.path().join("files").join(&name[name.len() - 2..]);
-        std::fs::create_dir_all(&shelf).unwrap();
-        std::fs::write(shelf.join(format!("{name}{ending}")), b"half").unwrap();
+        let path = place.path_of(object);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(format!("{}{ending}", path.display()), b"half").unwrap();
     }
     assert_eq!(place.on_disk(), 4);
     assert_eq!(place.files.remove_garbage().await.unwrap(), 2);

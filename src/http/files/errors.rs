@@ -1,6 +1,6 @@
 //! What clients are told when something cannot be done with a file.
 
-use crate::files::{FileError, UploadError};
+use crate::files::{FileError, TooManyTransfers, UploadError};
 use crate::http::error::{ApiError, ErrorCode};
 
 /// The file does not exist, or belongs to someone else: nobody can tell which.
@@ -29,6 +29,7 @@ impl From<FileError> for ApiError {
         match error {
             FileError::Unknown => file_not_found(),
             FileError::Store(error) => error.into(),
+            FileError::Lost => files_unavailable(),
             FileError::Storage(error) => {
                 tracing::warn!(%error, "the storage of files did not answer a request");
                 files_unavailable()
@@ -41,13 +42,13 @@ impl From<UploadError> for ApiError {
     /// Logs what the client is not told.
     fn from(error: UploadError) -> Self {
         match error {
-            UploadError::TooMany { limit } => ApiError::new(
+            UploadError::TooMany(TooManyTransfers::OfAll { limit }) => ApiError::new(
                 ErrorCode::TooManyUploads,
                 "this server takes in as many files at once as it can bear",
             )
             .with_detail("limit", limit),
-            UploadError::TooManyOfAccount { limit } => ApiError::new(
-                ErrorCode::TooManyUploads,
+            UploadError::TooMany(TooManyTransfers::OfAccount { limit }) => ApiError::new(
+                ErrorCode::TooManyAccountUploads,
                 "your account uploads as many files at once as it may",
             )
             .with_detail("limit", limit),
@@ -72,6 +73,22 @@ impl From<UploadError> for ApiError {
             }
         }
     }
+}
+
+pub(super) fn too_many_downloads(error: TooManyTransfers) -> ApiError {
+    let (code, message, limit) = match error {
+        TooManyTransfers::OfAll { limit } => (
+            ErrorCode::TooManyDownloads,
+            "this server sends as many files at once as it can bear",
+            limit,
+        ),
+        TooManyTransfers::OfAccount { limit } => (
+            ErrorCode::TooManyAccountDownloads,
+            "your account downloads as many files at once as it may",
+            limit,
+        ),
+    };
+    ApiError::new(code, message).with_detail("limit", limit)
 }
 
 pub(super) fn too_late() -> ApiError {

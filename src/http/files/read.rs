@@ -8,10 +8,10 @@ use callboard_actors::ports::files::FileRecord;
 use futures::{Stream, StreamExt, stream};
 use tokio::sync::mpsc;
 
-use super::errors::file_not_found;
+use super::errors::{file_not_found, too_many_downloads};
 use super::view::FileView;
 use crate::auth::Caller;
-use crate::files::{Contents, StorageError};
+use crate::files::{Contents, StorageError, Transfer};
 use crate::http::error::ApiError;
 use crate::http::extract::query::QueryParameters;
 use crate::http::state::HttpState;
@@ -38,6 +38,8 @@ pub(super) async fn get_content(
 ) -> Result<HttpResponse, ApiError> {
     QueryParameters::of(&request, &[])?;
     let file = owned_file(&request, &state, &caller).await?;
+    let transfer = state.parts.files.begin_download(&caller.account);
+    let transfer = transfer.map_err(too_many_downloads)?;
     let (files, record) = (state.parts.files.clone(), file.clone());
     let contents = state.on_io(async move { files.contents(&record).await }).await??;
     let disposition = ContentDisposition {
@@ -55,7 +57,7 @@ pub(super) async fn get_content(
         .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .insert_header((header::CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'"))
         .insert_header((header::CACHE_CONTROL, "no-store"))
-        .body(SizedStream::new(file.bytes, on_this_thread(&state, contents))))
+        .body(SizedStream::new(file.bytes, pieces_of(&state, contents, transfer))))
 }
 
 /// Forgets a file.
@@ -74,20 +76,25 @@ pub(super) async fn delete_file(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// The bytes as the storage gives them, read on the I/O runtime, no faster than the client takes them.
-fn on_this_thread(
+/// The bytes as the storage gives them, read on the I/O runtime, no faster than the client takes them. One that takes nothing for too long is
+/// given up: it breaks off.
+fn pieces_of(
     state: &HttpState,
     mut contents: Contents,
+    transfer: Transfer,
 ) -> impl Stream<Item = Result<web::Bytes, StorageError>> + use<> {
     let (sender, pieces) = mpsc::channel(WAITING_PIECES);
+    let longest_silence = state.options.request_timeout;
     state.parts.io.spawn(async move {
+        let _until_the_end = transfer;
         while let Some(piece) = contents.next().await {
             if let Err(error) = &piece {
                 tracing::warn!(%error, "a file broke off while it was sent");
             }
             // A client that is gone needs no more.
-            if sender.send(piece).await.is_err() {
-                return;
+            match tokio::time::timeout(longest_silence, sender.send(piece)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return,
             }
         }
     });

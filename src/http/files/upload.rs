@@ -116,6 +116,11 @@ impl Receiver<'_> {
     }
 
     async fn file(&self, field: &mut Field) -> Result<(Upload, FileFacts), ApiError> {
+        // The form's reader takes a length for the part's end, whatever comes behind it: half a file would pass for a whole one.
+        if field.headers().contains_key(header::CONTENT_LENGTH) {
+            let message = "a part has no `Content-Length`: it ends where the next one begins";
+            return Err(ApiError::new(ErrorCode::InvalidMultipart, message).with_param("file"));
+        }
         let disposition = field.content_disposition();
         let given = disposition.and_then(|disposition| {
             // `filename*` is what says how its letters are encoded.

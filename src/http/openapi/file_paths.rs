@@ -38,6 +38,7 @@ fn create_file() -> OperationBuilder {
         ErrorCode::UnsupportedMediaType,
         ErrorCode::FileQuotaExceeded,
         ErrorCode::TooManyUploads,
+        ErrorCode::TooManyAccountUploads,
         ErrorCode::FilesUnavailable,
     ];
     let body = RequestBodyBuilder::new()
@@ -80,7 +81,12 @@ fn get_file() -> OperationBuilder {
 }
 
 fn get_content() -> OperationBuilder {
-    let errors = [ErrorCode::FileNotFound, ErrorCode::FilesUnavailable];
+    let errors = [
+        ErrorCode::FileNotFound,
+        ErrorCode::TooManyDownloads,
+        ErrorCode::TooManyAccountDownloads,
+        ErrorCode::FilesUnavailable,
+    ];
     let answer = ResponseBuilder::new()
         .description("The file's bytes, with its media type, as an attachment")
         .content("application/octet-stream", text());

@@ -42,6 +42,8 @@ fn create_thread() -> OperationBuilder {
         ErrorCode::MissingField,
         ErrorCode::DuplicateField,
         ErrorCode::InvalidValue,
+        ErrorCode::UnknownFile,
+        ErrorCode::InvalidImage,
         ErrorCode::RequestTimeout,
         ErrorCode::BodyTooLarge,
         ErrorCode::UnsupportedMediaType,

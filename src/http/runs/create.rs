@@ -89,7 +89,7 @@ async fn resolve(asked: &RunRequest, caller: &Caller, state: &HttpState) -> Resu
         None => None,
     };
     let spec = resolve_with(asked, agent, caller, state).await?;
-    check_images(state, &caller.account, &asked.input).await?;
+    check_images(state, &caller.account, "input", &asked.input).await?;
     Ok(spec)
 }
 

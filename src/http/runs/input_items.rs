@@ -7,12 +7,13 @@ use serde_json::Value;
 
 use crate::http::error::{ApiError, ErrorCode};
 use crate::http::extract::fields::{Fields, invalid_value, text, wrong_type};
+use crate::http::options::RunRequestLimits;
 
 /// The longest name of a tool call, bytes.
 const MAX_CALL_ID_BYTES: usize = 256;
 
 /// Reads `input`.
-pub(crate) fn read_input(value: &Value, max_items: usize) -> Result<Vec<ItemContent>, ApiError> {
+pub(crate) fn read_input(value: &Value, bounds: &RunRequestLimits) -> Result<Vec<ItemContent>, ApiError> {
     match value {
         Value::String(said) if said.trim().is_empty() => Err(empty_input()),
         Value::String(said) => Ok(vec![ItemContent::Message {
@@ -20,7 +21,7 @@ pub(crate) fn read_input(value: &Value, max_items: usize) -> Result<Vec<ItemCont
             content: vec![ContentPart::text(said)],
         }]),
         Value::Array(items) if items.is_empty() => Err(empty_input()),
-        Value::Array(items) => read_items(items, "input", max_items),
+        Value::Array(items) => read_items(items, "input", bounds),
         other => Err(wrong_type("input", "a string or a list of items", other)),
     }
 }
@@ -34,16 +35,30 @@ fn empty_input() -> ApiError {
 }
 
 /// Reads the items and pairs tool calls with their results: models accept no call without a result and no result without a call.
-pub(crate) fn read_items(values: &[Value], field: &str, max_items: usize) -> Result<Vec<ItemContent>, ApiError> {
+pub(crate) fn read_items(
+    values: &[Value],
+    field: &str,
+    bounds: &RunRequestLimits,
+) -> Result<Vec<ItemContent>, ApiError> {
+    let max_items = bounds.max_input_items;
     if values.len() > max_items {
         let message = format!("`{field}` may have at most {max_items} items");
         return Err(invalid_value(field, &message));
     }
     let mut items = Vec::with_capacity(values.len());
+    let mut parts = 0;
     let mut open_calls: BTreeMap<String, usize> = BTreeMap::new();
     let mut closed_calls = std::collections::BTreeSet::new();
     for (index, value) in values.iter().enumerate() {
         let path = format!("{field}[{index}]");
+        parts += parts_of(value);
+        if parts > bounds.max_input_parts {
+            let message = format!(
+                "the messages of `{field}` may have at most {} parts together",
+                bounds.max_input_parts
+            );
+            return Err(invalid_value(&format!("{path}.content"), &message));
+        }
         let item = read_item(value, &path)?;
         match &item {
             ItemContent::ToolCall { call_id, .. } => {
@@ -74,6 +89,11 @@ pub(crate) fn read_items(values: &[Value], field: &str, max_items: usize) -> Res
         ));
     }
     Ok(items)
+}
+
+/// How many parts an item has, before anybody looks whether it is one.
+fn parts_of(item: &Value) -> usize {
+    item.get("content").and_then(Value::as_array).map_or(1, Vec::len)
 }
 
 fn read_item(value: &Value, path: &str) -> Result<ItemContent, ApiError> {

@@ -59,7 +59,7 @@ impl RunRequest {
                 "`variables` are those of an `agent`, and there is none",
             ));
         }
-        let input = read_input(fields.required("input")?, bounds.max_input_items)?;
+        let input = read_input(fields.required("input")?, bounds)?;
         at_most("input", input.iter().map(text_bytes).sum(), bounds.max_input_bytes)?;
         let mut settings = read_settings(&fields, bounds)?;
         if agent.is_none() {

@@ -13,6 +13,7 @@ use crate::http::error::ApiError;
 use crate::http::extract::fields::Fields;
 use crate::http::extract::json_body::read_json;
 use crate::http::extract::query::QueryParameters;
+use crate::http::files::images::check_images;
 use crate::http::metadata::read_metadata;
 use crate::http::runs::input_items::read_items;
 use crate::http::runs::request::text_bytes;
@@ -34,13 +35,14 @@ pub(super) async fn create_thread(
     let items = read_items(
         fields.optional_list("items")?.unwrap_or_default(),
         "items",
-        options.runs.max_input_items,
+        &options.runs,
     )?;
     at_most(
         "items",
         items.iter().map(text_bytes).sum(),
         options.runs.max_input_bytes,
     )?;
+    check_images(&state, &caller.account, "items", &items).await?;
     let items = items.into_iter();
     let new = NewThread {
         id: ThreadId::new(),

@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 use callboard_actors::ids::{AccountId, FileId, FileObjectId};
-use callboard_actors::ports::files::{FileQuery, FileQuota, FileRecord, FileUsage, KeepOutcome, NewFile};
+use callboard_actors::ports::files::{
+    FileQuery, FileQuota, FileRecord, FileUsage, GarbageObject, KeepOutcome, NewFile,
+};
 use callboard_actors::ports::{Files, StoreError};
 use callboard_actors::time::Timestamp;
 use sqlx::postgres::PgRow;
@@ -11,8 +13,14 @@ use super::PostgresStore;
 use super::budgets::Counted;
 use super::reads::Statement;
 use super::rows::IdBytes;
-use crate::store::files::{self, FileTransaction};
+use crate::store::file_changes::{self, FileTransaction};
+use crate::store::files;
 use crate::store::reading::{Value, with_values};
+
+/// All instances do it: in one order, and what another has at this moment it leaves to it.
+const GIVE_UP_OLD: &str = "\
+    UPDATE file_objects SET state = 'garbage' WHERE id IN (\
+        SELECT id FROM file_objects WHERE state = 'writing' AND created_at < $1 ORDER BY id FOR UPDATE SKIP LOCKED)";
 
 impl FileTransaction for Counted<'_> {
     type Row = PgRow;
@@ -45,7 +53,7 @@ impl Files for PostgresStore {
     }
 
     async fn keep_file(&self, file: NewFile, quota: FileQuota) -> Result<KeepOutcome, StoreError> {
-        self.in_transaction(async |transaction| files::keep(transaction, &file, quota).await)
+        self.in_transaction(async |transaction| file_changes::keep(transaction, &file, quota).await)
             .await
     }
 
@@ -53,12 +61,16 @@ impl Files for PostgresStore {
         files::file(&self.readers, account, file).await
     }
 
+    async fn files(&self, account: &AccountId, wanted: &[FileId]) -> Result<Vec<FileRecord>, StoreError> {
+        files::some(&self.readers, account, wanted).await
+    }
+
     async fn list_files(&self, query: FileQuery) -> Result<Vec<FileRecord>, StoreError> {
         files::list(&self.readers, &query).await
     }
 
     async fn delete_file(&self, account: &AccountId, file: FileId) -> Result<bool, StoreError> {
-        self.in_transaction(async |transaction| files::delete(transaction, account, file).await)
+        self.in_transaction(async |transaction| file_changes::delete(transaction, account, file).await)
             .await
     }
 
@@ -66,10 +78,21 @@ impl Files for PostgresStore {
         files::usage_of(&self.readers, account).await
     }
 
-    async fn garbage(&self, begun_before: Timestamp, limit: u32) -> Result<Vec<FileObjectId>, StoreError> {
-        let give_up = sqlx::query(files::GIVE_UP_OLD).bind(begun_before.as_micros());
-        self.change_objects(give_up).await?;
-        files::garbage(&self.readers, limit).await
+    async fn object_of_content(
+        &self,
+        account: &AccountId,
+        sha256: [u8; 32],
+    ) -> Result<Option<FileObjectId>, StoreError> {
+        files::object_of_content(&self.readers, account, sha256).await
+    }
+
+    async fn give_up_old(&self, begun_before: Timestamp) -> Result<(), StoreError> {
+        let give_up = sqlx::query(GIVE_UP_OLD).bind(begun_before.as_micros());
+        self.change_objects(give_up).await
+    }
+
+    async fn garbage(&self, after: Option<GarbageObject>, limit: u32) -> Result<Vec<GarbageObject>, StoreError> {
+        files::garbage(&self.readers, after, limit).await
     }
 
     async fn give_up_object(&self, object: FileObjectId) -> Result<(), StoreError> {

@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 use callboard_actors::ids::{AccountId, FileId, FileObjectId};
-use callboard_actors::ports::files::{FileQuery, FileQuota, FileRecord, FileUsage, KeepOutcome, NewFile};
+use callboard_actors::ports::files::{
+    FileQuery, FileQuota, FileRecord, FileUsage, GarbageObject, KeepOutcome, NewFile,
+};
 use callboard_actors::ports::{Files, StoreError};
 use callboard_actors::time::Timestamp;
 use sqlx::sqlite::SqliteRow;
@@ -11,8 +13,11 @@ use super::SqliteStore;
 use super::rows::IdBytes;
 use super::transaction::{WriteFailure, WriteTransaction};
 use super::writer::Write;
-use crate::store::files::{self, FileTransaction};
+use crate::store::file_changes::{self, FileTransaction};
+use crate::store::files;
 use crate::store::reading::{Value, with_values};
+
+const GIVE_UP_OLD: &str = "UPDATE file_objects SET state = 'garbage' WHERE state = 'writing' AND created_at < $1";
 
 impl FileTransaction for WriteTransaction<'_> {
     type Row = SqliteRow;
@@ -55,7 +60,7 @@ impl Write for KeepFile {
     type Answer = KeepOutcome;
 
     async fn apply(&self, transaction: &mut WriteTransaction<'_>) -> Result<KeepOutcome, WriteFailure> {
-        files::keep(transaction, &self.file, self.quota).await
+        file_changes::keep(transaction, &self.file, self.quota).await
     }
 }
 
@@ -68,7 +73,7 @@ impl Write for DeleteFile {
     type Answer = bool;
 
     async fn apply(&self, transaction: &mut WriteTransaction<'_>) -> Result<bool, WriteFailure> {
-        files::delete(transaction, &self.account, self.file).await
+        file_changes::delete(transaction, &self.account, self.file).await
     }
 }
 
@@ -80,7 +85,7 @@ impl Write for GiveUpOld {
 
     async fn apply(&self, transaction: &mut WriteTransaction<'_>) -> Result<u64, WriteFailure> {
         let values = vec![Value::Number(self.0.as_micros())];
-        FileTransaction::execute(transaction, files::GIVE_UP_OLD, values).await
+        FileTransaction::execute(transaction, GIVE_UP_OLD, values).await
     }
 }
 
@@ -111,6 +116,10 @@ impl Files for SqliteStore {
         files::file(&self.readers, account, file).await
     }
 
+    async fn files(&self, account: &AccountId, wanted: &[FileId]) -> Result<Vec<FileRecord>, StoreError> {
+        files::some(&self.readers, account, wanted).await
+    }
+
     async fn list_files(&self, query: FileQuery) -> Result<Vec<FileRecord>, StoreError> {
         files::list(&self.readers, &query).await
     }
@@ -124,9 +133,21 @@ impl Files for SqliteStore {
         files::usage_of(&self.readers, account).await
     }
 
-    async fn garbage(&self, begun_before: Timestamp, limit: u32) -> Result<Vec<FileObjectId>, StoreError> {
+    async fn object_of_content(
+        &self,
+        account: &AccountId,
+        sha256: [u8; 32],
+    ) -> Result<Option<FileObjectId>, StoreError> {
+        files::object_of_content(&self.readers, account, sha256).await
+    }
+
+    async fn give_up_old(&self, begun_before: Timestamp) -> Result<(), StoreError> {
         self.writer.submit(GiveUpOld(begun_before)).await?;
-        files::garbage(&self.readers, limit).await
+        Ok(())
+    }
+
+    async fn garbage(&self, after: Option<GarbageObject>, limit: u32) -> Result<Vec<GarbageObject>, StoreError> {
+        files::garbage(&self.readers, after, limit).await
     }
 
     async fn give_up_object(&self, object: FileObjectId) -> Result<(), StoreError> {

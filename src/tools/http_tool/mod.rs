@@ -207,8 +207,8 @@ impl Tool for DeclaredHttpTool {
         self.declaration.timeout
     }
 
-    fn places(&self) -> Option<Arc<Semaphore>> {
-        self.places.clone()
+    fn places(&self, _account: &AccountId) -> Vec<Arc<Semaphore>> {
+        self.places.clone().into_iter().collect()
     }
 
     fn label(&self) -> Arc<str> {

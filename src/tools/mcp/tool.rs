@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use callboard_actors::ids::AccountId;
 use callboard_actors::ports::{ProgressReporter, RetryClass, Tool, ToolCall, ToolDefinition, ToolError};
 use rmcp::model::{CallToolRequestParams, MetaObject};
 use serde_json::Value;
@@ -45,8 +46,8 @@ impl Tool for McpTool {
         self.retry
     }
 
-    fn places(&self) -> Option<Arc<Semaphore>> {
-        Some(self.server.places.clone())
+    fn places(&self, _account: &AccountId) -> Vec<Arc<Semaphore>> {
+        vec![self.server.places.clone()]
     }
 
     fn label(&self) -> Arc<str> {

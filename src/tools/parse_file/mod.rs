@@ -10,12 +10,13 @@ pub mod worker;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use callboard_actors::ids::FileId;
+use callboard_actors::ids::{AccountId, FileId};
 use callboard_actors::ports::files::FileRecord;
 use callboard_actors::ports::{RetryClass, Tool, ToolCall, ToolDefinition, ToolError};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::files::{FileError, FileService};
 pub use process::{DocumentLimits, DocumentReader, ReadError};
@@ -94,8 +95,8 @@ impl Tool for ParseFile {
         RetryClass::Safe
     }
 
-    fn places(&self) -> Option<Arc<Semaphore>> {
-        Some(self.documents.places().clone())
+    fn places(&self, account: &AccountId) -> Vec<Arc<Semaphore>> {
+        self.documents.places(account)
     }
 
     async fn call(&self, call: ToolCall) -> Result<String, ToolError> {
@@ -116,8 +117,15 @@ impl Tool for ParseFile {
                 file.bytes
             )));
         }
-        let contents = self.files.contents(&file).await.map_err(|error| match error {
+        let until = Instant::now() + self.documents.limits().timeout;
+        let opening = tokio::time::timeout_at(until, self.files.contents(&file)).await;
+        let opened = opening.map_err(|_elapsed| {
+            tracing::warn!(run_id = %call.run_id, "the storage did not begin to give a file in time");
+            unavailable()
+        })?;
+        let contents = opened.map_err(|error| match error {
             FileError::Unknown => ToolError::new("there is no file with this id"),
+            FileError::Lost => unavailable(),
             error => {
                 tracing::warn!(run_id = %call.run_id, %error, "a file could not be read");
                 unavailable()
@@ -130,8 +138,8 @@ impl Tool for ParseFile {
             max_chars: arguments.max_chars.unwrap_or(u64::MAX).max(1),
             max_bytes: self.max_bytes as u64,
         };
-        match self.documents.read(contents, &request).await {
-            Ok(extracted) => Ok(shown(&file, &extracted)),
+        match self.documents.read(contents, &request, until).await {
+            Ok(extracted) => Ok(shown(&file, &request, &extracted)),
             Err(ReadError::Document(message)) => Err(ToolError::new(message)),
             Err(error) => {
                 tracing::warn!(run_id = %call.run_id, %error, "a document could not be read");
@@ -145,7 +153,7 @@ fn unavailable() -> ToolError {
     ToolError::new("the file cannot be read at the moment; try again later")
 }
 
-fn shown(file: &FileRecord, extracted: &Extracted) -> String {
+fn shown(file: &FileRecord, request: &ReadRequest, extracted: &Extracted) -> String {
     let Extracted { head, text } = extracted;
     let extent = head
         .extent
@@ -153,11 +161,15 @@ fn shown(file: &FileRecord, extracted: &Extracted) -> String {
         .map(|extent| format!(", {extent}"))
         .unwrap_or_default();
     let mut shown = format!("{} ({}{extent})\n\n{text}", file.filename, head.kind);
-    if text.trim().is_empty() && head.next_offset.is_none() {
-        shown.push_str("[there is no text in it]");
-    }
     if let Some(offset) = head.next_offset {
         shown.push_str(&format!("\n[there is more: go on with offset {offset}]"));
+    } else if text.trim().is_empty() && request.offset > 0 && head.characters > 0 {
+        let characters = head.characters;
+        shown.push_str(&format!(
+            "[there is nothing more: the text has {characters} characters]"
+        ));
+    } else if text.trim().is_empty() {
+        shown.push_str("[there is no text in it]");
     }
     shown
 }

@@ -4,16 +4,20 @@ use std::io;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use callboard_actors::ids::AccountId;
 use futures::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::protocol::{Answer, Assignment, Extracted, MAX_HEAD_BYTES, ReadRequest};
 use super::worker::COMMAND;
 use crate::files::{Contents, StorageError};
+use crate::places::Places;
 
 /// What reading a document may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,11 +33,12 @@ pub struct DocumentLimits {
 }
 
 /// Reads documents. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct DocumentReader {
     program: Arc<PathBuf>,
     limits: DocumentLimits,
     places: Arc<Semaphore>,
+    places_of_accounts: Arc<Places>,
 }
 
 /// Why there is no text.
@@ -45,6 +50,9 @@ pub enum ReadError {
     /// The document's bytes broke off.
     #[error("the storage of files failed: {0}")]
     Storage(#[from] StorageError),
+    /// The document's bytes did not come.
+    #[error("the storage of files did not say anything in time")]
+    Silence,
     /// The process could not be started or spoken to.
     #[error("the process that reads documents failed: {0}")]
     Process(#[from] io::Error),
@@ -59,16 +67,23 @@ impl DocumentReader {
     /// # Errors
     /// It is not known where the program is.
     pub fn of_this_program(limits: DocumentLimits) -> io::Result<Self> {
-        Ok(Self {
-            program: Arc::new(this_program()?),
-            places: Arc::new(Semaphore::new(limits.max_parallel.max(1))),
-            limits,
-        })
+        Ok(Self::of(this_program()?, limits))
     }
 
-    /// One for each document that is read at the same time. Whoever reads takes one first.
-    pub fn places(&self) -> &Arc<Semaphore> {
-        &self.places
+    fn of(program: PathBuf, limits: DocumentLimits) -> Self {
+        Self {
+            program: Arc::new(program),
+            places: Arc::new(Semaphore::new(limits.max_parallel.max(1))),
+            places_of_accounts: Arc::default(),
+            limits,
+        }
+    }
+
+    /// One for each document that is read at the same time: first one of the account's, which are half of them, then one of all. Whoever
+    /// reads takes both first.
+    pub fn places(&self, account: &AccountId) -> Vec<Arc<Semaphore>> {
+        let half = self.limits.max_parallel.div_ceil(2).max(1);
+        vec![self.places_of_accounts.of(account.as_str(), half), self.places.clone()]
     }
 
     /// What reading a document may use.
@@ -76,14 +91,24 @@ impl DocumentReader {
         &self.limits
     }
 
-    /// The text of a document. Dropping the future kills the process.
-    pub async fn read(&self, contents: Contents, request: &ReadRequest) -> Result<Extracted, ReadError> {
+    /// The text of a document, if it is there before `until`. Dropping the future kills the process.
+    pub async fn read(
+        &self,
+        contents: Contents,
+        request: &ReadRequest,
+        until: Instant,
+    ) -> Result<Extracted, ReadError> {
         let mut child = self.start()?;
-        let reading = self.attend(&mut child, contents, request);
-        match tokio::time::timeout(self.limits.timeout, reading).await {
+        // Whoever does not go on at the end is to blame: the storage, or the document.
+        let is_awaited = AtomicBool::new(false);
+        let reading = self.attend(&mut child, contents, &is_awaited, request);
+        match tokio::time::timeout_at(until, reading).await {
             Ok(done) => done,
             Err(_elapsed) => {
                 child.kill().await?;
+                if is_awaited.load(Ordering::Relaxed) {
+                    return Err(ReadError::Silence);
+                }
                 Err(ReadError::Document(self.too_slow()))
             }
         }
@@ -107,6 +132,7 @@ impl DocumentReader {
         &self,
         child: &mut Child,
         contents: Contents,
+        is_awaited: &AtomicBool,
         request: &ReadRequest,
     ) -> Result<Extracted, ReadError> {
         let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
@@ -120,18 +146,16 @@ impl DocumentReader {
         };
         let mut head = serde_json::to_vec(&assignment).map_err(io::Error::from)?;
         head.push(b'\n');
-        let (sent, said) = tokio::join!(send(stdin, head, contents), hear(stdout, request.max_bytes));
+        let sending = send(stdin, head, contents, is_awaited);
+        let (sent, said) = tokio::join!(sending, hear(stdout, request.max_bytes));
         let status = child.wait().await?;
+        // Whatever the process made of a part of it: what the storage did not give it cannot judge.
+        sent?;
         let said = said?;
         if !status.success() {
             return Err(self.judge(status));
         }
-        let extracted = understand(&said);
-        // The process may answer before it has heard all; but what the storage did not give it cannot judge.
-        if let Err(error @ ReadError::Storage(_)) = sent {
-            return Err(error);
-        }
-        extracted
+        understand(&said)
     }
 
     fn too_slow(&self) -> String {
@@ -148,10 +172,11 @@ impl DocumentReader {
             use rustix::process::Signal;
             use std::os::unix::process::ExitStatusExt;
             let signal = status.signal();
-            if signal == Some(Signal::XCPU.as_raw()) || signal == Some(Signal::KILL.as_raw()) {
+            if signal == Some(Signal::XCPU.as_raw()) {
                 return ReadError::Document(self.too_slow());
             }
-            if signal.is_some() {
+            // Nobody here kills one whose end is waited for: the machine has no memory left, or somebody meant it.
+            if signal.is_some() && signal != Some(Signal::KILL.as_raw()) {
                 let limit = self.limits.max_memory;
                 let message = format!(
                     "the document is damaged, nested too deep, or needs more than {limit} bytes of memory to be read"
@@ -173,17 +198,27 @@ fn this_program() -> io::Result<PathBuf> {
     std::env::current_exe()
 }
 
-/// Gives the process its document. One that does not want all of it has its reasons.
-async fn send(mut stdin: ChildStdin, head: Vec<u8>, mut contents: Contents) -> Result<(), ReadError> {
+/// Gives the process its document. One that does not want all of it has its reasons. `is_awaited` says whether the storage is to give the next.
+async fn send(
+    mut stdin: ChildStdin,
+    head: Vec<u8>,
+    mut contents: Contents,
+    is_awaited: &AtomicBool,
+) -> Result<(), StorageError> {
     if stdin.write_all(&head).await.is_err() {
         return Ok(());
     }
-    while let Some(piece) = contents.next().await {
-        if stdin.write_all(&piece?).await.is_err() {
+    loop {
+        is_awaited.store(true, Ordering::Relaxed);
+        let piece = contents.next().await.transpose()?;
+        is_awaited.store(false, Ordering::Relaxed);
+        let Some(piece) = piece else {
+            return Ok(());
+        };
+        if stdin.write_all(&piece).await.is_err() {
             return Ok(());
         }
     }
-    Ok(())
 }
 
 /// All that the process says, as far as it may.
@@ -202,5 +237,82 @@ fn understand(said: &[u8]) -> Result<Extracted, ReadError> {
             text: String::from_utf8_lossy(&said[end + 1..]).into_owned(),
         }),
         Answer::Refused(message) => Err(ReadError::Document(message)),
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::task::Poll;
+
+    use bytes::Bytes;
+    use futures::stream;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// One that has `yes` for a program, which takes no document and says more than anybody wants.
+    fn reader() -> DocumentReader {
+        let limits = DocumentLimits {
+            max_bytes: 1000,
+            max_memory: 1_000_000_000,
+            timeout: Duration::from_secs(60),
+            max_parallel: 4,
+        };
+        DocumentReader::of("/usr/bin/yes".into(), limits)
+    }
+
+    const REQUEST: ReadRequest = ReadRequest {
+        pages: None,
+        sheet: None,
+        offset: 0,
+        max_chars: 100,
+        max_bytes: 100,
+    };
+
+    #[tokio::test]
+    async fn what_breaks_off_or_does_not_come_is_not_the_documents_fault() {
+        let broken = stream::iter([
+            Ok(Bytes::from_static(b"half")),
+            Err(StorageError::Failed("away".to_owned())),
+        ]);
+        let in_a_minute = Instant::now() + Duration::from_secs(60);
+        let read = reader().read(broken.boxed(), &REQUEST, in_a_minute).await;
+        assert!(matches!(read, Err(ReadError::Storage(_))), "{read:?}");
+        let whole = stream::empty().boxed();
+        let read = reader().read(whole, &REQUEST, in_a_minute).await;
+        assert!(
+            matches!(read, Err(ReadError::Document(_))),
+            "it is ended by a signal: {read:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_storage_that_is_silent_is_no_slow_document() {
+        let (asked, is_asked) = oneshot::channel();
+        let mut asked = Some(asked);
+        let silent = stream::poll_fn(move |_| {
+            if let Some(asked) = asked.take() {
+                asked.send(()).expect("somebody waits");
+            }
+            Poll::Pending
+        });
+        let until = Instant::now() + Duration::from_secs(60);
+        let reading = tokio::spawn(async move { reader().read(silent.boxed(), &REQUEST, until).await });
+        is_asked.await.expect("it is asked for the first piece");
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(61)).await;
+        let read = reading.await.expect("no panic");
+        assert!(matches!(read, Err(ReadError::Silence)), "{read:?}");
+    }
+
+    #[test]
+    fn an_account_has_half_of_the_places() {
+        let reader = reader();
+        let places = |account: &str| reader.places(&account.parse().expect("a name"));
+        let (first, second) = (places("acme"), places("other"));
+        assert_eq!(first[0].available_permits(), 2);
+        assert_eq!(first[1].available_permits(), 4);
+        assert!(Arc::ptr_eq(&first[0], &places("acme")[0]) && !Arc::ptr_eq(&first[0], &second[0]));
+        assert!(Arc::ptr_eq(&first[1], &second[1]));
     }
 }

@@ -60,6 +60,8 @@ pub(super) struct Head {
     pub(super) kind: String,
     /// How much it is, such as `12 pages`.
     pub(super) extent: Option<String>,
+    /// How many characters it has, up to the end of what was wanted.
+    pub(super) characters: u64,
     /// Where the text that was left out at the end begins.
     pub(super) next_offset: Option<u64>,
 }

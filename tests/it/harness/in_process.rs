@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use callboard::files::{FileLimits, FileService, FileStorage};
+use callboard::files::{FileLimits, FileService, FileStorage, TransferLimits};
 use callboard::llm::simulated::SimulatedModel;
 use callboard::store::sqlite::{SqliteOptions, SqliteStore};
 use callboard::stream::memory::{MemoryEventLog, MemoryLogOptions};
@@ -93,6 +93,11 @@ pub(crate) struct InProcess {
     _directory: TempDir,
 }
 
+const AT_ONCE: TransferLimits = TransferLimits {
+    most: 4,
+    most_per_account: 4,
+};
+
 fn file_limits() -> FileLimits {
     FileLimits {
         max_file_bytes: 100_000,
@@ -100,8 +105,8 @@ fn file_limits() -> FileLimits {
             files: 100,
             bytes: 1_000_000,
         },
-        max_uploads: 4,
-        max_uploads_per_account: 4,
+        uploads: AT_ONCE,
+        downloads: AT_ONCE,
         upload_timeout: Duration::from_secs(600),
         max_image_bytes: 10_000,
     }
@@ -212,6 +217,7 @@ impl InProcess {
             account_budgets: None,
             shared_answers: None,
             pictures: Some(Pictures {
+                max_count_per_call: 20,
                 files: Arc::new(self.files.clone()),
                 max_bytes_per_call: 100_000,
             }),

@@ -13,6 +13,10 @@ use super::{Description, Refusal};
 /// Elements within elements. Word writes a few dozen.
 const MAX_DEPTH: usize = 512;
 
+/// Elements of which nothing is shown: where tab stops are, what was moved away from here, and, for programs that do not know how to show a
+/// thing, what to show in its place: those that do know have it right before, and so it would be here twice.
+const PASSED_OVER: [&str; 3] = ["tabs", "moveFrom", "Fallback"];
+
 pub(super) fn read(document: &[u8], sink: &mut TextSink) -> Result<Description, Refusal> {
     let damaged = || Refusal::damaged("DOCX");
     let mut archive = ZipArchive::new(Cursor::new(document)).map_err(|_| damaged())?;
@@ -24,6 +28,8 @@ pub(super) fn read(document: &[u8], sink: &mut TextSink) -> Result<Description, 
     let mut buffer = Vec::new();
     let mut body = Body::default();
     let mut depth = 0usize;
+    // How deep the outermost element is that is passed over.
+    let mut passed_over: Option<usize> = None;
     while !sink.is_full() {
         buffer.clear();
         match reader.read_event_into(&mut buffer).map_err(|_| damaged())? {
@@ -32,25 +38,34 @@ pub(super) fn read(document: &[u8], sink: &mut TextSink) -> Result<Description, 
                 if depth > MAX_DEPTH {
                     return Err(Refusal::new("the DOCX is nested too deep"));
                 }
-                body.begin(&element, sink);
-            }
-            Event::Empty(element) => {
-                body.begin(&element, sink);
-                body.end(element.local_name().as_ref(), sink);
+                if passed_over.is_none() && PASSED_OVER.contains(&element.local_name().as_ref()) {
+                    passed_over = Some(depth);
+                }
+                if passed_over.is_none() {
+                    body.begin(&element, sink);
+                }
             }
             Event::End(element) => {
+                if passed_over.is_none() {
+                    body.end(element.local_name().as_ref(), sink);
+                }
+                passed_over = passed_over.filter(|outermost| *outermost < depth);
                 depth = depth.saturating_sub(1);
+            }
+            // The end of the file within an element.
+            Event::Eof if depth > 0 => return Err(damaged()),
+            Event::Eof => break,
+            // Word writes none; whoever does means no good.
+            Event::DocType(_) => return Err(damaged()),
+            _ if passed_over.is_some() => {}
+            Event::Empty(element) => {
+                body.begin(&element, sink);
                 body.end(element.local_name().as_ref(), sink);
             }
             Event::Text(text) if body.is_in_text => {
                 sink.push(&text);
             }
             Event::GeneralRef(reference) if body.is_in_text => sink.push(&letter_of(&reference)),
-            // The end of the file within an element.
-            Event::Eof if depth > 0 => return Err(damaged()),
-            Event::Eof => break,
-            // Word writes none; whoever does means no good.
-            Event::DocType(_) => return Err(damaged()),
             _ => {}
         }
     }

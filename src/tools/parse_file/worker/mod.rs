@@ -22,6 +22,9 @@ pub const COMMAND: &str = "parse-document";
 /// Parsers recurse into what is nested; what overflows this is not worth reading.
 const STACK_BYTES: usize = 16 * 1024 * 1024;
 
+#[cfg(unix)]
+const WATCHER_STACK_BYTES: usize = 64 * 1024;
+
 /// Why a document has no text: a sentence for whoever asked.
 #[derive(Debug, PartialEq, Eq)]
 struct Refusal(String);
@@ -59,28 +62,43 @@ pub fn is_wanted() -> bool {
 pub fn run() -> io::Result<()> {
     // What parsers say about a document is nobody's business.
     std::panic::set_hook(Box::new(|_| {}));
-    let mut input = io::stdin().lock();
     let mut line = Vec::new();
-    (&mut input).take(MAX_HEAD_BYTES as u64).read_until(b'\n', &mut line)?;
+    io::stdin()
+        .lock()
+        .take(MAX_HEAD_BYTES as u64)
+        .read_until(b'\n', &mut line)?;
     let assignment: Assignment = serde_json::from_slice(&line)?;
+    end_with_whoever_asked(&assignment)?;
     bound_this_process(&assignment)?;
+    // It gets its stack before the document comes: what does not fit from there on is the document.
+    let reading = std::thread::Builder::new()
+        .stack_size(STACK_BYTES)
+        .spawn(move || receive_and_read(&assignment))?;
+    let broken = |_| Ok(Err(Refusal::new("the document is damaged")));
+    write_answer(reading.join().unwrap_or_else(broken)?)
+}
+
+fn receive_and_read(assignment: &Assignment) -> io::Result<Result<Extracted, Refusal>> {
+    let received = receive(assignment)?;
+    Ok(received.and_then(|document| read(&document, &assignment.request)))
+}
+
+/// All of the document, unless it is too large to be had.
+fn receive(assignment: &Assignment) -> io::Result<Result<Vec<u8>, Refusal>> {
+    let most = assignment.max_document_bytes;
     let mut document = Vec::new();
-    (&mut input)
-        .take(assignment.max_document_bytes + 1)
-        .read_to_end(&mut document)?;
-    let answer = if document.len() as u64 > assignment.max_document_bytes {
-        Err(Refusal::new(format!(
-            "the document has more than {} bytes",
-            assignment.max_document_bytes
-        )))
-    } else {
-        let reading = std::thread::Builder::new()
-            .stack_size(STACK_BYTES)
-            .spawn(move || read(&document, &assignment.request))?;
-        let broken = |_| Err(Refusal::new("the document is damaged"));
-        reading.join().unwrap_or_else(broken)
+    match io::stdin().lock().take(most + 1).read_to_end(&mut document) {
+        Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
+            let limit = assignment.max_memory_bytes;
+            let message = format!("the document needs more than {limit} bytes of memory to be read");
+            return Ok(Err(Refusal(message)));
+        }
+        received => received?,
     };
-    write_answer(answer)
+    if document.len() as u64 > most {
+        return Ok(Err(Refusal(format!("the document has more than {most} bytes"))));
+    }
+    Ok(Ok(document))
 }
 
 fn write_answer(answer: Result<Extracted, Refusal>) -> io::Result<()> {
@@ -93,6 +111,36 @@ fn write_answer(answer: Result<Extracted, Refusal>) -> io::Result<()> {
     output.write_all(b"\n")?;
     output.write_all(text.as_bytes())?;
     output.flush()
+}
+
+/// Ends this process when nobody hears it any more (a server that was killed kills nobody), and when it has had more than its time.
+#[cfg(unix)]
+fn end_with_whoever_asked(assignment: &Assignment) -> io::Result<()> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let longest = Timespec {
+        tv_sec: assignment.max_cpu_seconds.try_into().unwrap_or(i64::MAX),
+        tv_nsec: 0,
+    };
+    let watching = move || {
+        let output = io::stdout();
+        loop {
+            // Nothing is asked for: what comes all the same is that the other end of the pipe is closed.
+            match poll(&mut [PollFd::new(&output, PollFlags::empty())], Some(&longest)) {
+                Err(rustix::io::Errno::INTR) => {}
+                _ => std::process::exit(1),
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .stack_size(WATCHER_STACK_BYTES)
+        .spawn(watching)
+        .map(drop)
+}
+
+/// Elsewhere it ends when its document is read.
+#[cfg(not(unix))]
+fn end_with_whoever_asked(_assignment: &Assignment) -> io::Result<()> {
+    Ok(())
 }
 
 /// From here on the system ends this process when it wants too much.
@@ -144,14 +192,14 @@ fn read(document: &[u8], request: &ReadRequest) -> Result<Extracted, Refusal> {
             "the document is damaged in a way that cannot be read around",
         ))
     })?;
-    let (text, next_offset) = sink.into_text();
     Ok(Extracted {
         head: Head {
             kind: description.kind.to_owned(),
             extent: description.extent,
-            next_offset,
+            characters: sink.characters(),
+            next_offset: sink.next_offset(),
         },
-        text,
+        text: sink.into_text(),
     })
 }
 

@@ -69,9 +69,19 @@ impl TextSink {
         self.is_full
     }
 
-    /// The text, and where what did not fit begins.
-    pub(super) fn into_text(self) -> (String, Option<u64>) {
-        let next_offset = self.is_full.then_some(self.offset.saturating_add(self.taken));
-        (self.text, next_offset)
+    /// Characters up to the end of what was wanted, or of the text.
+    pub(super) fn characters(&self) -> u64 {
+        let skipped = self.offset.saturating_sub(self.to_skip);
+        skipped.saturating_add(self.taken)
+    }
+
+    /// Where what did not fit begins.
+    pub(super) fn next_offset(&self) -> Option<u64> {
+        self.is_full.then(|| self.characters())
+    }
+
+    /// What was wanted.
+    pub(super) fn into_text(self) -> String {
+        self.text
     }
 }

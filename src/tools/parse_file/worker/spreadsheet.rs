@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::io::{Cursor, Read, Seek};
 
-use calamine::{Data, DataRef, Error, ExcelDateTime, Ods, OdsError, Reader, Sheets, Xls, Xlsb, Xlsx};
+use calamine::{Data, DataRef, Error, ExcelDateTime, Ods, OdsError, Reader, Sheets, Xls, Xlsb, Xlsx, XlsxError};
 
 use super::super::protocol::ReadRequest;
 use super::detect::SheetFormat;
@@ -41,7 +41,7 @@ pub(super) fn read(
             break;
         }
         sink.push(&format!("## Sheet {name}\n\n"));
-        let mut rows = Rows::default();
+        let mut rows = Rows::new();
         match &mut workbook {
             Sheets::Xlsx(xlsx) => read_streamed(xlsx, name, &mut rows, sink)?,
             other => read_whole(other, name, &mut rows, sink)?,
@@ -75,11 +75,29 @@ fn read_streamed<Bytes: Read + Seek>(
 ) -> Result<(), Refusal> {
     let damaged = |_| Refusal::damaged("spreadsheet");
     let mut cells = workbook.worksheet_cells_reader(name).map_err(damaged)?;
-    while let Some(cell) = cells.next_cell().map_err(damaged)? {
-        if sink.is_full() {
-            return Ok(());
+    let mut unreadable = 0;
+    loop {
+        match cells.next_cell() {
+            Ok(None) => break,
+            Ok(Some(_)) if sink.is_full() => return Ok(()),
+            Ok(Some(cell)) => rows.cell(cell.get_position(), cell.get_value(), sink),
+            // The sheet itself is broken.
+            Err(XlsxError::Io(_) | XlsxError::Zip(_) | XlsxError::Xml(_) | XlsxError::XmlEof(_)) => {
+                if rows.is_empty {
+                    return Err(Refusal::damaged("spreadsheet"));
+                }
+                rows.end_row(sink);
+                sink.push("[the rest of this sheet cannot be read]\n");
+                break;
+            }
+            // A value that is none, such as an error that the library does not know (`#SPILL!`): the next cell may be well.
+            Err(_) => unreadable += 1,
         }
-        rows.cell(cell.get_position(), cell.get_value(), sink);
+    }
+    if unreadable > 0 {
+        rows.end_row(sink);
+        let cells = counted(unreadable, "cell");
+        sink.push(&format!("[{cells} of this sheet left out: no value that is known]\n"));
     }
     Ok(())
 }
@@ -117,18 +135,29 @@ fn borrowed(value: &Data) -> DataRef<'_> {
 }
 
 /// Puts cells into rows. Empty rows are left out.
-#[derive(Default)]
 struct Rows {
+    /// There was no cell yet.
+    is_empty: bool,
     row: Option<u32>,
     next_column: u32,
     line: String,
 }
 
 impl Rows {
+    const fn new() -> Self {
+        Self {
+            is_empty: true,
+            row: None,
+            next_column: 0,
+            line: String::new(),
+        }
+    }
+
     fn cell(&mut self, (row, column): (u32, u32), value: &DataRef<'_>, sink: &mut TextSink) {
         if *value == DataRef::Empty || column >= MAX_COLUMNS {
             return;
         }
+        self.is_empty = false;
         if self.row != Some(row) {
             self.end_row(sink);
             self.row = Some(row);

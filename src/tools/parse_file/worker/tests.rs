@@ -6,7 +6,7 @@ mod documents;
 
 use super::super::protocol::PageRange;
 use super::*;
-use documents::{archive, docx, locked_pdf, pdf, repetitive_ods, sparse_xlsx, xlsx};
+use documents::{archive, docx, locked_pdf, pdf, repetitive_ods, sparse_xlsx, xlsx, xlsx_of_sheet};
 
 const ALL: ReadRequest = ReadRequest {
     pages: None,
@@ -66,6 +66,24 @@ fn a_docx_keeps_headings_lines_tables_and_special_letters() {
 }
 
 #[test]
+fn a_docx_shows_no_tab_stops_and_nothing_twice() {
+    let run = |text: &str| format!("<w:r><w:t>{text}</w:t></w:r>");
+    let body = format!(
+        "<w:p><w:pPr><w:tabs><w:tab w:val=\"left\"/><w:tab w:val=\"right\"/></w:tabs></w:pPr>{}</w:p>\
+         <w:p><w:moveFrom w:id=\"1\">{}<w:r><w:br/></w:r></w:moveFrom><w:moveTo w:id=\"2\">{}</w:moveTo></w:p>\
+         <w:p><w:r><mc:AlternateContent><mc:Choice><w:txbxContent><w:p>{}</w:p></w:txbxContent></mc:Choice>\
+         <mc:Fallback><w:pict><w:txbxContent><w:p>{}</w:p></w:txbxContent></w:pict></mc:Fallback></mc:AlternateContent></w:r>{}</w:p>",
+        run("Contents"),
+        run("moved"),
+        run("moved"),
+        run("in a box"),
+        run("in a box"),
+        run("after it"),
+    );
+    assert_eq!(text_of(&docx(&body), &ALL).1, "Contents\nmoved\nin a box\nafter it\n");
+}
+
+#[test]
 fn a_hostile_docx_is_refused() {
     let deep = format!("{}{}", "<w:p>".repeat(100_000), "</w:p>".repeat(100_000));
     assert_eq!(refusal_of(&docx(&deep)), "the DOCX is nested too deep");
@@ -113,6 +131,25 @@ fn sheets_are_named_and_rows_are_csv() {
     let sheet = Some("Nope".to_owned());
     let refused = read(&document, &ReadRequest { sheet, ..ALL }).unwrap_err();
     assert_eq!(refused.0, "there is no such sheet; there are Costs, Notes");
+}
+
+#[test]
+fn a_cell_that_cannot_be_read_costs_itself_and_a_sheet_that_breaks_off_its_rest() {
+    let cells = "<worksheet><sheetData><row r=\"1\"><c r=\"A1\"><v>42</v></c><c r=\"B1\" t=\"e\"><v>#SPILL!</v></c>\
+                 <c r=\"C1\" t=\"b\"><v>perhaps</v></c><c r=\"D1\" t=\"e\"><v>#DIV/0!</v></c></row>";
+    let whole = format!("{cells}<row r=\"2\"><c r=\"A2\"><v>43</v></c></row></sheetData></worksheet>");
+    let (_, text) = text_of(&xlsx_of_sheet(&whole), &ALL);
+    assert!(
+        text.contains("42,,,#DIV/0!\n43\n[2 cells of this sheet left out"),
+        "{text}"
+    );
+    let (_, text) = text_of(&xlsx_of_sheet(&format!("{cells}<row r=\"2\"><c r=")), &ALL);
+    assert!(
+        text.contains("42,,,#DIV/0!\n[the rest of this sheet cannot be read]\n"),
+        "{text}"
+    );
+    let nothing = refusal_of(&xlsx_of_sheet("<worksheet><sheetData><row r=\"1\"><c"));
+    assert_eq!(nothing, "the file is not a whole spreadsheet: it is damaged or cut off");
 }
 
 #[test]
@@ -206,4 +243,12 @@ fn a_long_text_comes_in_parts_that_fit_together() {
         }
     }
     assert_eq!(together, whole);
+    let count = whole.chars().count() as u64;
+    for (offset, characters) in [(0, count), (count, count), (count + 7, count)] {
+        let extracted = read(whole.as_bytes(), &ReadRequest { offset, ..ALL }).unwrap();
+        assert_eq!(
+            (extracted.head.characters, extracted.head.next_offset),
+            (characters, None)
+        );
+    }
 }
