@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::documents::{
     bottomless_pdf, circular_pdf, docx, endless_pdf, locked_pdf, packed_pdf, pdf, repetitive_ods, sparse_xlsx, xlsx,
-    xlsx_of_cells, xlsx_of_texts,
+    xlsx_of_cells, xlsx_of_sheet, xlsx_of_texts,
 };
 use crate::files::parsing;
 use crate::harness::{Client, Server, Site, until_some};
@@ -142,6 +142,12 @@ async fn broken_and_hostile_documents_are_refused_and_cost_one_call() {
     // Cells are read one after the other: no more of them than fit into the answer.
     let (text, is_error) = parsed(&client, "cells.xlsx", &xlsx_of_cells(5_000_000)).await;
     assert!(!is_error && text.contains("there is more"), "{text}");
+    let spilled = "<worksheet><sheetData><row r=\"1\"><c r=\"A1\"><v>42</v></c><c r=\"B1\" t=\"e\"><v>#SPILL!</v></c></row></sheetData></worksheet>";
+    let (text, is_error) = parsed(&client, "spilled.xlsx", &xlsx_of_sheet(spilled)).await;
+    assert!(
+        !is_error && text.contains("42\n[1 cell of this sheet left out"),
+        "{text}"
+    );
     assert_eq!(readers_of(&server), [0u32; 0]);
     let (text, is_error) = parsed(&client, "well.pdf", &whole).await;
     assert!(!is_error && text.contains("Hello there."), "{text}");
