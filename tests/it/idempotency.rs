@@ -77,7 +77,10 @@ async fn a_repeat_is_answered_even_where_a_new_run_would_be_refused() {
 async fn a_repeat_is_answered_although_what_it_named_is_gone() {
     let server = Server::start("").await;
     let client = server.client();
-    let agent = client.post("/api/v1/agents", &json!({"name": "helper"})).await.expect_status(201);
+    let agent = client
+        .post("/api/v1/agents", &json!({"name": "helper"}))
+        .await
+        .expect_status(201);
     let thread = client.post("/api/v1/threads", &json!({})).await.expect_status(201);
     let [agent, thread] = [agent, thread].map(|made| made["id"].as_str().unwrap().to_owned());
     let runs = format!("/api/v1/threads/{thread}/runs");
@@ -94,7 +97,10 @@ async fn a_repeat_is_answered_although_what_it_named_is_gone() {
         assert_eq!(deleted.status, 204, "{path}");
         let again = start("k1").await.unwrap().expect_status(200);
         assert_eq!(again["id"], first["id"]);
-        assert!(start("k2").await.unwrap().status.is_client_error(), "a new run is refused");
+        assert!(
+            start("k2").await.unwrap().status.is_client_error(),
+            "a new run is refused"
+        );
     }
     server.finish().await;
 }
