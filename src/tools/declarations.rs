@@ -11,7 +11,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::http_tool::{FieldProblem, HttpDeclaration};
-use super::schema::{CompiledSchema, memory_of};
+use super::schema::CompiledSchema;
 
 /// A declaration as it is written, in 32 bytes.
 type Key = [u8; 32];
@@ -58,7 +58,8 @@ impl Declarations {
             return Ok(compiled);
         }
         let compiled = CompiledSchema::of(schema)?;
-        self.schemas.insert(key, Kept(compiled.clone(), weight(schema, length)));
+        let weight = weight(&compiled, length);
+        self.schemas.insert(key, Kept(compiled.clone(), weight));
         Ok(compiled)
     }
 
@@ -71,7 +72,7 @@ impl Declarations {
             return Ok(declaration);
         }
         let declaration = Arc::new(HttpDeclaration::parse(tool, self.longest_call)?);
-        let weight = weight(&tool.parameters, length);
+        let weight = weight(&declaration.arguments, length);
         self.http_tools.insert(key, Kept(declaration.clone(), weight));
         Ok(declaration)
     }
@@ -84,8 +85,8 @@ fn cache<T: Clone + Send + Sync + 'static>(max_bytes: usize) -> Cache<Key, Kept<
         .build()
 }
 
-fn weight(schema: &Value, written: usize) -> u32 {
-    u32::try_from(memory_of(schema, written)).unwrap_or(u32::MAX)
+fn weight(schema: &CompiledSchema, written: usize) -> u32 {
+    u32::try_from(schema.memory(written)).unwrap_or(u32::MAX)
 }
 
 fn key_of(declaration: &impl Serialize) -> Option<(Key, usize)> {

@@ -12,7 +12,6 @@ mod page_text;
 pub mod parse_file;
 mod reach;
 pub mod schema;
-mod schema_cost;
 mod search;
 mod sql_query;
 mod toolbox;

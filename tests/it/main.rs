@@ -75,6 +75,7 @@ mod threads_without_summary;
 #[path = "../../examples/tool_crashes/trial/mod.rs"]
 mod tool_crash_trial;
 mod tool_crashes;
+mod tool_schemas;
 mod unknown_outcomes;
 mod unread_bodies;
 mod usage;

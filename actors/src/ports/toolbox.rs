@@ -82,12 +82,12 @@ pub enum AnsweredBy {
     },
 }
 
-/// Checks arguments of a call before it is made. Asked on the I/O runtime: what takes longer than a moment is for another thread, and nothing
-/// may take long, whatever the schema and the arguments are.
+/// Reads arguments of a call, and checks them before it is made. Asked on the I/O runtime: what takes longer than a moment is for another
+/// thread, and nothing may take long, whatever the schema and the arguments are.
 #[async_trait]
 pub trait ArgumentCheck: Send + Sync + 'static {
-    /// `Err` has a sentence that helps the model to do better.
-    async fn check(&self, arguments: &Arc<Value>) -> Result<(), String>;
+    /// The arguments that are written there. `Err` has a sentence that helps the model to do better.
+    async fn read(&self, written: String) -> Result<Value, String>;
 }
 
 /// Takes everything.
@@ -95,9 +95,18 @@ pub struct AnyArguments;
 
 #[async_trait]
 impl ArgumentCheck for AnyArguments {
-    async fn check(&self, _arguments: &Arc<Value>) -> Result<(), String> {
-        Ok(())
+    async fn read(&self, written: String) -> Result<Value, String> {
+        parse_arguments(&written)
     }
+}
+
+/// Arguments as a model wrote them; some write nothing where there are none.
+///
+/// # Errors
+/// They are not JSON; the sentence is for the model.
+pub fn parse_arguments(written: &str) -> Result<Value, String> {
+    let written = if written.trim().is_empty() { "{}" } else { written };
+    serde_json::from_str(written).map_err(|error| format!("the arguments are not JSON: {error}"))
 }
 
 /// A source of tools that did not answer.

@@ -19,9 +19,7 @@ use crate::event::EventBody;
 use crate::ports::toolbox::{AnsweredBy, ArgumentCheck, RunTool};
 use crate::ports::{RetryClass, Tool};
 use crate::run::leaving::Leave;
-use crate::run::tools::{
-    CallOrder, ToolOutcome, ToolProgressed, ToolReport, WantedCall, make_call, parse_arguments, shortened,
-};
+use crate::run::tools::{CallOrder, ToolOutcome, ToolProgressed, ToolReport, WantedCall, make_call, shortened};
 use crate::run::{Phase, RunActor};
 use crate::run_state::RunState;
 use crate::store_actor::Record;
@@ -31,7 +29,7 @@ use crate::tool_use::OnDeadline;
 /// What is to become of a call.
 enum Plan {
     /// It is made now.
-    Make { tool: Arc<dyn Tool>, arguments: Arc<Value> },
+    Make(Arc<dyn Tool>),
     /// It is to be in the ledger first: to be made then, or to wait.
     Enter(LedgerCall),
     /// It waits for somebody, and is in the ledger.
@@ -45,7 +43,7 @@ enum Plan {
 pub(super) struct CheckedCall {
     call: WantedCall,
     /// Those that it is made with; or why it is not made.
-    arguments: Result<Arc<Value>, String>,
+    arguments: Result<Value, String>,
 }
 
 /// The arguments of calls were checked; `None` if whoever did it broke.
@@ -66,7 +64,7 @@ impl RunActor {
             if entry.is_some_and(|entry| entry.stage.waits()) {
                 continue;
             }
-            let text = entry.map_or(&call.arguments, |entry| &entry.arguments).clone();
+            let changed = entry.map(|entry| entry.arguments.clone());
             let check = match self.toolset.get(&call.name) {
                 _ if index >= most => Err(format!("too many tool calls in one answer: at most {most} are made")),
                 Some(tool) => Ok(tool.arguments.clone()),
@@ -75,7 +73,7 @@ impl RunActor {
                     shortened(&call.name)
                 )),
             };
-            unchecked.push((call, text, check));
+            unchecked.push((call, changed, check));
         }
         if unchecked.is_empty() {
             return self.wait_for_calls(ctx);
@@ -93,22 +91,14 @@ impl RunActor {
     }
 
     pub(super) fn call_tools(&mut self, calls: Vec<CheckedCall>, ctx: &mut Context<Self>) {
-        let (mut to_make, mut refused) = (Vec::new(), Vec::new());
-        let mut is_entered = true;
-        for checked in &calls {
-            let call = &checked.call;
-            match self.plan(checked) {
-                Plan::Make { tool, arguments } => to_make.push((call.clone(), tool, arguments)),
-                Plan::Refuse(output) => refused.push((call.clone(), output)),
-                Plan::Wait => {}
-                Plan::Enter(entry) => {
+        let plans: Vec<Plan> = calls.iter().map(|checked| self.plan(checked)).collect();
+        if plans.iter().any(|plan| matches!(plan, Plan::Enter(_))) {
+            for plan in plans {
+                if let Plan::Enter(entry) = plan {
                     self.calls.remove(entry.item_id);
                     self.calls.calls.push(entry);
-                    is_entered = false;
                 }
             }
-        }
-        if !is_entered {
             // Again when it is durable: then there is nothing left to enter.
             self.phase = Phase::ToolsChecked(calls);
             return self.record(
@@ -119,6 +109,14 @@ impl RunActor {
                 },
                 ctx,
             );
+        }
+        let (mut to_make, mut refused) = (Vec::new(), Vec::new());
+        for (CheckedCall { call, arguments }, plan) in calls.into_iter().zip(plans) {
+            match (plan, arguments) {
+                (Plan::Make(tool), Ok(arguments)) => to_make.push((call, tool, arguments)),
+                (Plan::Make(_), Err(problem)) | (Plan::Refuse(problem), _) => refused.push((call, problem)),
+                (Plan::Enter(_) | Plan::Wait, _) => {}
+            }
         }
         if to_make.is_empty() && refused.is_empty() {
             return self.wait_for_calls(ctx);
@@ -134,8 +132,8 @@ impl RunActor {
         if entry.is_some_and(|entry| entry.stage.waits()) {
             return Plan::Wait;
         }
-        let (tool, arguments) = match (self.toolset.get(&call.name), arguments) {
-            (Some(tool), Ok(arguments)) => (tool, arguments.clone()),
+        let tool = match (self.toolset.get(&call.name), arguments) {
+            (Some(tool), Ok(_)) => tool,
             (_, Err(problem)) => return Plan::Refuse(problem.clone()),
             // Only one that is there was checked.
             (None, Ok(_)) => return Plan::Refuse("this tool is not there any more".to_owned()),
@@ -154,8 +152,7 @@ impl RunActor {
                 if server.retry_class() == RetryClass::Unsafe && stage != Some(CallStage::Sent) {
                     return Plan::Enter(self.entry(call, text, CallStage::Sent, tool, None));
                 }
-                let tool = server.clone();
-                Plan::Make { tool, arguments }
+                Plan::Make(server.clone())
             }
         }
     }
@@ -185,12 +182,7 @@ impl RunActor {
         }
     }
 
-    fn make_calls(
-        &mut self,
-        calls: Vec<(WantedCall, Arc<dyn Tool>, Arc<Value>)>,
-        refused: usize,
-        ctx: &mut Context<Self>,
-    ) {
+    fn make_calls(&mut self, calls: Vec<(WantedCall, Arc<dyn Tool>, Value)>, refused: usize, ctx: &mut Context<Self>) {
         self.generation += 1;
         self.phase = Phase::ToolsCalled(calls.len() + refused);
         self.tool_calls = JoinSet::new();
@@ -203,7 +195,7 @@ impl RunActor {
                 generation: self.generation,
                 call,
                 tool,
-                arguments: Arc::unwrap_or_clone(arguments),
+                arguments,
             };
             let making = make_call(order, turn.clone(), settings, ctx.address());
             self.tool_calls.spawn_on(making, &self.services.io);
@@ -281,18 +273,15 @@ impl RunActor {
     }
 }
 
-/// Of each call its arguments as they are written, and the check that is for them, or why the call is not made.
-type Unchecked = (WantedCall, String, Result<Arc<dyn ArgumentCheck>, String>);
+/// Of each call its arguments as they are in the ledger, if it is there, and the check that is for them, or why the call is not made.
+type Unchecked = (WantedCall, Option<String>, Result<Arc<dyn ArgumentCheck>, String>);
 
 async fn check_each(calls: Vec<Unchecked>) -> Vec<CheckedCall> {
     let mut checked = Vec::with_capacity(calls.len());
-    for (call, text, check) in calls {
-        let arguments = match check.and_then(|check| Ok((check, parse_arguments(&text)?))) {
+    for (call, changed, check) in calls {
+        let arguments = match check {
+            Ok(check) => check.read(changed.unwrap_or_else(|| call.arguments.clone())).await,
             Err(problem) => Err(problem),
-            Ok((check, arguments)) => {
-                let arguments = Arc::new(arguments);
-                check.check(&arguments).await.map(|()| arguments)
-            }
         };
         checked.push(CheckedCall { call, arguments });
     }

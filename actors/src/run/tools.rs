@@ -216,12 +216,6 @@ async fn outcome_of(order: CallOrder, settings: &RunSettings, progress: Progress
     })
 }
 
-/// The arguments as the model wrote them; some write nothing where there are none.
-pub(crate) fn parse_arguments(text: &str) -> Result<Value, String> {
-    let text = if text.trim().is_empty() { "{}" } else { text };
-    serde_json::from_str(text).map_err(|error| format!("the arguments are not JSON: {error}"))
-}
-
 pub(crate) fn shortened(name: &str) -> &str {
     let end = name.char_indices().nth(64).map_or(name.len(), |(index, _)| index);
     &name[..end]

@@ -2,8 +2,6 @@
 //!
 //! What is said in one request is taken as a whole or not at all; each call is answered once, whoever else is at it.
 
-use std::sync::Arc;
-
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use callboard_actors::call_ledger::{CallOutput, CallProblem, CallProblemKind, CallResolution, CallStage, CallVerdict};
@@ -212,10 +210,8 @@ async fn check_arguments(
                 ToolsOpening::Later(opening) => opening.await.tools,
             };
             for (index, name, text) in changed {
-                let (Some(tool), Ok(arguments)) = (tools.get(&name), serde_json::from_str(&text)) else {
-                    continue;
-                };
-                if let Err(problem) = tool.arguments.check(&Arc::new(arguments)).await {
+                let Some(tool) = tools.get(&name) else { continue };
+                if let Err(problem) = tool.arguments.read(text).await {
                     return Some((index, problem));
                 }
             }
