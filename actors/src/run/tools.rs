@@ -224,6 +224,86 @@ pub(crate) fn shortened(name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ports::{ToolDefinition, ToolError};
+    use crate::services::Durability;
+
+    /// Has these places, and does what it does for ever.
+    struct Endless(Vec<Arc<Semaphore>>);
+
+    #[async_trait::async_trait]
+    impl Tool for Endless {
+        fn definition(&self) -> ToolDefinition {
+            ToolDefinition {
+                name: "endless".into(),
+                description: String::new(),
+                parameters: Value::Null,
+            }
+        }
+
+        fn places(&self, _account: &AccountId) -> Vec<Arc<Semaphore>> {
+            self.0.clone()
+        }
+
+        async fn call(&self, _call: ToolCall) -> Result<String, ToolError> {
+            std::future::pending().await
+        }
+    }
+
+    async fn output_of(tool: Endless) -> String {
+        let call = WantedCall {
+            item_id: ItemId::new(),
+            call_id: "a".into(),
+            name: "endless".into(),
+            arguments: "{}".into(),
+        };
+        let order = CallOrder {
+            account: AccountId::local(),
+            run: RunId::new(),
+            generation: 0,
+            call,
+            tool: Arc::new(tool),
+            arguments: Value::Null,
+        };
+        let settings = RunSettings {
+            durability: Durability::Strict {
+                delta_interval: Duration::ZERO,
+            },
+            tool_timeout: Duration::from_secs(30),
+            approval_deadline: None,
+            tool_max_output: 1000,
+            max_parallel_tools: 1,
+            max_tool_calls_per_answer: 1,
+            max_answer_bytes: 1000,
+            max_history_bytes: 1000,
+            max_recoveries: None,
+            max_unwritten_bytes: 1000,
+        };
+        match outcome_of(order, &settings, ProgressReporter::new().0).await {
+            ToolOutcome::Answered(output) => output.output,
+            ToolOutcome::Panicked => panic!("it does not"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_finds_no_place_in_time_is_not_made() {
+        let not_made = "the tool was busy with other calls for 30s; this call was not made";
+        assert_eq!(output_of(Endless(vec![Arc::new(Semaphore::new(0))])).await, not_made);
+        // One place of two is none.
+        let free = Arc::new(Semaphore::new(1));
+        let places = vec![free.clone(), Arc::new(Semaphore::new(0))];
+        assert_eq!(output_of(Endless(places)).await, not_made);
+        assert_eq!(free.available_permits(), 1, "it is given back");
+        // Nor is a place that comes when the time is over.
+        let late = Arc::new(Semaphore::new(0));
+        let freeing = async {
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            late.add_permits(1);
+        };
+        let (output, ()) = tokio::join!(output_of(Endless(vec![late.clone()])), freeing);
+        assert_eq!(output, not_made);
+        let made = output_of(Endless(vec![free])).await;
+        assert!(made.starts_with("the tool did not answer within 30s"), "{made}");
+    }
 
     #[test]
     fn only_calls_without_a_result_are_wanted() {

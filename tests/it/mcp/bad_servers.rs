@@ -4,7 +4,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 use super::{McpSite, calling, is_alive, reasons, run_through};
-use crate::harness::Server;
+use crate::harness::{Server, until_some};
 
 #[tokio::test]
 async fn a_server_that_does_not_come_up_takes_away_its_tools_and_not_the_run() {
@@ -37,7 +37,11 @@ async fn a_server_that_does_not_come_up_takes_away_its_tools_and_not_the_run() {
         );
         let started = mcp.seen("started");
         server.finish().await;
-        assert!(!started.iter().any(|process| is_alive(process)), "{manner}");
+        // A signal may take a moment to arrive.
+        until_some("all of them to be gone", || async {
+            (!started.iter().any(|process| is_alive(process))).then_some(())
+        })
+        .await;
     }
     let text = "[mcp.servers.bad]\ncommand = \"/no/such/program\"\n";
     let server = Server::start(text).await;
