@@ -178,7 +178,7 @@ impl FileService {
         if let Some(earlier) = earlier
             && !self.0.storage.has(earlier).await?
         {
-            tracing::error!(object_id = %earlier, "the bytes of files were not in the storage; an upload has brought them back");
+            tracing::error!(object_id = %earlier, "the bytes of files are not in the storage; an upload is to bring them back");
             new.in_place_of = Some(earlier);
         }
         Ok(new)

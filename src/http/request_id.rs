@@ -39,7 +39,7 @@ fn is_sane(id: &str) -> bool {
     !id.is_empty() && id.len() <= MAX_CLIENT_ID_BYTES && id.bytes().all(allowed)
 }
 
-/// The outermost layer: names the request, writes error bodies, logs.
+/// The outermost layer but for what becomes of unread bodies: names the request, writes error bodies, logs.
 pub(super) async fn name_and_log(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,

@@ -10,22 +10,23 @@ use crate::store::reading::{ReadRows, Value};
 use crate::store::rows::{self, IdBytes, signed};
 
 /// A statement that measures the items that a page may have before it reads any. `$1` the bytes that make a page full, `$2` how many items, one
-/// more than the page may have; `measured`, in each row, is how many there are of these.
+/// more than the page may have. In each row `measured` is how many there are of these, and `bytes_until` what they make up to this one.
 macro_rules! page {
     ($run:literal, $from:literal, $of:literal, $places:literal) => {
         concat!(
             "SELECT ",
             $run,
-            " AS run_id, page.run_position, page.position, said.content, page.measured FROM \
+            " AS run_id, page.run_position, page.position, said.content, page.measured, \
+             page.bytes_until FROM \
              (SELECT sized.*, count(*) OVER () AS measured, CAST(sum(sized.bytes) OVER \
-             (ORDER BY sized.run_position, sized.position) AS BIGINT) - sized.bytes AS bytes_before FROM (",
+             (ORDER BY sized.run_position, sized.position) AS BIGINT) AS bytes_until FROM (",
             $places,
             " LIMIT $2) AS sized) AS page JOIN ",
             $from,
             " AS said ON said.",
             $of,
             " = page.owner AND said.position = page.position \
-             WHERE page.bytes_before < $1 ORDER BY page.run_position, page.position"
+             WHERE page.bytes_until - page.bytes < $1 ORDER BY page.run_position, page.position"
         )
     };
 }
@@ -79,7 +80,8 @@ pub(super) async fn of_run(
 ) -> Result<ItemPage<(u32, Item)>, StoreError> {
     let after = Value::Number(after.map_or(-1, i64::from));
     let values = [Value::Bytes(run.id_bytes()), after];
-    read(readers, OF_RUN, values, limit, rows::placed_item).await
+    let part = read(readers, OF_RUN, values, limit, FULL_ITEM_PAGE, rows::placed_item).await?;
+    Ok(part.page)
 }
 
 /// As [`Threads::thread_items`](callboard_actors::ports::Threads::thread_items).
@@ -91,45 +93,79 @@ pub(super) async fn of_thread(
     let position = query.after.map_or(0, |after| after.position);
     let run = || Value::Number(signed(position));
     let after_item = Value::Number(query.after.map_or(-1, |after| i64::from(after.item)));
-    let mut page = if position == 0 {
-        let values = [thread(), after_item];
-        read(readers, FIRST_OF_THREAD, values, query.limit, rows::thread_item).await?
+    let (statement, values) = if position == 0 {
+        (FIRST_OF_THREAD, vec![thread(), after_item])
     } else {
-        let values = [thread(), run(), after_item];
-        read(readers, OF_RUN_OF_THREAD, values, query.limit, rows::thread_item).await?
+        (OF_RUN_OF_THREAD, vec![thread(), run(), after_item])
     };
+    let first = read(
+        readers,
+        statement,
+        values,
+        query.limit,
+        FULL_ITEM_PAGE,
+        rows::thread_item,
+    )
+    .await?;
+    let mut page = first.page;
     if page.has_more {
         return Ok(page);
     }
+    let is_full = first.bytes >= FULL_ITEM_PAGE;
     let missing = query.limit.saturating_sub(page.items.len() as u32);
-    let values = [thread(), run()];
-    let later = read(readers, OF_LATER_RUNS_OF_THREAD, values, missing, rows::thread_item).await?;
-    page.items.extend(later.items);
-    page.has_more = later.has_more;
+    // Nothing of what is behind a full page; but whether there is something.
+    let (missing, bytes) = if is_full {
+        (0, FULL_ITEM_PAGE)
+    } else {
+        (missing, FULL_ITEM_PAGE - first.bytes)
+    };
+    let values = vec![thread(), run()];
+    let later = read(
+        readers,
+        OF_LATER_RUNS_OF_THREAD,
+        values,
+        missing,
+        bytes,
+        rows::thread_item,
+    )
+    .await?;
+    page.items.extend(later.page.items);
+    page.has_more = later.page.has_more;
     Ok(page)
 }
 
+/// What one statement gives of a page.
+struct Part<Placed> {
+    page: ItemPage<Placed>,
+    /// Of the items in it, as JSON.
+    bytes: u64,
+}
+
+/// `full` is how many bytes make the page full, one at least.
 async fn read<'a, Readers: ReadRows, Placed>(
     readers: &Readers,
     statement: &'static str,
     which: impl IntoIterator<Item = Value<'a>>,
     limit: u32,
+    full: u64,
     placed: impl Fn(&Readers::Row) -> Result<Placed, StoreError>,
-) -> Result<ItemPage<Placed>, StoreError> {
-    let mut values = vec![
-        Value::Number(signed(FULL_ITEM_PAGE)),
-        Value::Number(i64::from(limit) + 1),
-    ];
+) -> Result<Part<Placed>, StoreError> {
+    let mut values = vec![Value::Number(signed(full)), Value::Number(i64::from(limit) + 1)];
     values.extend(which);
     let found = readers.read_rows(statement, values).await?;
     let measured = match found.first() {
         Some(row) => rows::unsigned(row, "measured")?,
         None => 0,
     };
-    let items = found.iter().take(limit as usize).map(placed);
-    let items: Vec<Placed> = items.collect::<Result<_, _>>()?;
-    Ok(ItemPage {
-        has_more: measured > items.len() as u64,
-        items,
+    let shown = &found[..found.len().min(limit as usize)];
+    let bytes = match shown.last() {
+        Some(row) => rows::unsigned(row, "bytes_until")?,
+        None => 0,
+    };
+    let items: Vec<Placed> = shown.iter().map(placed).collect::<Result<_, _>>()?;
+    let has_more = measured > items.len() as u64;
+    Ok(Part {
+        page: ItemPage { items, has_more },
+        bytes,
     })
 }

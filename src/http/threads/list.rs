@@ -2,7 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use callboard_actors::ids::ThreadId;
-use callboard_actors::ports::threads::{ThreadItemsQuery, ThreadPlace, ThreadQuery};
+use callboard_actors::ports::threads::{ThreadItemsQuery, ThreadPlace, ThreadQuery, ThreadRecord};
 use uuid::Uuid;
 
 use super::view::{ThreadItemView, ThreadView};
@@ -25,15 +25,20 @@ pub(super) async fn list_threads(
     let scope_parts = [caller.account.as_str(), "threads"];
     let scope = CursorScope(&scope_parts);
     let before = scope.asked(&parameters)?;
-    let query = ThreadQuery {
-        account: caller.account.clone(),
-        before: before.map(ThreadId::from_uuid),
-        limit: limit + 1,
+    let first = before.map(ThreadId::from_uuid);
+    let read = async |last: Option<&ThreadRecord>, count| {
+        let query = ThreadQuery {
+            account: caller.account.clone(),
+            before: last.map(|thread| thread.id).or(first),
+            limit: count,
+        };
+        let threads = state.parts.threads.clone();
+        Ok(state.on_io(async move { threads.list_threads(query).await }).await??)
     };
-    let threads = state.parts.threads.clone();
-    let found = state.on_io(async move { threads.list_threads(query).await }).await??;
-    let page = Page::of(found, limit, |last| scope.write(last.id.uuid()));
-    Ok(page.map(ThreadView::from).answer())
+    let show = async |thread: &ThreadRecord| ThreadView::from(thread.clone());
+    let most_bytes = state.options.max_page_bytes;
+    let page = Page::gathered(limit, most_bytes, read, show, |last| scope.write(last.id.uuid())).await?;
+    Ok(page.answer())
 }
 
 /// Lists what was said in a thread, in order, each item with its run.

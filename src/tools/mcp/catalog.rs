@@ -154,7 +154,7 @@ fn without(hidden: &HiddenSecrets, written: Value) -> Value {
         return written;
     }
     let text = hidden.replaced_in(written.to_string());
-    // It stays JSON: what is replaced has no quotes in it, and neither has what takes its place.
+    // As a rule it stays JSON: what is replaced is written as in a string. What does not is left out as no tool.
     serde_json::from_str(&text).unwrap_or_default()
 }
 

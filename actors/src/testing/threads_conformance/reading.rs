@@ -68,11 +68,22 @@ pub async fn items_are_those_of_the_runs_in_order(fresh: &FreshThreads) {
     for size in 1..13 {
         let mut joined = Vec::new();
         loop {
-            let next = page(fresh, thread, joined.last().map(|item: &ThreadItem| item.place), size).await;
-            if next.is_empty() {
+            let query = ThreadItemsQuery {
+                thread,
+                after: joined.last().map(|item: &ThreadItem| item.place),
+                limit: size,
+            };
+            let next = fresh.threads.thread_items(query).await.expect("reads");
+            joined.extend(next.items);
+            assert_eq!(
+                next.has_more,
+                joined.len() < all.len(),
+                "after {} of pages of {size}",
+                joined.len()
+            );
+            if !next.has_more {
                 break;
             }
-            joined.extend(next);
         }
         assert_eq!(joined, all, "pages of {size}");
     }
