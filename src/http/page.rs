@@ -5,6 +5,7 @@ use actix_web::http::header;
 use callboard_actors::ports::store::ItemPage;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use uuid::Uuid;
 
 use super::error::ApiError;
 use super::extract::query::QueryParameters;
@@ -54,28 +55,30 @@ const ENTRIES_AT_ONCE: u32 = 16;
 
 impl Page<Box<RawValue>> {
     /// A page of at most `limit` entries and about `most_bytes` of JSON: read a few at a time, and not read on when it is full. `read` gives so
-    /// many entries behind one, `cursor` is where the list goes on behind one.
+    /// many entries behind a place, `place` is that of an entry; `cursor` is where the list goes on behind one.
     pub(super) async fn gathered<Entry, Shown: Serialize>(
-        limit: u32,
-        most_bytes: usize,
-        mut read: impl AsyncFnMut(Option<&Entry>, u32) -> Result<Vec<Entry>, ApiError>,
-        mut show: impl AsyncFnMut(&Entry) -> Shown,
-        cursor: impl FnOnce(&Entry) -> String,
+        (limit, most_bytes): (u32, usize),
+        mut behind: Option<Uuid>,
+        mut read: impl AsyncFnMut(Option<Uuid>, u32) -> Result<Vec<Entry>, ApiError>,
+        place: impl Fn(&Entry) -> Uuid,
+        mut show: impl AsyncFnMut(Entry) -> Shown,
+        cursor: impl FnOnce(Uuid) -> String,
     ) -> Result<Self, ApiError> {
         let mut page = Self {
             data: Vec::new(),
             has_more: false,
             next_cursor: None,
         };
-        let (mut bytes, mut last) = (0, None);
+        let mut bytes = 0;
         'reading: loop {
             let missing = limit - page.data.len() as u32;
             let wanted = missing.min(ENTRIES_AT_ONCE);
             // One more, to know whether there is one.
-            let entries = read(last.as_ref(), wanted + 1).await?;
+            let entries = read(behind, wanted + 1).await?;
             page.has_more = entries.len() > wanted as usize;
             for entry in entries.into_iter().take(wanted as usize) {
-                let shown = serde_json::value::to_raw_value(&show(&entry).await).map_err(|error| {
+                let place = place(&entry);
+                let shown = serde_json::value::to_raw_value(&show(entry).await).map_err(|error| {
                     tracing::error!(%error, "an entry of a list could not be written");
                     ApiError::internal()
                 })?;
@@ -85,13 +88,13 @@ impl Page<Box<RawValue>> {
                     break 'reading;
                 }
                 page.data.push(shown);
-                last = Some(entry);
+                behind = Some(place);
             }
             if !page.has_more || wanted == missing {
                 break;
             }
         }
-        page.next_cursor = last.as_ref().filter(|_| page.has_more).map(cursor);
+        page.next_cursor = behind.filter(|_| page.has_more).map(cursor);
         Ok(page)
     }
 }

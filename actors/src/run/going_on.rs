@@ -90,9 +90,8 @@ impl Handler<HistoryLoaded> for RunActor {
         if let Some(error) = history.earlier.refused {
             return self.leave(Leave::failed(error), ctx);
         }
-        let recoveries = history.recoveries;
         if self.recovered
-            && let Some(error) = too_many_recoveries(recoveries, self.services.settings.max_recoveries)
+            && let Some(error) = too_many_recoveries(history.recoveries, self.services.settings.max_recoveries)
         {
             return self.leave(Leave::failed(error), ctx);
         }
@@ -109,11 +108,11 @@ impl Handler<HistoryLoaded> for RunActor {
 }
 
 /// `before` is how often the run was taken over already since it last got a step further.
-fn too_many_recoveries(before: u32, longest: Option<u32>) -> Option<RunError> {
-    longest.filter(|longest| before >= *longest).map(|longest| {
+fn too_many_recoveries(before: u32, most: Option<u32>) -> Option<RunError> {
+    most.filter(|most| before >= *most).map(|most| {
         RunError::new(
             RunErrorCode::RecoveryLimit,
-            format!("the servers that had the run were lost more than {longest} times while it was at the same step"),
+            format!("the servers that had the run were lost more than {most} times while it was at the same step"),
         )
     })
 }

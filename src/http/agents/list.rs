@@ -41,23 +41,30 @@ pub(super) async fn list_agents(
     let scope_parts = [caller.account.as_str(), "agents"];
     let scope = CursorScope(&scope_parts);
     let before = scope.asked(&parameters)?;
-    let first = before.map(AgentId::from_uuid);
-    let read = async |last: Option<&AgentRecord>, count| {
+    let read = async |before: Option<Uuid>, count| {
         let query = AgentQuery {
             account: caller.account.clone(),
-            before: last.map(|agent| agent.id).or(first),
+            before: before.map(AgentId::from_uuid),
             limit: count,
         };
         let stored = stored.clone();
         Ok(state.on_io(async move { stored.list_agents(query).await }).await??)
     };
-    let most_bytes = state.options.max_page_bytes;
-    let page = Page::gathered(limit, most_bytes, read, show, |agent| scope.write(agent.id.uuid())).await?;
+    let bounds = (limit, state.options.max_page_bytes);
+    let page = Page::gathered(
+        bounds,
+        before,
+        read,
+        |agent| agent.id.uuid(),
+        show,
+        |place| scope.write(place),
+    )
+    .await?;
     Ok(page.answer())
 }
 
-async fn show(agent: &AgentRecord) -> AgentView {
-    AgentView::from(agent.clone())
+async fn show(agent: AgentRecord) -> AgentView {
+    AgentView::from(agent)
 }
 
 /// Lists an agent's versions, newest first.
@@ -73,12 +80,11 @@ pub(super) async fn list_versions(
     let scope_parts = [caller.account.as_str(), "agent versions", &agent_text];
     let scope = CursorScope(&scope_parts);
     let before = scope.asked(&parameters)?;
-    let first = before.map(|place| place.as_u128() as u32);
     let stored = state.parts.agents.stored().clone();
-    let read = async |last: Option<&AgentRecord>, count| {
+    let read = async |before: Option<Uuid>, count| {
         let query = AgentVersionQuery {
             agent,
-            before: last.map(|version| version.version).or(first),
+            before: before.map(|place| place.as_u128() as u32),
             limit: count,
         };
         let stored = stored.clone();
@@ -86,8 +92,8 @@ pub(super) async fn list_versions(
             .on_io(async move { stored.list_agent_versions(query).await })
             .await??)
     };
-    let place = |version: &AgentRecord| scope.write(Uuid::from_u128(version.version.into()));
-    let most_bytes = state.options.max_page_bytes;
-    let page = Page::gathered(limit, most_bytes, read, show, place).await?;
+    let place = |version: &AgentRecord| Uuid::from_u128(version.version.into());
+    let bounds = (limit, state.options.max_page_bytes);
+    let page = Page::gathered(bounds, before, read, place, show, |place| scope.write(place)).await?;
     Ok(page.answer())
 }

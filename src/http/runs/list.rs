@@ -34,27 +34,34 @@ pub(super) async fn list_runs(
     let scope_parts = [caller.account.as_str(), "runs", filter, &thread_filter];
     let scope = CursorScope(&scope_parts);
     let before = scope.asked(&parameters)?;
-    let first = before.map(RunId::from_uuid);
-    let read = async |last: Option<&RunRecord>, count| {
+    let read = async |before: Option<Uuid>, count| {
         let query = RunQuery {
             account: caller.account.clone(),
             thread,
             state: wanted_state,
-            before: last.map(|run| run.id).or(first),
+            before: before.map(RunId::from_uuid),
             limit: count,
         };
         let store = state.parts.store.clone();
         Ok(state.on_io(async move { store.list_runs(query).await }).await??)
     };
-    let show = async |run: &RunRecord| {
+    let show = async |run: RunRecord| {
         let position = match run.state {
             RunState::Queued => state.parts.runs.queue_position(run.id).await,
             _ => None,
         };
-        RunView::in_list(&state, run.clone(), position)
+        RunView::in_list(&state, run, position)
     };
-    let most_bytes = state.options.max_page_bytes;
-    let page = Page::gathered(limit, most_bytes, read, show, |run| scope.write(run.id.uuid())).await?;
+    let bounds = (limit, state.options.max_page_bytes);
+    let page = Page::gathered(
+        bounds,
+        before,
+        read,
+        |run| run.id.uuid(),
+        show,
+        |place| scope.write(place),
+    )
+    .await?;
     Ok(page.answer())
 }
 

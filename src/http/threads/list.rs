@@ -25,19 +25,26 @@ pub(super) async fn list_threads(
     let scope_parts = [caller.account.as_str(), "threads"];
     let scope = CursorScope(&scope_parts);
     let before = scope.asked(&parameters)?;
-    let first = before.map(ThreadId::from_uuid);
-    let read = async |last: Option<&ThreadRecord>, count| {
+    let read = async |before: Option<Uuid>, count| {
         let query = ThreadQuery {
             account: caller.account.clone(),
-            before: last.map(|thread| thread.id).or(first),
+            before: before.map(ThreadId::from_uuid),
             limit: count,
         };
         let threads = state.parts.threads.clone();
         Ok(state.on_io(async move { threads.list_threads(query).await }).await??)
     };
-    let show = async |thread: &ThreadRecord| ThreadView::from(thread.clone());
-    let most_bytes = state.options.max_page_bytes;
-    let page = Page::gathered(limit, most_bytes, read, show, |last| scope.write(last.id.uuid())).await?;
+    let show = async |thread: ThreadRecord| ThreadView::from(thread);
+    let bounds = (limit, state.options.max_page_bytes);
+    let page = Page::gathered(
+        bounds,
+        before,
+        read,
+        |thread| thread.id.uuid(),
+        show,
+        |place| scope.write(place),
+    )
+    .await?;
     Ok(page.answer())
 }
 
