@@ -4,15 +4,22 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use callboard_actors::ids::AccountId;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+
+use crate::places::Places;
 
 /// A bounded pool of threads for blocking work. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct BlockingPool {
     runtime: Handle,
     turn: Arc<Semaphore>,
-    threads: u64,
+    threads: usize,
+    /// What an account may have of them.
+    shares: Arc<Places>,
+    /// The share of the account whose work this is for.
+    share: Option<Arc<Semaphore>>,
     waiting: Arc<AtomicU64>,
 }
 
@@ -48,8 +55,19 @@ impl BlockingPool {
         Self {
             runtime,
             turn: Arc::new(Semaphore::new(threads)),
-            threads: threads as u64,
+            threads,
+            shares: Arc::default(),
+            share: None,
             waiting: Arc::default(),
+        }
+    }
+
+    /// The same pool, for work of this account: half of it, so that no account alone holds up the others.
+    pub fn for_account(&self, account: &AccountId) -> Self {
+        let half = self.threads.div_ceil(2);
+        Self {
+            share: Some(self.shares.of(account.as_str(), half)),
+            ..self.clone()
         }
     }
 
@@ -60,11 +78,15 @@ impl BlockingPool {
     ) -> Result<T, BlockingWorkLost> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let waiting = Waiting(&self.waiting);
+        let share = match &self.share {
+            Some(share) => Some(share.clone().acquire_owned().await.map_err(|_| BlockingWorkLost)?),
+            None => None,
+        };
         let turn = self.turn.clone().acquire_owned().await.map_err(|_| BlockingWorkLost)?;
         drop(waiting);
         let job = self.runtime.spawn_blocking(move || {
             let done = work();
-            drop(turn);
+            drop((turn, share));
             done
         });
         job.await.map_err(|_| BlockingWorkLost)
@@ -73,8 +95,8 @@ impl BlockingPool {
     /// How busy it is.
     pub fn usage(&self) -> BlockingPoolUsage {
         BlockingPoolUsage {
-            threads_limit: self.threads,
-            busy: self.threads.saturating_sub(self.turn.available_permits() as u64),
+            threads_limit: self.threads as u64,
+            busy: self.threads.saturating_sub(self.turn.available_permits()) as u64,
             waiting: self.waiting.load(Ordering::Relaxed),
         }
     }
@@ -124,5 +146,30 @@ mod tests {
                 waiting: 0
             }
         );
+    }
+
+    #[tokio::test]
+    async fn an_account_has_half_of_the_threads() {
+        let pool = BlockingPool::new(Handle::current(), 2);
+        let of = |account: &str| pool.for_account(&account.parse().expect("a name"));
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let (go_on, may_go_on) = mpsc::channel::<()>();
+        let long = of("acme");
+        let first = tokio::spawn(async move {
+            let work = move || {
+                let _ = begun.send(());
+                let _ = may_go_on.recv();
+            };
+            long.run(work).await
+        });
+        has_begun.await.expect("it runs");
+        let acme = of("acme");
+        let mut second = Box::pin(acme.run(|| 2));
+        assert!(futures::poll!(&mut second).is_pending());
+        assert_eq!(of("other").run(|| 3).await, Ok(3));
+        assert!(futures::poll!(&mut second).is_pending(), "its half is taken");
+        go_on.send(()).expect("it listens");
+        assert_eq!(first.await.expect("not aborted"), Ok(()));
+        assert_eq!(second.await, Ok(2));
     }
 }

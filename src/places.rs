@@ -9,10 +9,10 @@ use tokio::sync::Semaphore;
 const FIRST_SWEEP: usize = 64;
 
 /// Places, shared by all who ask under the same key for as long as any of them has them.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Places(Mutex<Entries>);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Entries {
     by_key: HashMap<(String, usize), Weak<Semaphore>>,
     sweep_at: usize,

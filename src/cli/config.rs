@@ -40,6 +40,7 @@ pub(super) struct PrintArguments {
 pub(super) fn run(command: &ConfigCommand, loaded: &LoadedConfig, output: &mut impl Write) -> Result<(), CliError> {
     match command {
         ConfigCommand::Check { no_keys } => {
+            loaded.check_tool_limits()?;
             if !no_keys {
                 check_provider_keys(&loaded.config)?;
                 check_secrets(&loaded.config)?;

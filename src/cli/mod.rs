@@ -174,7 +174,11 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 pub fn run(cli: Cli, output: &mut impl Write) -> Result<Task, CliError> {
     let load_config = || load(Sources::of_this_process(cli.config.as_deref()));
     match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => Ok(Task::Serve(Box::new(load_config()?))),
+        Command::Serve => {
+            let loaded = load_config()?;
+            loaded.check_tool_limits()?;
+            Ok(Task::Serve(Box::new(loaded)))
+        }
         Command::Keys(command) => Ok(Task::Keys(Box::new(load_config()?.config), command)),
         Command::Cluster(arguments) => Ok(Task::Cluster(Box::new(load_config()?.config), arguments)),
         Command::Models(ModelsCommand::List { json }) => {

@@ -8,6 +8,8 @@ use callboard_actors::tool_use::HttpMethod;
 use serde::Deserialize;
 
 use super::layers::dotted;
+use super::load::LoadedConfig;
+use super::problem::{ConfigErrors, Origin, Problem};
 use super::resolve::{Contradictions, refuse};
 use super::sections::ToolsConfig;
 use super::values;
@@ -76,6 +78,34 @@ pub enum DatabasePlaceConfig {
     PostgresUrlIn(String),
     /// A file of SQLite.
     Sqlite(PathBuf),
+}
+
+impl LoadedConfig {
+    /// Whether each of `[tools.limits]` is of a tool that a server has whose tools are those in `tools.enabled` and no others.
+    ///
+    /// # Errors
+    /// Those that are not.
+    pub fn check_tool_limits(&self) -> Result<(), ConfigErrors> {
+        let tools = &self.config.tools;
+        let mut problems = Vec::new();
+        for name in tools.limits.keys().filter(|name| !tools.enabled.contains(name)) {
+            let key = dotted(&["tools".to_owned(), "limits".to_owned(), name.clone()]);
+            let written = self
+                .values
+                .iter()
+                .find(|value| value.key.starts_with(&format!("{key}.")));
+            problems.push(Problem {
+                message: format!("there is no tool {name:?} in tools.enabled"),
+                origin: written.map_or(Origin::Default, |value| value.origin.clone()),
+                key: Some(key),
+            });
+        }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigErrors(problems))
+        }
+    }
 }
 
 /// The search endpoint, and what is wrong with it.

@@ -196,16 +196,26 @@ impl HttpState {
 
     /// What this process uses of the machine. Read on the blocking pool: the kernel takes its time over `/proc`.
     pub(super) async fn process_sample(&self) -> Result<ProcessSample, ApiError> {
-        self.on_blocking_pool(|state| state.process.sample()).await
+        self.on_pool(&self.parts.blocking_pool, |state| state.process.sample())
+            .await
     }
 
-    /// Runs work that blocks, or computes for long, on the pool for it.
+    /// Runs work that blocks, or computes for long, on the pool for it, in this account's share.
     pub(super) async fn on_blocking_pool<T: Send + 'static>(
         &self,
+        account: &AccountId,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
+        self.on_pool(&self.parts.blocking_pool.for_account(account), work).await
+    }
+
+    async fn on_pool<T: Send + 'static>(
+        &self,
+        pool: &BlockingPool,
         work: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> Result<T, ApiError> {
         let state = self.clone();
-        let done = self.parts.blocking_pool.run(move || work(&state)).await;
+        let done = pool.run(move || work(&state)).await;
         done.map_err(|error| {
             tracing::error!(%error, "work for a request did not end");
             ApiError::internal()

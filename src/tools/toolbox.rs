@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use callboard_actors::ids::AccountId;
 use callboard_actors::ports::toolbox::{
-    AnsweredBy, ArgumentCheck, InvalidTool, MissingTools, OpenTools, RunTool, Toolbox, ToolsOpening, ToolsWish,
+    AnsweredBy, InvalidTool, MissingTools, OpenTools, RunTool, Toolbox, ToolsOpening, ToolsWish,
 };
 use callboard_actors::ports::{Tool, ToolDefinition};
 use callboard_actors::tool_use::{ClientTool, HttpTool, McpToolUse, ServerToolUse, ToolUse};
@@ -17,6 +17,7 @@ use super::limited::{LimitedTool, ToolLimits};
 use super::mcp::McpServers;
 use super::reach::ToolReach;
 use super::schema::CompiledSchema;
+use crate::blocking::BlockingPool;
 use crate::places::Places;
 
 /// The bounds of a toolbox.
@@ -54,7 +55,7 @@ enum Effort {
 struct ServerTool {
     tool: Arc<dyn Tool>,
     definition: ToolDefinition,
-    arguments: Arc<dyn ArgumentCheck>,
+    arguments: Arc<CompiledSchema>,
 }
 
 impl ServerToolbox {
@@ -78,7 +79,7 @@ impl ServerToolbox {
             let tool = ServerTool {
                 tool: Arc::new(LimitedTool::new(tool, &name, limits)),
                 definition,
-                arguments: arguments.check_on(&reach.blocking_pool),
+                arguments,
             };
             if by_name.insert(name.clone(), tool).is_some() {
                 anyhow::bail!("there are two tools named {name:?}");
@@ -98,24 +99,29 @@ impl ServerToolbox {
 }
 
 impl Inner {
-    fn server_tool(&self, wanted: &ServerToolUse) -> Result<RunTool, String> {
+    fn server_tool(&self, wanted: &ServerToolUse, pool: &BlockingPool) -> Result<RunTool, String> {
         let found = self.tools.get(&wanted.name);
         let found = found.ok_or("the server does not have this tool any more")?;
         Ok(RunTool {
             definition: found.definition.clone(),
             answered_by: AnsweredBy::Server(found.tool.clone()),
             requires_approval: wanted.requires_approval,
-            arguments: found.arguments.clone(),
+            arguments: found.arguments.check_on(pool),
         })
     }
 
-    fn client_tool(&self, declared: &ClientTool, effort: Effort) -> Option<Result<RunTool, String>> {
+    fn client_tool(
+        &self,
+        declared: &ClientTool,
+        pool: &BlockingPool,
+        effort: Effort,
+    ) -> Option<Result<RunTool, String>> {
         let compiled = match effort {
             Effort::OnlyKnown => Ok(self.declarations.known_schema(&declared.parameters)?),
             Effort::TakeApart => self.declarations.schema(&declared.parameters),
         };
         Some(compiled.map(|compiled| RunTool {
-            arguments: compiled.check_on(&self.reach.blocking_pool),
+            arguments: compiled.check_on(pool),
             answered_by: AnsweredBy::Client {
                 deadline: declared.deadline(),
                 on_deadline: declared.on_deadline,
@@ -129,7 +135,13 @@ impl Inner {
         }))
     }
 
-    fn http_tool(&self, declared: &HttpTool, account: &AccountId, effort: Effort) -> Option<Result<RunTool, String>> {
+    fn http_tool(
+        &self,
+        declared: &HttpTool,
+        account: &AccountId,
+        pool: &BlockingPool,
+        effort: Effort,
+    ) -> Option<Result<RunTool, String>> {
         let declaration = match effort {
             Effort::OnlyKnown => Ok(self.declarations.known_http_tool(declared)?),
             Effort::TakeApart => self.declarations.http_tool(declared),
@@ -137,7 +149,7 @@ impl Inner {
         let declaration = declaration.map_err(|wrong| wrong.to_string());
         Some(declaration.map(|declaration| RunTool {
             definition: declaration.definition.clone(),
-            arguments: declaration.arguments.check_on(&self.reach.blocking_pool),
+            arguments: declaration.arguments.check_on(pool),
             requires_approval: declared.requires_approval,
             answered_by: AnsweredBy::Server(Arc::new(DeclaredHttpTool::new(
                 declaration,
@@ -155,11 +167,15 @@ impl Inner {
     /// The tools of a run but for those of MCP servers. `None` if that takes more than it may.
     fn open_own(&self, wish: &ToolsWish, effort: Effort) -> Option<OpenTools> {
         let mut open = OpenTools::default();
+        if wish.tools.is_empty() {
+            return Some(open);
+        }
+        let pool = self.reach.blocking_pool.for_account(&wish.account);
         for wanted in &wish.tools {
             let opened = match wanted {
-                ToolUse::Server(wanted) => self.server_tool(wanted),
-                ToolUse::Client(declared) => self.client_tool(declared, effort)?,
-                ToolUse::Http(declared) => self.http_tool(declared, &wish.account, effort)?,
+                ToolUse::Server(wanted) => self.server_tool(wanted, &pool),
+                ToolUse::Client(declared) => self.client_tool(declared, &pool, effort)?,
+                ToolUse::Http(declared) => self.http_tool(declared, &wish.account, &pool, effort)?,
                 ToolUse::Mcp(_) => continue,
             };
             match opened {
@@ -243,7 +259,7 @@ impl Toolbox for ServerToolbox {
         ToolsOpening::Later(Box::pin(async move {
             let (opener, wish) = (inner.clone(), Arc::new(wish));
             let wanted = wish.clone();
-            let pool = &inner.reach.blocking_pool;
+            let pool = inner.reach.blocking_pool.for_account(&wish.account);
             let opened = pool.run(move || opener.open_own(&wanted, Effort::TakeApart)).await;
             let mut open = opened.ok().flatten().unwrap_or_else(|| nothing_of(&wish));
             let servers = inner.mcp_servers(&wish);

@@ -15,6 +15,9 @@ use crate::harness::{Client, Reply, Server, Site, until_some};
 /// No client of a busy machine is too slow.
 const PATIENT: &str = "[server]\nclient_request_timeout = \"5m\"\n";
 
+/// A client that does nothing is soon too slow. The head of a request has this time too, and a busy machine needs some of it.
+const IMPATIENT: &str = "[server]\nclient_request_timeout = \"5s\"\n";
+
 /// Sends a body as a file.
 async fn upload_body(
     client: Client,
@@ -130,8 +133,7 @@ async fn downloads_at_once_are_bounded_for_each_account_and_for_all() {
 
 #[tokio::test]
 async fn a_download_that_nobody_takes_is_given_up() {
-    let settings = "[server]\nclient_request_timeout = \"2s\"\n[files]\nmax_downloads = 1\n";
-    let server = Server::start(settings).await;
+    let server = Server::start(&format!("{IMPATIENT}[files]\nmax_downloads = 1\n")).await;
     let client = server.client();
     let file = client.upload("large.bin", &large()).await;
     let small = client.upload("small.txt", b"small").await;
@@ -146,10 +148,7 @@ async fn a_download_that_nobody_takes_is_given_up() {
 
 #[tokio::test]
 async fn an_upload_that_stops_or_takes_too_long_is_refused_and_leaves_nothing() {
-    for settings in [
-        "[server]\nclient_request_timeout = \"500ms\"\n",
-        "[files]\nupload_timeout = \"1s\"\n",
-    ] {
+    for settings in [IMPATIENT, "[files]\nupload_timeout = \"1s\"\n"] {
         let server = Server::start(settings).await;
         let client = server.client();
         let reply = if settings.contains("upload_timeout") {

@@ -72,6 +72,21 @@ async fn every_mistake_of_a_configuration_is_listed_with_its_key() {
 }
 
 #[tokio::test]
+async fn limits_of_a_tool_that_is_not_there_are_a_mistake() {
+    let site = Site::new("[tools.limits.nope]\nmax_concurrent = 1\n[tools.limits.search]\ntimeout = \"5s\"\n");
+    for arguments in [&["config", "check"][..], &["serve"]] {
+        let output = site.run_to_end(arguments).await;
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(
+            told.contains("tools.limits.nope") && told.contains("config.toml:"),
+            "{told}"
+        );
+        assert!(told.contains("tools.limits.search"), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn without_keys_only_loopback_is_bound() {
     let site = Site::new("");
     std::fs::write(site.path().join("config.toml"), "[server]\nbind = \"0.0.0.0:0\"\n").unwrap();

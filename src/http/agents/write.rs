@@ -31,7 +31,7 @@ pub(super) async fn create_agent(
     // Schemas of tools may take a while to compile.
     let reading =
         move |state: &HttpState| AgentRequest::read(&body, &account, &state.parts.catalog, &state.options.runs);
-    let asked = state.on_blocking_pool(reading).await??;
+    let asked = state.on_blocking_pool(&caller.account, reading).await??;
     let new = NewAgent {
         id: AgentId::new(),
         account: caller.account.clone(),
@@ -74,7 +74,7 @@ pub(super) async fn update_agent(
         }
         let (change, before) = (change.clone(), record.clone());
         let applying = move |state: &HttpState| change.applied_to(&before, &state.parts.catalog, &state.options.runs);
-        let asked = state.on_blocking_pool(applying).await??;
+        let asked = state.on_blocking_pool(&caller.account, applying).await??;
         if asked.name == record.name && asked.settings == record.settings {
             return Ok(AgentView::answer(record, HttpResponse::Ok()));
         }

@@ -107,7 +107,7 @@ async fn resolve_with(
     let (asked, account) = (asked.clone(), caller.account.clone());
     let resolving =
         move |state: &HttpState| asked.resolve(agent.as_deref(), &account, &state.parts.catalog, &state.options.runs);
-    state.on_blocking_pool(resolving).await?
+    state.on_blocking_pool(&caller.account, resolving).await?
 }
 
 async fn start(

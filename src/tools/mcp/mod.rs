@@ -51,6 +51,7 @@ pub use options::{
 pub use stdio::ServerCommand;
 
 use super::reach::ToolReach;
+use crate::blocking::BlockingPool;
 use crate::outbound::{HeaderTemplates, Outbound};
 use opened::{Wanted, add};
 use place::{Address, Place};
@@ -231,14 +232,18 @@ impl McpServers {
 
     /// Adds the tools of these servers to a run's, if nobody has to be asked for them. Else `None`, and nothing is added.
     pub fn open_known(&self, account: &AccountId, wishes: &[McpToolUse], open: &mut OpenTools) -> Option<()> {
+        if wishes.is_empty() {
+            return Some(());
+        }
         let wanted = self.wanted(account, wishes);
         let known = wanted.iter().map(|wanted| match &wanted.server {
             Ok(server) => server.known_tools().map(Ok),
             Err(reason) => Some(Err(reason.clone())),
         });
         let known = known.collect::<Option<Vec<_>>>()?;
+        let pool = self.pool_for(account);
         for (wanted, catalog) in wanted.into_iter().zip(known) {
-            add(wanted, catalog, open);
+            add(wanted, &pool, catalog, open);
         }
         Some(())
     }
@@ -262,9 +267,14 @@ impl McpServers {
             };
             (wanted, catalog)
         });
+        let pool = self.pool_for(account);
         for (wanted, catalog) in join_all(asking).await {
-            add(wanted, catalog, open);
+            add(wanted, &pool, catalog, open);
         }
+    }
+
+    fn pool_for(&self, account: &AccountId) -> BlockingPool {
+        self.0.reach.blocking_pool.for_account(account)
     }
 
     fn wanted(&self, account: &AccountId, wishes: &[McpToolUse]) -> Vec<Wanted> {

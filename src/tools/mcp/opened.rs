@@ -12,6 +12,7 @@ use super::names;
 use super::server::McpServer;
 use super::tool::McpTool;
 use super::unavailable::Unavailable;
+use crate::blocking::BlockingPool;
 
 /// A server as a run has it.
 pub(super) struct Wanted {
@@ -19,8 +20,13 @@ pub(super) struct Wanted {
     pub(super) server: Result<Arc<McpServer>, Unavailable>,
 }
 
-/// Adds what a server has to a run's tools.
-pub(super) fn add(wanted: Wanted, catalog: Result<Arc<Catalog>, Unavailable>, open: &mut OpenTools) {
+/// Adds what a server has to a run's tools, whose arguments are checked on this pool.
+pub(super) fn add(
+    wanted: Wanted,
+    pool: &BlockingPool,
+    catalog: Result<Arc<Catalog>, Unavailable>,
+    open: &mut OpenTools,
+) {
     let Wanted { wish, server } = wanted;
     let mut missing = |source: String, reason: String| open.missing.push(MissingTools { source, reason });
     let (server, catalog) = match server.and_then(|server| Ok((server, catalog?))) {
@@ -53,12 +59,19 @@ pub(super) fn add(wanted: Wanted, catalog: Result<Arc<Catalog>, Unavailable>, op
         // All of them are named, so that a name does not depend on which are wanted.
         let name = names::exposed(&wish.server, &tool.name, &mut taken);
         if is_wanted(&tool.name) {
-            open.tools.insert(name.clone(), run_tool(&wish, &server, tool, name));
+            open.tools
+                .insert(name.clone(), run_tool(&wish, pool, &server, tool, name));
         }
     }
 }
 
-fn run_tool(wish: &McpToolUse, server: &Arc<McpServer>, tool: &ServerTool, name: String) -> RunTool {
+fn run_tool(
+    wish: &McpToolUse,
+    pool: &BlockingPool,
+    server: &Arc<McpServer>,
+    tool: &ServerTool,
+    name: String,
+) -> RunTool {
     let definition = ToolDefinition {
         name,
         description: tool.description.clone(),
@@ -80,6 +93,6 @@ fn run_tool(wish: &McpToolUse, server: &Arc<McpServer>, tool: &ServerTool, name:
         })),
         definition,
         requires_approval: wish.requires_approval,
-        arguments: tool.arguments.check_on(&server.surroundings.pool),
+        arguments: tool.arguments.check_on(pool),
     }
 }
