@@ -5,81 +5,30 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use callboard::files::{FileLimits, FileService, FileStorage, TransferLimits};
 use callboard::llm::simulated::SimulatedModel;
 use callboard::store::sqlite::{SqliteOptions, SqliteStore};
 use callboard::stream::memory::{MemoryEventLog, MemoryLogOptions};
-use callboard_actors::encoding::EncodedEvents;
-use callboard_actors::error::RunError;
 use callboard_actors::event::Event;
-use callboard_actors::ids::{AccountId, InstanceId, KeyId, RunId};
+use callboard_actors::ids::{AccountId, InstanceId, RunId};
 use callboard_actors::item::{Item, Role};
 use callboard_actors::ledger::TierQuota;
 use callboard_actors::llm::{ModelRoute, Pictures};
-use callboard_actors::ports::event_log::Reach;
 use callboard_actors::ports::files::FileQuota;
 use callboard_actors::ports::store::*;
-use callboard_actors::ports::{
-    Agents, Budgets, EventLog, EventLogError, EventStream, LogHead, Model, StoreError, Threads, Tool,
-};
+use callboard_actors::ports::{Agents, Budgets, EventLog, Model, Threads, Tool};
 use callboard_actors::services::{Durability, RunServices, RunSettings};
 use callboard_actors::spec::{HistorySettings, RunLimits, RunSpec};
 use callboard_actors::supervisor::messages::{OnLimit, StartRun};
 use callboard_actors::supervisor::{Beginning, SupervisorHandle, SupervisorSettings};
 use callboard_actors::testing::fixed_tools::FixedTools;
 use callboard_actors::thread_lines::ThreadLines;
-use callboard_actors::time::Timestamp;
 use callboard_actors::tool_use::ToolUse;
 use futures::StreamExt;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-/// What comes between the actors and the store. Each hook may wait, or panic; by itself it does nothing.
-#[async_trait]
-pub(crate) trait Script: Send + Sync + 'static {
-    /// `Some` is the answer, and the store is not asked.
-    async fn before_create(&self, _run: &NewRun) -> Option<Result<Creation, StoreError>> {
-        None
-    }
-
-    async fn before_commit(&self, _commit: &RunCommit) {}
-
-    async fn before_parked_update(&self, _update: &ParkedUpdate) {}
-
-    /// `Some` is the answer, and the store is not asked.
-    async fn instead_of_parked_update(&self, _update: &ParkedUpdate) -> Option<StoreError> {
-        None
-    }
-
-    /// When the store has answered, before anyone hears of it.
-    async fn after_parked_update(&self) {}
-
-    /// Before a run is read.
-    async fn before_run(&self) {}
-
-    /// What the log says of its reach.
-    fn reach(&self) -> Option<Reach> {
-        None
-    }
-
-    /// `Some` is the answer, and nothing is appended.
-    async fn before_append(&self) -> Option<EventLogError> {
-        None
-    }
-}
-
-/// SQLite behind a script.
-struct ScriptedStore {
-    inner: SqliteStore,
-    script: Arc<dyn Script>,
-}
-
-/// The log of one instance behind a script.
-struct ScriptedLog {
-    inner: MemoryEventLog,
-    script: Arc<dyn Script>,
-}
+use super::scripted::{NoScript, Script, ScriptedLog, ScriptedStore};
 
 /// A directory with a database, on which supervisors are started one after the other.
 pub(crate) struct InProcess {
@@ -111,11 +60,6 @@ fn file_limits() -> FileLimits {
         max_image_bytes: 10_000,
     }
 }
-
-/// Does nothing.
-struct NoScript;
-
-impl Script for NoScript {}
 
 impl InProcess {
     /// One whose parts do what they do.
@@ -351,159 +295,5 @@ pub(crate) fn start_of(simulate: serde_json::Value, tools: &[&str]) -> StartRun 
         on_limit: OnLimit::Queue,
         idempotency: None,
         thread: None,
-    }
-}
-
-#[async_trait]
-impl Store for ScriptedStore {
-    async fn commit(&self, commit: RunCommit) -> Result<(), StoreError> {
-        self.script.before_commit(&commit).await;
-        self.inner.commit(commit).await
-    }
-
-    async fn create_run(&self, run: NewRun) -> Result<Creation, StoreError> {
-        match self.script.before_create(&run).await {
-            Some(answer) => answer,
-            None => self.inner.create_run(run).await,
-        }
-    }
-
-    async fn find_idempotent(&self, account: &AccountId, key: &Idempotency) -> Result<Option<Creation>, StoreError> {
-        self.inner.find_idempotent(account, key).await
-    }
-
-    async fn claim_run(&self, claim: ClaimRun) -> Result<Claim, StoreError> {
-        self.inner.claim_run(claim).await
-    }
-
-    async fn update_parked_run(&self, update: ParkedUpdate) -> Result<ParkedOutcome, StoreError> {
-        self.script.before_parked_update(&update).await;
-        if let Some(error) = self.script.instead_of_parked_update(&update).await {
-            return Err(error);
-        }
-        let answer = self.inner.update_parked_run(update).await;
-        self.script.after_parked_update().await;
-        answer
-    }
-
-    async fn runs_with_overdue_calls(
-        &self,
-        now: Timestamp,
-        after: Option<OverduePlace>,
-        limit: u32,
-    ) -> Result<Vec<OverdueRun>, StoreError> {
-        self.inner.runs_with_overdue_calls(now, after, limit).await
-    }
-
-    async fn fail_abandoned_run(
-        &self,
-        run: RunId,
-        epoch: u64,
-        error: RunError,
-    ) -> Result<Option<EncodedEvents>, StoreError> {
-        self.inner.fail_abandoned_run(run, epoch, error).await
-    }
-
-    async fn recover(&self, instance: InstanceId) -> Result<Recovered, StoreError> {
-        self.inner.recover(instance).await
-    }
-
-    async fn run(&self, run: RunId) -> Result<Option<RunRecord>, StoreError> {
-        self.script.before_run().await;
-        self.inner.run(run).await
-    }
-
-    async fn list_runs(&self, query: RunQuery) -> Result<Vec<RunRecord>, StoreError> {
-        self.inner.list_runs(query).await
-    }
-
-    async fn runs_waiting_for_budget(
-        &self,
-        after: Option<RunId>,
-        limit: u32,
-    ) -> Result<Vec<(RunId, AccountId)>, StoreError> {
-        self.inner.runs_waiting_for_budget(after, limit).await
-    }
-
-    async fn items(&self, run: RunId, after: Option<u32>, limit: u32) -> Result<ItemPage<(u32, Item)>, StoreError> {
-        self.inner.items(run, after, limit).await
-    }
-
-    async fn events(&self, run: RunId, after: Option<u64>, bytes: usize) -> Result<Vec<EncodedEvents>, StoreError> {
-        self.inner.events(run, after, bytes).await
-    }
-
-    async fn forget_idempotency_keys(&self, before: Timestamp) -> Result<u64, StoreError> {
-        self.inner.forget_idempotency_keys(before).await
-    }
-
-    async fn archive_ended(&self, ended_before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        self.inner.archive_ended(ended_before, limit).await
-    }
-
-    async fn forget_events(&self, ended_before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        self.inner.forget_events(ended_before, limit).await
-    }
-
-    async fn create_key(&self, key: KeyRecord) -> Result<(), StoreError> {
-        self.inner.create_key(key).await
-    }
-
-    async fn list_keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
-        self.inner.list_keys().await
-    }
-
-    async fn revoke_key(&self, key: KeyId, at: Timestamp) -> Result<bool, StoreError> {
-        self.inner.revoke_key(key, at).await
-    }
-
-    async fn find_key(&self, hash: [u8; 32]) -> Result<Option<KeyRecord>, StoreError> {
-        self.inner.find_key(hash).await
-    }
-
-    async fn has_keys(&self) -> Result<bool, StoreError> {
-        self.inner.has_keys().await
-    }
-
-    async fn ping(&self) -> Result<(), StoreError> {
-        self.inner.ping().await
-    }
-
-    fn usage(&self) -> StoreUsage {
-        Store::usage(&self.inner)
-    }
-}
-
-#[async_trait]
-impl EventLog for ScriptedLog {
-    async fn append(&self, run: RunId, epoch: u64, events: EncodedEvents) -> Result<(), EventLogError> {
-        match self.script.before_append().await {
-            Some(error) => Err(error),
-            None => self.inner.append(run, epoch, events).await,
-        }
-    }
-
-    fn mark_durable(&self, run: RunId, seq: u64) {
-        self.inner.mark_durable(run, seq);
-    }
-
-    async fn head(&self, run: RunId) -> Result<Option<LogHead>, EventLogError> {
-        self.inner.head(run).await
-    }
-
-    async fn read(&self, run: RunId, after: Option<u64>, limit: u64) -> Result<Vec<EncodedEvents>, EventLogError> {
-        self.inner.read(run, after, limit).await
-    }
-
-    fn release(&self, run: RunId) {
-        self.inner.release(run);
-    }
-
-    fn reach(&self) -> Option<Reach> {
-        self.script.reach()
-    }
-
-    fn follow(&self, run: RunId, after: Option<u64>) -> EventStream {
-        self.inner.follow(run, after)
     }
 }
