@@ -187,6 +187,7 @@ async fn parallel_tool_calls_are_streamed_and_their_results_sent_back() {
                     output,
                     is_error: false,
                     truncated: false,
+                    approved_arguments: None,
                 },
             ));
         }

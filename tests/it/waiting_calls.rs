@@ -159,6 +159,15 @@ async fn any_tool_can_ask_for_a_persons_yes() {
     let mut outputs: Vec<&str> = items.iter().filter_map(|item| item["output"].as_str()).collect();
     outputs.sort_unstable();
     assert_eq!(outputs, ["2", "a person refused this call: too loud", "one"]);
+    let changed: Vec<&Value> = items
+        .iter()
+        .filter(|item| item.get("approved_arguments").is_some())
+        .collect();
+    assert_eq!(changed.len(), 1, "{items:?}");
+    assert_eq!(
+        (&changed[0]["call_id"], &changed[0]["approved_arguments"]),
+        (&json!(ids[1]), &json!("{\"text\":\"2\"}"))
+    );
     server.finish().await;
 }
 

@@ -53,6 +53,9 @@ pub struct LedgerCall {
     pub name: String,
     /// The arguments that count: those of the model, or of whoever approved them.
     pub arguments: String,
+    /// They are not those of the model.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_changed: bool,
     /// Where it stands.
     pub stage: CallStage,
     /// The client answers it.
@@ -89,6 +92,13 @@ impl CallStage {
     /// Whether somebody outside has to do something.
     pub const fn waits(self) -> bool {
         matches!(self, Self::Approval | Self::Output | Self::Review)
+    }
+}
+
+impl LedgerCall {
+    /// The arguments that a person put in the place of the model's.
+    pub(crate) fn approved_arguments(&self) -> Option<String> {
+        self.is_changed.then(|| self.arguments.clone())
     }
 }
 
@@ -140,11 +150,10 @@ impl CallLedger {
         told.collect()
     }
 
-    /// Takes the entry of a call out; `false` if it has none.
-    pub fn remove(&mut self, item: ItemId) -> bool {
-        let before = self.calls.len();
-        self.calls.retain(|call| call.item_id != item);
-        self.calls.len() < before
+    /// Takes the entry of a call out, if it has one.
+    pub fn remove(&mut self, item: ItemId) -> Option<LedgerCall> {
+        let place = self.calls.iter().position(|call| call.item_id == item)?;
+        Some(self.calls.remove(place))
     }
 
     /// When the next call, or the run, has been waited for long enough.

@@ -34,13 +34,20 @@ impl CallOutput {
         }
     }
 
-    /// The item that answers this call, at this place among the run's, and what subscribers hear of it.
-    pub(crate) fn into_item(self, call_id: String, index: u32) -> (Item, [EventBody; 2]) {
+    /// The item that answers this call, at this place among the run's, and what subscribers hear of it. `approved_arguments` are those that a
+    /// person put in the place of the model's.
+    pub(crate) fn into_item(
+        self,
+        call_id: String,
+        approved_arguments: Option<String>,
+        index: u32,
+    ) -> (Item, [EventBody; 2]) {
         let content = ItemContent::ToolResult {
             call_id: call_id.clone(),
             output: self.output,
             is_error: self.is_error,
             truncated: self.truncated,
+            approved_arguments,
         };
         let item = Item::new(ItemStatus::Completed, content);
         let added = EventBody::ItemAdded {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::{CallLedger, CallOutput, CallStage, LedgerCall};
 use crate::error::{RunError, RunErrorCode};
 use crate::event::{EventBody, ToolDecision};
@@ -110,6 +112,7 @@ impl CallLedger {
             (CallVerdict::Output(output), CallStage::Output) => self.answer(place, output.clone(), resolved),
             (CallVerdict::Approve { arguments }, CallStage::Approval) => {
                 if let Some(arguments) = arguments {
+                    call.is_changed = !is_same_json(arguments, &call.arguments);
                     call.arguments.clone_from(arguments);
                 }
                 // What was waited for is there: the deadline of that is over.
@@ -168,9 +171,16 @@ impl CallLedger {
     /// Writes the result of a call; its entry goes.
     fn answer(&mut self, place: usize, answer: CallOutput, resolved: &mut Resolved) {
         let call = self.calls.remove(place);
-        let (item, events) = answer.into_item(call.call_id, self.next_index);
+        let approved_arguments = call.approved_arguments();
+        let (item, events) = answer.into_item(call.call_id, approved_arguments, self.next_index);
         self.next_index += 1;
         resolved.events.extend(events);
         resolved.items.push(item);
     }
+}
+
+/// Whether two texts say the same, however they are written.
+fn is_same_json(one: &str, other: &str) -> bool {
+    let read = |text: &str| serde_json::from_str::<Value>(text).ok();
+    one == other || read(one).is_some_and(|value| read(other) == Some(value))
 }

@@ -12,6 +12,7 @@ fn call(name: &str, stage: CallStage) -> LedgerCall {
         call_id: name.into(),
         name: "tool".into(),
         arguments: "{}".into(),
+        is_changed: false,
         stage,
         by_client: stage == CallStage::Output,
         deadline: None,
@@ -106,6 +107,29 @@ fn an_approved_call_may_be_sent_and_a_refused_one_tells_the_model() {
         (output.as_str(), *is_error),
         ("a person refused this call: too dear", true)
     );
+}
+
+#[test]
+fn a_result_says_what_a_person_had_called() {
+    let approved = |arguments: &str| {
+        let mut ledger = ledger(vec![LedgerCall {
+            by_client: true,
+            arguments: "{\"x\": 1}".into(),
+            ..call("a", CallStage::Approval)
+        }]);
+        let arguments = Some(arguments.into());
+        let said = [
+            said("a", CallVerdict::Approve { arguments }),
+            said("a", CallVerdict::Output(output("done"))),
+        ];
+        let resolved = ledger.resolve(&said, Timestamp::now()).expect("it waits");
+        let ItemContent::ToolResult { approved_arguments, .. } = &resolved.items[0].content else {
+            panic!("a result");
+        };
+        approved_arguments.clone()
+    };
+    assert_eq!(approved("{\"x\":2}").as_deref(), Some("{\"x\":2}"));
+    assert_eq!(approved("{\"x\":1}"), None, "only written otherwise");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! after which the provider's own count takes its place. Two estimates: [`likely_input_tokens`] is what limits are shared by, and
 //! [`most_input_tokens`] what budgets are held by.
 
-use crate::item::{ContentPart, ImageDetail, Item, ItemContent, shown_summary};
+use crate::item::{ContentPart, ImageDetail, Item, ItemContent, shown_result, shown_summary};
 use crate::ports::{ModelRequest, ToolDefinition};
 
 /// Parts that a token is counted in.
@@ -116,8 +116,14 @@ impl Size {
                 name,
                 arguments,
             } => [call_id, name, arguments].iter().for_each(|text| self.add_text(text)),
-            ItemContent::ToolResult { call_id, output, .. } => {
-                [call_id, output].iter().for_each(|text| self.add_text(text));
+            ItemContent::ToolResult {
+                call_id,
+                output,
+                approved_arguments,
+                ..
+            } => {
+                self.add_text(call_id);
+                self.add_text(&shown_result(output, approved_arguments.as_deref()));
             }
             ItemContent::Summary { text, .. } => self.add_text(&shown_summary(text)),
         }

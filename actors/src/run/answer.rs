@@ -74,6 +74,7 @@ impl GrowingItem {
                 output: self.text,
                 is_error: false,
                 truncated: false,
+                approved_arguments: None,
             },
             // It comes whole; of one that does not, nothing is known.
             ItemSeed::Summary => ItemContent::Summary {

@@ -174,6 +174,7 @@ impl RunActor {
             call_id: call.call_id.clone(),
             name: call.name.clone(),
             arguments: arguments.to_owned(),
+            is_changed: self.calls.call(call.item_id).is_some_and(|entry| entry.is_changed),
             stage,
             by_client,
             deadline: deadline.map(|after| Timestamp::now().after(after)),
@@ -217,15 +218,16 @@ impl RunActor {
                 Phase::ModelNext
             };
         }
-        let (item, events) = answer.into_item(call.call_id, self.next_index);
+        let entry = self.calls.remove(call.item_id);
+        let approved_arguments = entry.as_ref().and_then(LedgerCall::approved_arguments);
+        let (item, events) = answer.into_item(call.call_id, approved_arguments, self.next_index);
         self.next_index += 1;
         self.conversation.push(Arc::new(item.clone()));
-        let had_entry = self.calls.remove(call.item_id);
         self.record(
             Record {
                 events: events.into(),
                 items: vec![item],
-                calls: had_entry.then(|| self.calls.clone()),
+                calls: entry.map(|_| self.calls.clone()),
                 notify: true,
                 ..Record::default()
             },

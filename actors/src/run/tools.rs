@@ -320,6 +320,7 @@ mod tests {
             output: "12:00".into(),
             is_error: false,
             truncated: false,
+            approved_arguments: None,
         };
         let cut_off = Item {
             status: ItemStatus::Incomplete,

@@ -216,6 +216,9 @@ pub(super) enum ItemContent {
         /// True if the output was cut; else not there.
         #[serde(default)]
         truncated: bool,
+        /// What the call was made with, as JSON text, if whoever approved it changed the model's arguments; else not there. The model is told.
+        #[serde(default)]
+        approved_arguments: Option<String>,
     },
     /// A model's summary of what was said in the thread before: models are shown it in place of the turns that it stands for.
     Summary {

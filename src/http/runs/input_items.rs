@@ -126,6 +126,7 @@ fn read_item(value: &Value, path: &str) -> Result<ItemContent, ApiError> {
                 output: fields.required_text("output")?.to_owned(),
                 is_error: fields.optional_bool("is_error")?.unwrap_or(false),
                 truncated: false,
+                approved_arguments: None,
             })
         }
         Some(_) => Err(invalid_value(

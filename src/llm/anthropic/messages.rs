@@ -4,7 +4,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use callboard_actors::item::{self, CacheControl, ContentPart, Item, ItemContent, ReasoningSeal, Role, shown_summary};
+use callboard_actors::item::{
+    self, CacheControl, ContentPart, Item, ItemContent, ReasoningSeal, Role, shown_result, shown_summary,
+};
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -57,7 +59,7 @@ pub(super) enum BlockContent<'a> {
     },
     ToolResult {
         tool_use_id: Cow<'a, str>,
-        content: &'a str,
+        content: Cow<'a, str>,
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         is_error: bool,
     },
@@ -150,11 +152,12 @@ pub(super) fn turns_of(conversation: &[Arc<Item>]) -> Vec<Turn<'_>> {
                 call_id,
                 output,
                 is_error,
+                approved_arguments,
                 ..
             } => {
                 let block = BlockContent::ToolResult {
                     tool_use_id: id_of(call_id),
-                    content: output,
+                    content: shown_result(output, approved_arguments.as_deref()),
                     is_error: *is_error,
                 };
                 add(&mut turns, Side::User, Block::unmarked(block));

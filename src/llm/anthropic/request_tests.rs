@@ -1,7 +1,8 @@
 //! What the adapter asks for.
 
 use callboard_actors::item::{
-    CacheControl, ContentPart, ImageSource, Item, ItemContent, ItemStatus, ReasoningSeal, Role, shown_summary,
+    CacheControl, ContentPart, ImageSource, Item, ItemContent, ItemStatus, ReasoningSeal, Role, shown_result,
+    shown_summary,
 };
 use serde_json::{Value, json};
 
@@ -47,6 +48,7 @@ fn tool_result(call_id: &str, output: &str, is_error: bool) -> Item {
         output: output.into(),
         is_error,
         truncated: false,
+        approved_arguments: None,
     })
 }
 
@@ -67,7 +69,13 @@ fn turns_alternate_and_the_operators_words_stand_before_them() {
         Item::message(Role::Assistant, "Wait."),
         tool_call("a", " {\"b\": 1, \"a\": 2} "),
         tool_call("functions.now:1", ""),
-        tool_result("a", "7", false),
+        item(ItemContent::ToolResult {
+            call_id: "a".into(),
+            output: "7".into(),
+            is_error: false,
+            truncated: false,
+            approved_arguments: Some("{\"b\":2}".into()),
+        }),
         tool_result("functions.now:1", "broken", true),
         Item::message(Role::System, "Be brief."),
         Item::message(Role::User, "Well?"),
@@ -90,7 +98,7 @@ fn turns_alternate_and_the_operators_words_stand_before_them() {
             {"type": "tool_use", "id": "functions_now_1", "name": "now", "input": {}},
         ]},
         {"role": "user", "content": [
-            {"type": "tool_result", "tool_use_id": "a", "content": "7"},
+            {"type": "tool_result", "tool_use_id": "a", "content": shown_result("7", Some("{\"b\":2}"))},
             {"type": "tool_result", "tool_use_id": "functions_now_1", "content": "broken", "is_error": true},
             text("Well?"),
         ]},

@@ -2,7 +2,7 @@
 
 use callboard_actors::event::FinishReason;
 use callboard_actors::item::{
-    ContentPart, ImageDetail, ImageSource, Item, ItemContent, ItemStatus, Role, Usage, shown_summary,
+    ContentPart, ImageDetail, ImageSource, Item, ItemContent, ItemStatus, Role, Usage, shown_result, shown_summary,
 };
 use callboard_actors::ports::{ModelDelta, ModelErrorKind};
 use serde_json::json;
@@ -300,6 +300,7 @@ fn an_answer_is_one_message_whatever_came_first_in_it() {
                 output: "7".into(),
                 is_error: false,
                 truncated: false,
+                approved_arguments: Some("{\"zone\":1}".into()),
             }),
         ],
         json!({}),
@@ -308,7 +309,7 @@ fn an_answer_is_one_message_whatever_came_first_in_it() {
     let messages = json!([
         {"role": "user", "content": "Hi"},
         {"role": "assistant", "content": "Wait.", "tool_calls": [call]},
-        {"role": "tool", "tool_call_id": "c", "content": "7"},
+        {"role": "tool", "tool_call_id": "c", "content": shown_result("7", Some("{\"zone\":1}"))},
     ]);
     assert_eq!(body["messages"], messages);
 }

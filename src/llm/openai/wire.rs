@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use callboard_actors::item::{ContentPart, ImageDetail, ImageSource, Item, ItemContent, Role, shown_summary, text_of};
+use callboard_actors::item::{
+    ContentPart, ImageDetail, ImageSource, Item, ItemContent, Role, shown_result, shown_summary, text_of,
+};
 use callboard_actors::ports::{ModelRequest, ToolDefinition};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -46,7 +48,7 @@ enum Message<'a> {
     },
     Tool {
         tool_call_id: &'a str,
-        content: &'a str,
+        content: Cow<'a, str>,
     },
 }
 
@@ -156,12 +158,15 @@ fn add_item<'a>(messages: &mut Vec<Message<'a>>, item: &'a Item) {
                 }),
             }
         }
-        ItemContent::ToolResult { call_id, output, .. } => {
-            messages.push(Message::Tool {
-                tool_call_id: call_id,
-                content: output,
-            });
-        }
+        ItemContent::ToolResult {
+            call_id,
+            output,
+            approved_arguments,
+            ..
+        } => messages.push(Message::Tool {
+            tool_call_id: call_id,
+            content: shown_result(output, approved_arguments.as_deref()),
+        }),
         ItemContent::Summary { text, .. } => messages.push(Message::User {
             content: UserContent::Text(shown_summary(text).into()),
         }),

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use callboard_actors::item::{
-    ContentPart, ImageDetail, ImageSource, Item, ItemContent, ReasoningSeal, Role, shown_summary,
+    ContentPart, ImageDetail, ImageSource, Item, ItemContent, ReasoningSeal, Role, shown_result, shown_summary,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -29,7 +29,7 @@ pub(super) enum InputItem<'a> {
     },
     FunctionCallOutput {
         call_id: &'a str,
-        output: &'a str,
+        output: Cow<'a, str>,
     },
 }
 
@@ -74,7 +74,15 @@ fn input_item(item: &Item) -> Option<InputItem<'_>> {
             name,
             arguments,
         },
-        ItemContent::ToolResult { call_id, output, .. } => InputItem::FunctionCallOutput { call_id, output },
+        ItemContent::ToolResult {
+            call_id,
+            output,
+            approved_arguments,
+            ..
+        } => InputItem::FunctionCallOutput {
+            call_id,
+            output: shown_result(output, approved_arguments.as_deref()),
+        },
         ItemContent::Summary { text, .. } => InputItem::Message {
             role: Role::User,
             content: vec![Content::InputText {

@@ -2,7 +2,7 @@
 
 use callboard_actors::event::FinishReason;
 use callboard_actors::item::{
-    ContentPart, ImageSource, Item, ItemContent, ItemStatus, ReasoningSeal, Role, Usage, shown_summary,
+    ContentPart, ImageSource, Item, ItemContent, ItemStatus, ReasoningSeal, Role, Usage, shown_result, shown_summary,
 };
 use callboard_actors::ports::{ModelDelta, ModelErrorKind};
 use serde_json::json;
@@ -278,6 +278,7 @@ fn the_conversation_is_a_list_of_items() {
             output: "7".into(),
             is_error: false,
             truncated: false,
+            approved_arguments: Some("{\"zone\":1}".into()),
         }),
     ];
     let expected = json!([
@@ -288,7 +289,7 @@ fn the_conversation_is_a_list_of_items() {
             {"type": "input_text", "text": "See"}, {"type": "input_image", "image_url": "https://example.com/a.png"}]},
         {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Wait."}]},
         {"type": "function_call", "call_id": "c", "name": "now", "arguments": "{}"},
-        {"type": "function_call_output", "call_id": "c", "output": "7"},
+        {"type": "function_call_output", "call_id": "c", "output": shown_result("7", Some("{\"zone\":1}"))},
     ]);
     assert_eq!(sent(conversation, json!({}), false)["input"], expected);
 }

@@ -173,6 +173,7 @@ async fn parallel_tool_calls_come_through_and_the_thought_before_them_is_taken_b
                 output: "x".into(),
                 is_error: false,
                 truncated: false,
+                approved_arguments: None,
             });
         }
         let second = ModelRequest {

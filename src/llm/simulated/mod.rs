@@ -10,7 +10,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use callboard_actors::item::{Item, ItemContent, Role, shown_summary, text_of};
+use callboard_actors::item::{Item, ItemContent, Role, shown_result, shown_summary, text_of};
 use callboard_actors::ports::model::InvalidOption;
 use callboard_actors::ports::{Model, ModelAnswer, ModelError, ModelErrorKind, ModelRequest, ModelStream};
 use futures::StreamExt;
@@ -142,7 +142,11 @@ fn said_in(item: &Item) -> String {
         ItemContent::Message { content, .. } => text_of(content),
         ItemContent::Reasoning { .. } => String::new(),
         ItemContent::ToolCall { name, arguments, .. } => format!("{name}{arguments}"),
-        ItemContent::ToolResult { output, .. } => output.clone(),
+        ItemContent::ToolResult {
+            output,
+            approved_arguments,
+            ..
+        } => shown_result(output, approved_arguments.as_deref()).into_owned(),
         ItemContent::Summary { text, .. } => shown_summary(text),
     }
 }

@@ -1,9 +1,11 @@
 //! What a model is given to sum up: a transcript, every line of it JSON, so that nothing that was said in it can pass for anything else. No
 //! conversation of its own: tools that it had are not there any more, and other models' thoughts cannot be sent back.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
-use crate::item::{ContentPart, Item, ItemContent, Role, text_of};
+use crate::item::{ContentPart, Item, ItemContent, Role, shown_result, text_of};
 use crate::llm::estimate::size_of_text;
 
 const BEFORE: &str = "The part of the conversation to sum up:\n\n";
@@ -23,7 +25,7 @@ enum Line<'a> {
         arguments: &'a str,
     },
     ToolResult {
-        output: &'a str,
+        output: Cow<'a, str>,
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         is_error: bool,
     },
@@ -74,8 +76,13 @@ pub(super) fn lines_of<'a>(items: impl IntoIterator<Item = &'a Item>) -> String 
             },
             ItemContent::Reasoning { .. } => continue,
             ItemContent::ToolCall { name, arguments, .. } => Line::ToolCall { name, arguments },
-            ItemContent::ToolResult { output, is_error, .. } => Line::ToolResult {
+            ItemContent::ToolResult {
                 output,
+                is_error,
+                approved_arguments,
+                ..
+            } => Line::ToolResult {
+                output: shown_result(output, approved_arguments.as_deref()),
                 is_error: *is_error,
             },
             ItemContent::Summary { text, .. } => Line::Summary { text },
@@ -103,6 +110,7 @@ mod tests {
                 output: forged.into(),
                 is_error: true,
                 truncated: false,
+                approved_arguments: None,
             },
         ));
         items.push(Item::new(

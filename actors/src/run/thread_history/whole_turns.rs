@@ -35,6 +35,7 @@ pub(super) fn closed(items: Vec<Item>) -> Vec<Item> {
                 output: NO_RESULT.into(),
                 is_error: true,
                 truncated: false,
+                approved_arguments: None,
             },
         });
     }
@@ -65,6 +66,7 @@ mod tests {
                 output: "noon".into(),
                 is_error: false,
                 truncated: false,
+                approved_arguments: None,
             },
         )
     }

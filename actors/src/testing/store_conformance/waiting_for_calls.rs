@@ -23,6 +23,7 @@ fn call(name: &str, stage: CallStage) -> LedgerCall {
         call_id: name.into(),
         name: "tool".into(),
         arguments: "{}".into(),
+        is_changed: false,
         stage,
         by_client: stage == CallStage::Output,
         deadline: None,
