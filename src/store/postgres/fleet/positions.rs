@@ -15,7 +15,7 @@ use crate::store::postgres::failure::store_error;
 use crate::store::postgres::picture::Picture;
 use crate::store::postgres::pool::Pool;
 use crate::store::postgres::read_set::{UNREAD_SPEC, picture_columns, run_picture};
-use crate::store::postgres::rows::{self, IdBytes};
+use crate::store::postgres::rows::{self, IdBytes, signed};
 use crate::store::postgres::write_set;
 
 const POSITION: &str = "SELECT (SELECT count(*) FROM runs AS ahead WHERE ahead.account = runs.account AND ahead.state = 'queued' AND NOT ahead.held \
@@ -42,9 +42,11 @@ const LOCK: &str = concat!(
      ORDER BY runs.id FOR UPDATE OF runs SKIP LOCKED"
 );
 
-const NOTE: &str = "UPDATE runs SET told_position = told.position, \
+/// All that changes about a run in one statement. A second update of a row in one transaction makes PostgreSQL look at what the row refers to
+/// again, its account, and lock that: after the run, where everybody else locks it before.
+const NOTE: &str = "UPDATE runs SET told_position = told.position, next_seq = told.next_seq, reserved_seq = 0, \
                        told_at = (extract(epoch FROM clock_timestamp()) * 1000000)::bigint \
-     FROM unnest($1::bytea[], $2::bigint[]) AS told (id, position) WHERE runs.id = told.id";
+     FROM unnest($1::bytea[], $2::bigint[], $3::bigint[]) AS told (id, position, next_seq) WHERE runs.id = told.id";
 
 pub(super) async fn queue_position(pool: &Pool, run: RunId) -> Result<Option<u64>, StoreError> {
     let row = pool.row(sqlx::query(POSITION).bind(run.id_bytes())).await?;
@@ -87,11 +89,11 @@ pub(super) async fn tell_positions(
     }
     let told = tell(&positions, &mut picture)?;
     write_set::write(&picture, &mut transaction, activity).await?;
-    let (ids, places): (Vec<Vec<u8>>, Vec<i64>) = told
-        .iter()
-        .map(|(told, position)| (told.run.id_bytes(), *position))
-        .unzip();
-    let note = sqlx::query(NOTE).bind(ids).bind(places);
+    let column = |value: fn(&(ToldPosition, i64)) -> i64| told.iter().map(value).collect::<Vec<_>>();
+    let note = sqlx::query(NOTE)
+        .bind(told.iter().map(|(told, _)| told.run.id_bytes()).collect::<Vec<_>>())
+        .bind(column(|(_, position)| *position))
+        .bind(column(|(told, _)| signed(told.events.last_seq() + 1)));
     note.execute(&mut *transaction).await.map_err(store_error)?;
     transaction.commit().await.map_err(store_error)?;
     Ok(told.into_iter().map(|(told, _)| told).collect())
@@ -100,16 +102,13 @@ pub(super) async fn tell_positions(
 /// Those in front first.
 fn tell(positions: &BTreeMap<RunId, i64>, picture: &mut Picture) -> Result<Vec<(ToldPosition, i64)>, StoreError> {
     let mut told = Vec::with_capacity(positions.len());
-    for (run, row) in &mut picture.runs {
+    for (run, row) in &picture.runs {
         let Some(&position) = positions.get(run) else { continue };
         let event = EventBody::RunQueuePosition {
             position: u64::try_from(position).unwrap_or(1),
         };
-        let record = &mut row.record;
+        let record = &row.record;
         let events = encode(*run, record.first_free_seq(), [event]).ok_or_else(|| rows::damaged("an event"))?;
-        record.next_seq = events.last_seq() + 1;
-        record.reserved_seq = 0;
-        row.changed = true;
         picture.events.push((*run, events.clone()));
         let epoch = record.epoch;
         told.push((

@@ -204,3 +204,28 @@ fn connections_are_clamped_to_what_the_server_grants() {
     assert_eq!(shares(12, 20), (2, 2, 4));
     assert_eq!(shares(1, 20), (1, 1, 1));
 }
+
+/// Others lock the account before its runs, so whoever has a run must not wait for the account.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn telling_positions_waits_for_nobody_who_has_the_account() {
+    let url = super::fresh_url().await;
+    let store = super::open(&url).await;
+    let run = NewRun {
+        admission: Admission::Queue { deadline: None },
+        ..starting(1)
+    };
+    let (id, account) = (run.id, run.account.clone());
+    assert_eq!(store.create_run(run).await, Ok(Creation::Created));
+    let options = sqlx::postgres::PgConnectOptions::from_str(&url).expect("a URL");
+    let mut other = options.connect().await.expect("connects");
+    let mut transaction = other.begin().await.expect("begins");
+    sqlx::query("SELECT 1 FROM accounts WHERE account = 'acme' FOR UPDATE")
+        .execute(&mut *transaction)
+        .await
+        .expect("locks");
+    let telling = store.tell_positions(&account, Duration::ZERO, 10);
+    let told = tokio::time::timeout(Duration::from_secs(60), telling).await;
+    let told = told.expect("it does not wait for the account").expect("tells");
+    assert_eq!(told.iter().map(|told| told.run).collect::<Vec<_>>(), [id]);
+    transaction.rollback().await.expect("rolls back");
+}
