@@ -8,16 +8,14 @@ use callboard_actors::ids::AccountId;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use crate::places::Places;
+use crate::places::SharedPlaces;
 
 /// A bounded pool of threads for blocking work. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct BlockingPool {
     runtime: Handle,
-    turn: Arc<Semaphore>,
     threads: usize,
-    /// What an account may have of them.
-    shares: Arc<Places>,
+    places: SharedPlaces,
     /// The share of the account whose work this is for.
     share: Option<Arc<Semaphore>>,
     waiting: Arc<AtomicU64>,
@@ -54,9 +52,8 @@ impl BlockingPool {
         let threads = threads.max(1);
         Self {
             runtime,
-            turn: Arc::new(Semaphore::new(threads)),
             threads,
-            shares: Arc::default(),
+            places: SharedPlaces::new(threads),
             share: None,
             waiting: Arc::default(),
         }
@@ -64,9 +61,9 @@ impl BlockingPool {
 
     /// The same pool, for work of this account: half of it, so that no account alone holds up the others.
     pub fn for_account(&self, account: &AccountId) -> Self {
-        let half = self.threads.div_ceil(2);
+        let [share, _all] = self.places.of(account);
         Self {
-            share: Some(self.shares.of(account.as_str(), half)),
+            share: Some(share),
             ..self.clone()
         }
     }
@@ -82,7 +79,13 @@ impl BlockingPool {
             Some(share) => Some(share.clone().acquire_owned().await.map_err(|_| BlockingWorkLost)?),
             None => None,
         };
-        let turn = self.turn.clone().acquire_owned().await.map_err(|_| BlockingWorkLost)?;
+        let turn = self
+            .places
+            .all()
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(|_| BlockingWorkLost)?;
         drop(waiting);
         let job = self.runtime.spawn_blocking(move || {
             let done = work();
@@ -96,7 +99,7 @@ impl BlockingPool {
     pub fn usage(&self) -> BlockingPoolUsage {
         BlockingPoolUsage {
             threads_limit: self.threads as u64,
-            busy: self.threads.saturating_sub(self.turn.available_permits()) as u64,
+            busy: self.threads.saturating_sub(self.places.all().available_permits()) as u64,
             waiting: self.waiting.load(Ordering::Relaxed),
         }
     }

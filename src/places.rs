@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use callboard_actors::ids::AccountId;
 use tokio::sync::Semaphore;
 
 /// Entries from which on those that nobody uses are looked for.
@@ -37,9 +38,53 @@ impl Places {
     }
 }
 
+/// Places that accounts share. One account has half of them at most, so that none keeps the others out. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct SharedPlaces {
+    all: Arc<Semaphore>,
+    /// What an account may have of them.
+    share: usize,
+    of_accounts: Arc<Places>,
+}
+
+impl SharedPlaces {
+    /// So many, and at least one.
+    pub(crate) fn new(most: usize) -> Self {
+        let most = most.max(1);
+        Self {
+            all: Arc::new(Semaphore::new(most)),
+            share: most.div_ceil(2),
+            of_accounts: Arc::default(),
+        }
+    }
+
+    /// What an account takes, in this order, to have a place: one of its own share, then one of all.
+    pub(crate) fn of(&self, account: &AccountId) -> [Arc<Semaphore>; 2] {
+        [self.of_accounts.of(account.as_str(), self.share), self.all.clone()]
+    }
+
+    /// All of them, for what is of no account.
+    pub(crate) fn all(&self) -> &Arc<Semaphore> {
+        &self.all
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_account_has_half_of_the_places() {
+        let places = SharedPlaces::new(4);
+        let of = |account: &str| places.of(&account.parse().expect("a name"));
+        let (first, second) = (of("acme"), of("other"));
+        assert_eq!(first[0].available_permits(), 2);
+        assert_eq!(first[1].available_permits(), 4);
+        assert!(Arc::ptr_eq(&first[0], &of("acme")[0]) && !Arc::ptr_eq(&first[0], &second[0]));
+        assert!(Arc::ptr_eq(&first[1], &second[1]));
+        let one = SharedPlaces::new(0).of(&"acme".parse().expect("a name"));
+        assert_eq!(one.map(|places| places.available_permits()), [1, 1]);
+    }
 
     #[test]
     fn places_are_shared_for_as_long_as_anybody_has_them_and_then_forgotten() {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use callboard_actors::ids::AccountId;
 use callboard_actors::ports::ToolError;
 
 use crate::blocking::BlockingPool;
@@ -23,16 +24,17 @@ pub struct ToolReach {
 }
 
 impl ToolReach {
-    /// Does work on so many bytes, where it holds up nobody.
+    /// Does work of this account on so many bytes, where it holds up nobody.
     pub(super) async fn work_through<T: Send + 'static>(
         &self,
+        account: &AccountId,
         bytes: usize,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ToolError> {
         if bytes < LARGE {
             return Ok(work());
         }
-        let done = self.blocking_pool.run(work).await;
+        let done = self.blocking_pool.for_account(account).run(work).await;
         done.map_err(|_| ToolError::new("the answer could not be worked through"))
     }
 }

@@ -62,7 +62,9 @@ impl Tool for FetchUrl {
         if !answer.status.is_success() {
             return Err(ToolError::new(format!("the server answered {}", answer.status)));
         }
-        let shown = self.reach.work_through(answer.body.len(), move || shown(&answer));
+        let shown = self
+            .reach
+            .work_through(&call.account, answer.body.len(), move || shown(&answer));
         shown.await?
     }
 }

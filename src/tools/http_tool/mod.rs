@@ -225,10 +225,14 @@ impl Tool for DeclaredHttpTool {
         let answer = self.answer(&request, &call.account, &key).await?;
         let (declaration, hidden) = (self.declaration.clone(), self.hidden(&call.account));
         let most = self.reach.outbound.max_response();
-        let shown = self.reach.work_through(answer.body.len(), move || match answer.status {
-            status if status.is_client_error() || status.is_server_error() => Err(response::failure(&answer, &hidden)),
-            _ => declaration.response.shown(&answer, &hidden, most),
-        });
+        let shown = self
+            .reach
+            .work_through(&call.account, answer.body.len(), move || match answer.status {
+                status if status.is_client_error() || status.is_server_error() => {
+                    Err(response::failure(&answer, &hidden))
+                }
+                _ => declaration.response.shown(&answer, &hidden, most),
+            });
         shown.await?
     }
 }

@@ -84,6 +84,11 @@ impl Place {
         }
     }
 
+    /// Whether it is there for one account and no other.
+    pub(super) fn is_of_one_account(&self) -> bool {
+        matches!(self, Self::Address(address) if address.account.is_some())
+    }
+
     /// What to connect to. `longest` is in bytes of a message.
     ///
     /// # Errors

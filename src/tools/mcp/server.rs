@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use callboard_actors::ids::AccountId;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use tokio::runtime::Handle;
@@ -18,6 +19,7 @@ use super::restarts::Restarts;
 use super::tasks::Tasks;
 use super::unavailable::Unavailable;
 use crate::blocking::BlockingPool;
+use crate::places::SharedPlaces;
 use crate::secrets::HiddenSecrets;
 
 /// How long a connection that is closed may take to end.
@@ -35,7 +37,7 @@ pub(super) struct McpServer {
     pub(super) settings: McpServerSettings,
     pub(super) bounds: McpBounds,
     /// A call has one of these.
-    pub(super) places: Arc<Semaphore>,
+    places: SharedPlaces,
     /// What it is told and must not give away.
     pub(super) hidden: HiddenSecrets,
     place: Place,
@@ -91,7 +93,7 @@ impl McpServer {
         Arc::new(Self {
             name,
             label,
-            places: Arc::new(Semaphore::new(settings.max_concurrent)),
+            places: SharedPlaces::new(settings.max_concurrent),
             settings,
             bounds,
             hidden: place.hidden(),
@@ -104,6 +106,14 @@ impl McpServer {
             }),
             surroundings,
         })
+    }
+
+    /// What a call of this account takes first.
+    pub(super) fn places(&self, account: &AccountId) -> Vec<Arc<Semaphore>> {
+        if self.place.is_of_one_account() {
+            return vec![self.places.all().clone()];
+        }
+        self.places.of(account).into()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

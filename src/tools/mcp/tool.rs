@@ -46,8 +46,8 @@ impl Tool for McpTool {
         self.retry
     }
 
-    fn places(&self, _account: &AccountId) -> Vec<Arc<Semaphore>> {
-        vec![self.server.places.clone()]
+    fn places(&self, account: &AccountId) -> Vec<Arc<Semaphore>> {
+        self.server.places(account)
     }
 
     fn label(&self) -> Arc<str> {

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::protocol::{Answer, Assignment, Extracted, MAX_HEAD_BYTES, ReadRequest};
 use super::worker::COMMAND;
 use crate::files::{Contents, StorageError};
-use crate::places::Places;
+use crate::places::SharedPlaces;
 
 /// What reading a document may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +37,7 @@ pub struct DocumentLimits {
 pub struct DocumentReader {
     program: Arc<PathBuf>,
     limits: DocumentLimits,
-    places: Arc<Semaphore>,
-    places_of_accounts: Arc<Places>,
+    places: SharedPlaces,
 }
 
 /// Why there is no text.
@@ -73,17 +72,14 @@ impl DocumentReader {
     fn of(program: PathBuf, limits: DocumentLimits) -> Self {
         Self {
             program: Arc::new(program),
-            places: Arc::new(Semaphore::new(limits.max_parallel.max(1))),
-            places_of_accounts: Arc::default(),
+            places: SharedPlaces::new(limits.max_parallel),
             limits,
         }
     }
 
-    /// One for each document that is read at the same time: first one of the account's, which are half of them, then one of all. Whoever
-    /// reads takes both first.
+    /// One for each document that is read at the same time. Whoever reads takes all of these first, in this order.
     pub fn places(&self, account: &AccountId) -> Vec<Arc<Semaphore>> {
-        let half = self.limits.max_parallel.div_ceil(2).max(1);
-        vec![self.places_of_accounts.of(account.as_str(), half), self.places.clone()]
+        self.places.of(account).into()
     }
 
     /// What reading a document may use.
@@ -303,16 +299,5 @@ mod tests {
         tokio::time::advance(Duration::from_secs(61)).await;
         let read = reading.await.expect("no panic");
         assert!(matches!(read, Err(ReadError::Silence)), "{read:?}");
-    }
-
-    #[test]
-    fn an_account_has_half_of_the_places() {
-        let reader = reader();
-        let places = |account: &str| reader.places(&account.parse().expect("a name"));
-        let (first, second) = (places("acme"), places("other"));
-        assert_eq!(first[0].available_permits(), 2);
-        assert_eq!(first[1].available_permits(), 4);
-        assert!(Arc::ptr_eq(&first[0], &places("acme")[0]) && !Arc::ptr_eq(&first[0], &second[0]));
-        assert!(Arc::ptr_eq(&first[1], &second[1]));
     }
 }

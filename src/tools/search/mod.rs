@@ -161,11 +161,12 @@ impl Search {
 
     async fn results(&self, query: &str, call: ToolCall) -> Result<Vec<SearchResult>, ToolError> {
         let arguments = json!({"query": query, "count": self.options.max_results});
+        let account = call.account.clone();
         let answer = self.endpoint.call(ToolCall { arguments, ..call }).await?;
         let options = self.options.clone();
         let read = self
             .reach
-            .work_through(answer.len(), move || read_results(&answer, &options));
+            .work_through(&account, answer.len(), move || read_results(&answer, &options));
         read.await?
     }
 }

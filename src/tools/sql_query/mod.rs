@@ -6,18 +6,18 @@ mod sqlite;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use callboard_actors::ids::AccountId;
 use callboard_actors::ports::{RetryClass, Tool, ToolCall, ToolDefinition, ToolError};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
-use tokio::sync::Semaphore;
 
 use super::reach::ToolReach;
+use crate::places::SharedPlaces;
 
 /// Statements of one call.
 const MOST_QUERIES: usize = 10;
@@ -55,7 +55,7 @@ pub(super) struct SqlQuery {
 
 struct Database {
     source: Source,
-    places: Arc<Semaphore>,
+    places: SharedPlaces,
     bounds: Bounds,
 }
 
@@ -153,7 +153,7 @@ impl SqlQuery {
             };
             let database = Database {
                 source,
-                places: Arc::new(Semaphore::new(options.max_concurrent)),
+                places: SharedPlaces::new(options.max_concurrent),
                 bounds: Bounds {
                     rows: options.max_rows,
                     bytes: max_bytes,
@@ -185,17 +185,19 @@ impl SqlQuery {
         }
     }
 
-    async fn outcome(&self, database: &Database, query: String, share: usize) -> Outcome {
+    async fn outcome(&self, database: &Database, account: &AccountId, query: String, share: usize) -> Outcome {
         // A tenth is for what is around the rows: an answer that is cut later is no JSON any more.
         let bounds = Bounds {
             bytes: database.bounds.bytes / 10 * 9 / share,
             ..database.bounds
         };
-        // The semaphore is never closed.
-        let _place = database.places.acquire().await;
+        let [own, all] = database.places.of(account);
+        // The semaphores are never closed.
+        let _places = (own.acquire().await, all.acquire().await);
+        let pool = self.reach.blocking_pool.for_account(account);
         let read = match &database.source {
             _ if query.len() > LONGEST_QUERY => Err(format!("a statement has at most {LONGEST_QUERY} bytes")),
-            Source::Sqlite(path) => sqlite::read(&self.reach.blocking_pool, path.clone(), query, bounds).await,
+            Source::Sqlite(path) => sqlite::read(&pool, path.clone(), query, bounds).await,
             Source::Postgres(options) => postgres::read(options, &query, bounds).await,
         };
         match read {
@@ -252,14 +254,16 @@ impl Tool for SqlQuery {
         let database = self.database(database.as_deref())?;
         queries.truncate(MOST_QUERIES);
         let share = queries.len().max(1);
-        let all = queries.into_iter().map(|query| self.outcome(database, query, share));
+        let all = queries
+            .into_iter()
+            .map(|query| self.outcome(database, &call.account, query, share));
         let outcomes: Vec<Outcome> = futures::future::join_all(all).await;
         if let [Outcome::Error { error }] = outcomes.as_slice() {
             return Err(ToolError::new(error.clone()));
         }
         let shown = self
             .reach
-            .work_through(self.max_bytes, move || serde_json::to_string(&outcomes))
+            .work_through(&call.account, self.max_bytes, move || serde_json::to_string(&outcomes))
             .await?;
         shown.map_err(|_| ToolError::new("the rows cannot be shown"))
     }

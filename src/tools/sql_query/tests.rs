@@ -1,5 +1,6 @@
 //! Statements on real databases, and all the ways to make them write or last.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use callboard_actors::ids::{AccountId, ItemId, RunId};
