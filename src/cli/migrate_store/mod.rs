@@ -196,7 +196,8 @@ fn print_comparisons(comparisons: &[Comparison], output: &mut impl Write) -> Res
     writeln!(output, "Everything was moved, and both databases have the same rows.")?;
     writeln!(
         output,
-        "Name the environment variable with the URL as store.postgres_url_env, and start a server."
+        "Name the environment variable with the URL as store.postgres_url_env, and start a server.\n\
+         The bytes of uploaded files stay where [files] says; leave them there."
     )?;
     Ok(())
 }
