@@ -84,6 +84,27 @@ pub(super) async fn of_run(
     Ok(part.page)
 }
 
+/// `$1` the run, `$2` before this place, `$3` how many.
+const NEWEST_OF_RUN: &str =
+    "SELECT position, content FROM items WHERE run_id = $1 AND position < $2 ORDER BY position DESC LIMIT $3";
+
+/// As [`Store::newest_items`](callboard_actors::ports::Store::newest_items).
+pub(super) async fn newest_of_run(
+    readers: &impl ReadRows,
+    run: RunId,
+    before: Option<u32>,
+    limit: u32,
+) -> Result<Vec<(u32, Item)>, StoreError> {
+    let before = before.map_or(i64::MAX, i64::from);
+    let values = vec![
+        Value::Bytes(run.id_bytes()),
+        Value::Number(before),
+        Value::Number(limit.into()),
+    ];
+    let newest = readers.read_rows(NEWEST_OF_RUN, values).await?;
+    newest.iter().map(rows::placed_item).collect()
+}
+
 /// As [`Threads::thread_items`](callboard_actors::ports::Threads::thread_items).
 pub(super) async fn of_thread(
     readers: &impl ReadRows,

@@ -272,6 +272,15 @@ impl Store for MemoryStore {
         events_only()
     }
 
+    async fn newest_items(
+        &self,
+        _run: RunId,
+        _before: Option<u32>,
+        _limit: u32,
+    ) -> Result<Vec<(u32, Item)>, StoreError> {
+        events_only()
+    }
+
     async fn events(&self, run: RunId, after: Option<u64>, max_bytes: usize) -> Result<Vec<EncodedEvents>, StoreError> {
         self.count_read()?;
         let page = self.stored_events(run, after, max_bytes);

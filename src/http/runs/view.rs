@@ -20,7 +20,7 @@ use crate::http::error::ApiError;
 use crate::http::state::HttpState;
 
 /// Items that are read from the store at once when the output is put together.
-const ITEMS_AT_ONCE: u32 = 200;
+const ITEMS_AT_ONCE: u32 = 4;
 
 /// A run.
 #[derive(Debug, Clone, Serialize)]
@@ -150,26 +150,27 @@ impl RunView {
 async fn read_output(state: &HttpState, run: RunId) -> Result<String, ApiError> {
     let store = state.parts.store.clone();
     let reading = async move {
-        let mut output = String::new();
-        let mut after = None;
-        loop {
-            let page = store.items(run, after, ITEMS_AT_ONCE).await?;
-            after = page.items.last().map(|(place, _)| *place);
-            for (_, item) in page.items {
+        let mut said = Vec::new();
+        let mut before = None;
+        'items: loop {
+            let items = store.newest_items(run, before, ITEMS_AT_ONCE).await?;
+            let Some((oldest, _)) = items.last() else {
+                break;
+            };
+            before = Some(*oldest);
+            for (_, item) in items {
                 match &item.content {
-                    ItemContent::ToolResult { .. } => output.clear(),
                     ItemContent::Message {
                         role: Role::Assistant, ..
-                    } => output.push_str(&item.assistant_text().unwrap_or_default()),
+                    } => said.extend(item.assistant_text()),
                     // An input may hold earlier turns; what was said before the user spoke is no answer to the user.
-                    ItemContent::Message { .. } => output.clear(),
+                    ItemContent::ToolResult { .. } | ItemContent::Message { .. } => break 'items,
                     ItemContent::ToolCall { .. } | ItemContent::Reasoning { .. } | ItemContent::Summary { .. } => {}
                 }
             }
-            if !page.has_more {
-                return Ok::<_, callboard_actors::ports::StoreError>(output);
-            }
         }
+        said.reverse();
+        Ok::<_, callboard_actors::ports::StoreError>(said.concat())
     };
     Ok(state.on_io(reading).await??)
 }

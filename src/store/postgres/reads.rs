@@ -48,13 +48,14 @@ macro_rules! list_runs {
     };
 }
 
-/// Few runs are of one thread: whatever their state.
+/// In the order of the thread, which is that of its index. The cursor is a run of it, or above all there are.
 const LIST_RUNS_OF_THREAD: &str = concat!(
     "SELECT ",
     run_columns!(),
     " FROM runs JOIN run_specs ON run_specs.run_id = runs.id \
-     WHERE runs.account = $1 AND runs.thread_id = $2 AND runs.id < $3 AND runs.state = COALESCE($4, runs.state) \
-     ORDER BY runs.id DESC LIMIT $5"
+     WHERE runs.account = $1 AND runs.thread_id = $2 AND runs.state = COALESCE($4, runs.state) \
+       AND runs.thread_position < COALESCE((SELECT thread_position FROM runs WHERE id = $3), 9223372036854775807) \
+     ORDER BY runs.thread_position DESC LIMIT $5"
 );
 
 /// The condition of its index, word for word.

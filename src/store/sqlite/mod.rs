@@ -204,6 +204,10 @@ impl Store for SqliteStore {
         items::of_run(&self.readers, run, after, limit).await
     }
 
+    async fn newest_items(&self, run: RunId, before: Option<u32>, limit: u32) -> Result<Vec<(u32, Item)>, StoreError> {
+        items::newest_of_run(&self.readers, run, before, limit).await
+    }
+
     async fn events(&self, run: RunId, after: Option<u64>, max_bytes: usize) -> Result<Vec<EncodedEvents>, StoreError> {
         self.readers.events(run, after, max_bytes).await
     }

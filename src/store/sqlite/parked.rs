@@ -10,7 +10,7 @@ use callboard_actors::time::Timestamp;
 
 use super::budgets::charge_holds_of;
 use super::claim::append_events;
-use super::commit::bind_calls;
+use super::commit::{bind_calls, items_bytes};
 use super::rows::{self, IdBytes, run_columns, signed};
 use super::transaction::{WriteFailure, WriteTransaction};
 use super::writer::Write;
@@ -28,7 +28,8 @@ const CHANGE: &str = "UPDATE runs SET state = ?, error = ?, waiting = ?, ended_a
 
 const APPEND_ITEMS: &str = "INSERT INTO items (run_id, position, content) \
     SELECT ?, base.position + each.key, each.value FROM json_each(?) AS each, \
-           (SELECT COALESCE(max(position) + 1, 0) AS position FROM items WHERE run_id = ?) AS base";
+           (SELECT COALESCE(max(position) + 1, 0) AS position FROM items WHERE run_id = ?) AS base; \
+    UPDATE runs SET item_bytes = item_bytes + ? WHERE id = ?";
 
 const FIND_ABANDONED: &str = concat!(
     "SELECT ",
@@ -90,9 +91,12 @@ impl Write for ParkedUpdate {
 }
 
 async fn append_items(transaction: &mut WriteTransaction<'_>, run: RunId, items: &[Item]) -> Result<(), WriteFailure> {
+    let list = rows::json(&items)?;
     let append = sqlx::query(APPEND_ITEMS)
         .bind(run.id_bytes())
-        .bind(rows::json(&items)?)
+        .bind(&list)
+        .bind(run.id_bytes())
+        .bind(items_bytes(&list, items.len()))
         .bind(run.id_bytes());
     transaction.execute(append).await?;
     Ok(())

@@ -140,6 +140,10 @@ impl Store for ScriptedStore {
         self.inner.items(run, after, limit).await
     }
 
+    async fn newest_items(&self, run: RunId, before: Option<u32>, limit: u32) -> Result<Vec<(u32, Item)>, StoreError> {
+        self.inner.newest_items(run, before, limit).await
+    }
+
     async fn events(&self, run: RunId, after: Option<u64>, bytes: usize) -> Result<Vec<EncodedEvents>, StoreError> {
         self.inner.events(run, after, bytes).await
     }

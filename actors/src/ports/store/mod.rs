@@ -95,6 +95,9 @@ pub trait Store: Send + Sync + 'static {
     /// its place.
     async fn items(&self, run: RunId, after: Option<u32>, limit: u32) -> Result<ItemPage<(u32, Item)>, StoreError>;
 
+    /// A run's items from the end, newest first: at most `limit` below the place `before` (`None` from the last one), each with its place.
+    async fn newest_items(&self, run: RunId, before: Option<u32>, limit: u32) -> Result<Vec<(u32, Item)>, StoreError>;
+
     /// A run's events above `after`, in order, as they were written: about `max_bytes` (at least one batch if there is any). None if they
     /// were forgotten: [`RunRecord::events_forgotten`] says so.
     async fn events(&self, run: RunId, after: Option<u64>, max_bytes: usize) -> Result<Vec<EncodedEvents>, StoreError>;

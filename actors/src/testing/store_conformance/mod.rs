@@ -96,6 +96,7 @@ macro_rules! store_conformance {
             reading::event_pages_join_without_a_gap,
             reading::items_come_in_pages,
             reading::a_page_of_items_is_bounded_in_bytes,
+            reading::newest_items_come_first,
             reading::runs_come_newest_first_in_pages,
             reading::what_is_not_there_is_none,
             archiving::an_archived_run_reads_the_same,

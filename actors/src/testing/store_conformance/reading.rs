@@ -124,6 +124,39 @@ pub async fn a_page_of_items_is_bounded_in_bytes(store: Arc<dyn Store>) {
     assert_eq!(page(Some(2)).await, (vec![3, 4], false));
 }
 
+/// From the end, in pages of any size.
+pub async fn newest_items_come_first(store: Arc<dyn Store>) {
+    let run = created(&store, starting("acme", None)).await;
+    let said = (0..5).map(|number| Item::message(Role::Assistant, number.to_string()));
+    let step = RunCommit {
+        items: said.collect(),
+        ..commit(&run)
+    };
+    store.commit(step).await.expect("written");
+    let mut oldest_first = store.items(run.id, None, 100).await.expect("the store answers").items;
+    oldest_first.reverse();
+    for limit in 1..=7 {
+        let (mut all, mut before) = (Vec::new(), None);
+        loop {
+            let page = store
+                .newest_items(run.id, before, limit)
+                .await
+                .expect("the store answers");
+            let Some((oldest, _)) = page.last() else {
+                break;
+            };
+            before = Some(*oldest);
+            all.extend(page);
+        }
+        assert_eq!(all, oldest_first);
+    }
+    let nobody = store
+        .newest_items(RunId::new(), None, 10)
+        .await
+        .expect("the store answers");
+    assert!(nobody.is_empty());
+}
+
 /// By id, of one account, of one state if asked.
 pub async fn runs_come_newest_first_in_pages(store: Arc<dyn Store>) {
     let mut ids = Vec::new();

@@ -17,7 +17,7 @@ use crate::run_state::RunState;
 use crate::time::Timestamp;
 use crate::tool_use::OnDeadline;
 
-fn call(name: &str, stage: CallStage) -> LedgerCall {
+pub(in crate::testing) fn call(name: &str, stage: CallStage) -> LedgerCall {
     LedgerCall {
         item_id: ItemId::new(),
         call_id: name.into(),
@@ -36,7 +36,7 @@ fn kinds(events: &EncodedEvents) -> Vec<String> {
     events.frames().map(|frame| frame.kind.to_owned()).collect()
 }
 
-fn answer(call_id: &str) -> CallResolution {
+pub(in crate::testing) fn answer(call_id: &str) -> CallResolution {
     CallResolution {
         call_id: call_id.into(),
         verdict: CallVerdict::Output(CallOutput {
@@ -50,6 +50,11 @@ fn answer(call_id: &str) -> CallResolution {
 /// A run that waits for these calls.
 async fn waits_for(store: &Arc<dyn Store>, calls: CallLedger) -> RunRecord {
     let run = running(store, "acme").await;
+    wait_for(store, &run, calls).await
+}
+
+/// This run, which waits for these calls.
+pub(in crate::testing) async fn wait_for(store: &Arc<dyn Store>, run: &RunRecord, calls: CallLedger) -> RunRecord {
     let reason = calls.waiting_reason().expect("somebody is waited for");
     let told = EventBody::RunWaiting {
         reason,
@@ -62,13 +67,13 @@ async fn waits_for(store: &Arc<dyn Store>, calls: CallLedger) -> RunRecord {
             ..change(RunState::Waiting)
         }),
         calls: Some(calls),
-        ..commit(&run)
+        ..commit(run)
     };
     store.commit(step).await.expect("waits");
     record(store, run.id).await
 }
 
-fn ledger(calls: Vec<LedgerCall>) -> CallLedger {
+pub(in crate::testing) fn ledger(calls: Vec<LedgerCall>) -> CallLedger {
     CallLedger {
         next_index: 0,
         run_deadline: None,
@@ -76,7 +81,11 @@ fn ledger(calls: Vec<LedgerCall>) -> CallLedger {
     }
 }
 
-async fn resolve(store: &Arc<dyn Store>, run: &RunRecord, said: Vec<CallResolution>) -> ParkedOutcome {
+pub(in crate::testing) async fn resolve(
+    store: &Arc<dyn Store>,
+    run: &RunRecord,
+    said: Vec<CallResolution>,
+) -> ParkedOutcome {
     let update = ParkedUpdate::resolving(run.id, said, Timestamp::now());
     store.update_parked_run(update).await.expect("the store answers")
 }

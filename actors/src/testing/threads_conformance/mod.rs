@@ -56,6 +56,7 @@ macro_rules! threads_conformance {
             reading::items_are_those_of_the_runs_in_order,
             reading::turns_come_newest_first,
             reading::turns_are_read_no_further_than_the_page_is_large,
+            reading::a_turn_is_as_large_as_its_items,
             reading::runs_are_listed_by_thread,
         }
     };

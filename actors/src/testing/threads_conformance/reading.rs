@@ -4,11 +4,14 @@ use super::FreshThreads;
 use super::fixtures::{
     ACCOUNT, MANY_TURNS, QUEUE, account, entered, entering, moves, new_thread, record, started, waits,
 };
+use crate::call_ledger::CallStage;
 use crate::ids::{RunId, ThreadId};
 use crate::item::{Item, Role};
 use crate::ports::store::{RunCommit, RunQuery, RunRecord};
 use crate::ports::threads::{NewThread, OnBusy, ThreadItem, ThreadItemsQuery, ThreadPlace, Turn, TurnPage};
 use crate::run_state::RunState;
+use crate::testing::store_conformance::fixtures::commit;
+use crate::testing::store_conformance::waiting_for_calls::{answer, call, ledger, resolve, wait_for};
 
 /// A thread that began with two items, with so many ended runs of three items each.
 async fn told(fresh: &FreshThreads, runs: usize) -> (ThreadId, Vec<RunRecord>) {
@@ -26,7 +29,7 @@ async fn told(fresh: &FreshThreads, runs: usize) -> (ThreadId, Vec<RunRecord>) {
         let said = ["one", "two"].map(|text| Item::message(Role::Assistant, text));
         let step = RunCommit {
             items: said.into(),
-            ..crate::testing::store_conformance::fixtures::commit(&run)
+            ..commit(&run)
         };
         fresh.store.commit(step).await.expect("written");
         moves(&fresh.store, run.id, RunState::Completed).await;
@@ -135,6 +138,31 @@ pub async fn turns_are_read_no_further_than_the_page_is_large(fresh: &FreshThrea
         assert_eq!(read(1, bytes).await, [(0, 2)]);
     }
     assert_eq!(read(6, of_last + 1).await, [(5, 3), (4, 3)]);
+}
+
+/// However they came: with the run, in a step, as an answer while the run waited.
+pub async fn a_turn_is_as_large_as_its_items(fresh: &FreshThreads) {
+    let thread = new_thread(ACCOUNT);
+    let id = thread.id;
+    fresh.threads.create_thread(thread).await.expect("written");
+    let run = started(&fresh.store, id).await;
+    let said = ["one\n", "„two“ \u{1f980} \u{7}"].map(|text| Item::message(Role::Assistant, text));
+    let step = RunCommit {
+        items: said.into(),
+        ..commit(&run)
+    };
+    fresh.store.commit(step).await.expect("written");
+    let call = call("a", CallStage::Output);
+    let waiting = wait_for(&fresh.store, &record(&fresh.store, run.id).await, ledger(vec![call])).await;
+    let before = fresh.threads.extent_before(id, 2).await.expect("reads");
+    resolve(&fresh.store, &waiting, vec![answer("a")]).await;
+    let items = fresh.store.items(run.id, None, 100).await.expect("reads").items;
+    let lengths = items
+        .iter()
+        .map(|(_, item)| serde_json::to_string(item).expect("JSON").len() as u64);
+    let extent = fresh.threads.extent_before(id, 2).await.expect("reads");
+    assert_eq!((extent.turns, extent.bytes), (1, lengths.sum()));
+    assert!(extent.bytes > before.bytes);
 }
 
 /// Newest first, in pages, in any state or in one.
