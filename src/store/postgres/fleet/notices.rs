@@ -1,7 +1,7 @@
 //! What instances tell each other through the database as it happens: `NOTIFY`, heard by `LISTEN`.
 //!
-//! Nothing depends on it. A database without notifications, a connection that broke, a notice that was lost: the next heartbeat tells the
-//! same, a little later.
+//! Nothing depends on it. A database without notifications, a connection that broke, a notice that was lost: of runs the next heartbeat tells
+//! the same, a little later; keys and agents are kept for some seconds only.
 
 use std::sync::Arc;
 use std::time::Duration;
