@@ -288,6 +288,16 @@ async fn what_is_wrong_with_a_declared_tool_or_an_answer_is_told_by_field() {
             "invalid_value",
             "tools[0].deadline_seconds",
         ),
+        (
+            client_tool(json!({"deadline_seconds": 0})),
+            "invalid_value",
+            "tools[0].deadline_seconds",
+        ),
+        (
+            client_tool(json!({"deadline_seconds": 252_000_000_000_u64})),
+            "invalid_value",
+            "tools[0].deadline_seconds",
+        ),
     ] {
         let reply = client.try_start(&json!({"input": "Go.", "tools": [tool]})).await;
         assert_eq!(reply.expect_error(400, code)["param"], param, "{tool}");
