@@ -85,7 +85,32 @@ macro_rules! columns_by_get {
 }
 pub(super) use columns_by_get;
 
+/// For whoever works on the run: all of it reads back.
 pub(super) fn run_record(row: &impl Columns) -> Result<RunRecord, StoreError> {
+    let (record, calls) = shown_run(row)?;
+    calls.map(|()| record)
+}
+
+/// For whoever only shows the run or ends it, with what is wrong with the ledger of its tool calls, which is left out then: a later version may
+/// have written it, and no other run is to suffer for it.
+pub(super) fn shown_run(row: &impl Columns) -> Result<(RunRecord, Result<(), StoreError>), StoreError> {
+    let (calls, damage) = match call_ledger(row) {
+        Ok(calls) => (calls, Ok(())),
+        Err(error) => (CallLedger::default(), Err(error)),
+    };
+    Ok((run_with(row, calls)?, damage))
+}
+
+/// The same, for those to whom it is all one.
+pub(super) fn shown_run_record(row: &impl Columns) -> Result<RunRecord, StoreError> {
+    let (record, damage) = shown_run(row)?;
+    if let Err(error) = damage {
+        tracing::warn!(run_id = %record.id, %error, "the tool calls of a run are left out");
+    }
+    Ok(record)
+}
+
+fn run_with(row: &impl Columns, calls: CallLedger) -> Result<RunRecord, StoreError> {
     let error = row.text_or_null("error")?;
     let waiting = row.text_or_null("waiting")?;
     Ok(RunRecord {
@@ -98,7 +123,7 @@ pub(super) fn run_record(row: &impl Columns) -> Result<RunRecord, StoreError> {
         thread: run_thread(row)?,
         error: error.map(|text| from_json(text, "error")).transpose()?,
         waiting: waiting.map(|text| from_json(text, "waiting")).transpose()?,
-        calls: call_ledger(row)?,
+        calls,
         progress: RunProgress {
             steps: small(row, "steps")?,
             usage: usage(row)?,
