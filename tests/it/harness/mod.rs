@@ -16,7 +16,7 @@ mod upstream;
 pub(crate) use aimock::{Aimock, Dialect, SECRET_KEY};
 pub(crate) use fleet::{DEFAULT_LEASE, TestFleet, story};
 pub(crate) use in_process::{InProcess, start_of, start_on, started};
-pub(crate) use models::{Answer, ScriptedModel, USAGE, call_settings, keyed_route, route};
+pub(crate) use models::{Answer, ScriptedModel, USAGE, call_settings, keyed_route, limited_route, route};
 pub(crate) use process::{binary, run_to_end};
 pub(crate) use reader::check_whole_log;
 pub(crate) use s3::{BUCKET_KEY, Bucket};

@@ -121,6 +121,17 @@ pub(crate) fn keyed_route(
     provider: &str,
     models: &[&Arc<ScriptedModel>],
 ) -> (Arc<ModelRoute>, Arc<dyn RateLimits>) {
+    limited_route(name, calls, provider, models, KeyLimits::default())
+}
+
+/// The same with limits on each key.
+pub(crate) fn limited_route(
+    name: &str,
+    calls: CallSettings,
+    provider: &str,
+    models: &[&Arc<ScriptedModel>],
+    of_each_key: KeyLimits,
+) -> (Arc<ModelRoute>, Arc<dyn RateLimits>) {
     let mut route = ModelRoute::to(name, models[0].clone(), calls);
     let limits: Arc<dyn RateLimits> = Arc::new(LocalRateLimits::new(LimitTimes::default()));
     let circuit = CircuitSettings {
@@ -131,7 +142,7 @@ pub(crate) fn keyed_route(
     let key = |number: usize| LimitedKey {
         name: format!("{provider}/{number}").into(),
         provider: provider.into(),
-        limits: KeyLimits::default(),
+        limits: of_each_key,
     };
     route.targets = vec![Arc::new(Target {
         provider: Arc::new(Provider {
