@@ -42,6 +42,7 @@ mod large_pages;
 mod late_tools;
 mod leaving;
 mod log_under_fire;
+mod many_calls;
 mod mcp;
 mod model_keys;
 mod model_routes;

@@ -44,7 +44,8 @@ use crate::supervisor::arbiters::Placement;
 use crate::time::Timestamp;
 
 /// Messages that the actors of one run may have in each other's mailboxes. Each task of a run awaits the answer to its last
-/// message before it sends the next, so this is more than there can be.
+/// message before it sends the next. A handler cannot: it sends a few messages and never one for each of many things, for whoever gets them
+/// shares its thread and takes in nothing before it is done.
 pub(crate) const CHILD_MAILBOX: usize = 1024;
 
 /// Stop the run for good. The supervisor tells whoever asked when the run is gone.
@@ -171,17 +172,22 @@ impl RunActor {
         }
     }
 
-    /// Hands a record to the store actor. If it is gone the run cannot go on: the supervisor will fail it.
+    /// Hands a record to the store actor. If it does not take it the run cannot go on: the supervisor will fail it.
     fn record(&mut self, mut record: Record, ctx: &mut Context<Self>) {
         if !record.events.is_empty() {
             record.charges.append(&mut self.charges);
         }
         self.recorded += u64::from(record.notify);
-        let sent = self.store.as_ref().is_some_and(|store| store.try_send(record).is_ok());
-        if !sent {
-            tracing::error!(run_id = %self.ticket.run, "the run's store actor is gone");
-            self.stop(Outcome::Abandoned, ctx);
-        }
+        let problem = match &self.store {
+            Some(store) => match store.try_send(record) {
+                Ok(()) => return,
+                Err(SendError::Full(_)) => "the mailbox of the run's store actor is full",
+                Err(SendError::Closed(_)) => "the run's store actor is gone",
+            },
+            None => "the run has no store actor",
+        };
+        tracing::error!(run_id = %self.ticket.run, problem, "a run's step cannot be written");
+        self.stop(Outcome::Abandoned, ctx);
     }
 
     fn stop(&mut self, outcome: Outcome, ctx: &mut Context<Self>) {

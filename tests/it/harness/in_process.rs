@@ -240,7 +240,7 @@ impl InProcess {
     /// The run's items, input first.
     pub(crate) async fn items(&self, run: RunId) -> Vec<Item> {
         let store = self.store.clone();
-        let reading = self.io.spawn(async move { store.items(run, None, 1000).await });
+        let reading = self.io.spawn(async move { store.items(run, None, 10_000).await });
         let items = reading.await.expect("no panic").expect("it reads");
         items.items.into_iter().map(|(_, item)| item).collect()
     }

@@ -34,6 +34,8 @@ pub(crate) enum Answer {
     FailsAfter(&'static str, ModelErrorKind),
     /// Says this, and nothing more.
     StallsAfter(&'static str),
+    /// Calls the tool `none` so many times.
+    Calls(u32),
     /// Answers with an error.
     Fails(ModelErrorKind),
 }
@@ -95,6 +97,18 @@ impl Model for ScriptedModel {
             }
             Answer::FailsAfter(text, kind) => {
                 stream::iter([said(text), Err(ModelError::new(kind, "told to fail"))]).boxed()
+            }
+            Answer::Calls(count) => {
+                let calls = (0..count).flat_map(|index| {
+                    let begun = ModelDelta::ToolCallStarted {
+                        index,
+                        call_id: format!("call_{index}"),
+                        name: "none".to_owned(),
+                    };
+                    let delta = "{}".to_owned();
+                    [Ok(begun), Ok(ModelDelta::ToolCallArguments { index, delta })]
+                });
+                stream::iter(calls.chain([Ok(end(FinishReason::ToolCalls))])).boxed()
             }
             Answer::StallsAfter(text) => stream::iter([said(text)]).chain(stream::pending()).boxed(),
         };
