@@ -41,6 +41,7 @@ mod imports;
 mod large_pages;
 mod late_tools;
 mod leaving;
+mod let_go;
 mod log_under_fire;
 mod many_calls;
 mod mcp;

@@ -80,14 +80,14 @@ impl RunActor {
         }
         self.generation += 1;
         self.phase = Phase::ToolsChecking;
-        self.tool_calls = JoinSet::new();
+        self.tasks = JoinSet::new();
         let (generation, owner) = (self.generation, ctx.address());
         let checking = async move {
             let checked = AssertUnwindSafe(check_each(unchecked)).catch_unwind().await.ok();
             // A run that is gone makes no calls.
             let _ = owner.send(CallsChecked { generation, checked }).await;
         };
-        self.tool_calls.spawn_on(checking, &self.services.io);
+        self.tasks.spawn_on(checking, &self.services.io);
     }
 
     pub(super) fn call_tools(&mut self, calls: Vec<CheckedCall>, ctx: &mut Context<Self>) {
@@ -188,7 +188,7 @@ impl RunActor {
     fn make_calls(&mut self, calls: Vec<(WantedCall, Arc<dyn Tool>, Value)>, refused: usize, ctx: &mut Context<Self>) {
         self.generation += 1;
         self.phase = Phase::ToolsCalled(calls.len() + refused);
-        self.tool_calls = JoinSet::new();
+        self.tasks = JoinSet::new();
         let settings = self.services.settings;
         let turn = Arc::new(Semaphore::new(settings.max_parallel_tools));
         for (call, tool, arguments) in calls {
@@ -201,7 +201,7 @@ impl RunActor {
                 arguments,
             };
             let making = make_call(order, turn.clone(), settings, ctx.address());
-            self.tool_calls.spawn_on(making, &self.services.io);
+            self.tasks.spawn_on(making, &self.services.io);
         }
     }
 

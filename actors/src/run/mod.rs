@@ -119,8 +119,9 @@ pub(crate) struct RunActor {
     /// Tells reports of the step under way from those of steps that were aborted.
     generation: u64,
     phase: Phase,
-    /// Calls under way. Dropping them aborts them, so none outlives the actor, whatever became of it.
-    tool_calls: JoinSet<()>,
+    /// What is under way on the I/O runtime: reading the past, checking arguments, calling tools. Dropping them aborts them, so none outlives
+    /// the actor, whatever became of it.
+    tasks: JoinSet<()>,
     /// Records that asked to be told, and how many of them are durable.
     recorded: u64,
     durable: u64,
@@ -161,7 +162,7 @@ impl RunActor {
             deadline: None,
             generation: 0,
             phase: Phase::Opening,
-            tool_calls: JoinSet::new(),
+            tasks: JoinSet::new(),
             recorded: 0,
             durable: 0,
             ready: false,
