@@ -256,9 +256,7 @@ impl RunActor {
             self.calls = CallLedger::default();
         } else {
             self.calls.next_index = self.next_index;
-            let is_review = self.calls.waiting().any(|call| call.stage == CallStage::Review);
-            // Whatever a review finds out is worth knowing, however late.
-            self.calls.run_deadline = self.deadline.filter(|_| !is_review);
+            self.calls.begin_waiting(self.deadline, Timestamp::now());
         }
         Some(self.calls.clone())
     }
@@ -273,7 +271,7 @@ impl RunActor {
                 entry.stage = CallStage::Review;
             }
         }
-        self.calls.waiting().all(|call| call.stage != CallStage::Review)
+        !self.calls.has_review()
     }
 }
 
