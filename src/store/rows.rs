@@ -2,7 +2,6 @@
 
 use callboard_actors::call_ledger::CallLedger;
 use callboard_actors::encoding::EncodedEvents;
-use callboard_actors::event::QueuedReason;
 use callboard_actors::ids::{
     AccountId, AgentId, FileId, FileObjectId, InstanceId, KeyId, ModelCallId, RunId, ThreadId,
 };
@@ -236,18 +235,11 @@ pub(super) fn earlier(row: &impl Columns, idempotency: &Idempotency) -> Result<C
 }
 
 pub(super) fn queued_run(row: &impl Columns) -> Result<QueuedRun, StoreError> {
-    let has_started = time(row, "started_at")?.is_some();
     Ok(QueuedRun {
         id: run_id(row)?,
         account: account(row)?,
         tier: row.text("tier")?.to_owned(),
-        reason: if has_started {
-            QueuedReason::HandedOver
-        } else {
-            QueuedReason::Quota
-        },
         deadline: time(row, "queue_deadline")?,
-        created_at: Timestamp::from_micros(row.number("created_at")?),
     })
 }
 

@@ -253,8 +253,8 @@ impl InProcess {
         assert_eq!(supervisor.snapshot().await.permits_in_use, 0);
         let store = self.store.clone();
         let recovering = self.io.spawn(async move { store.recover(InstanceId::new()).await });
-        let slots = recovering.await.expect("no panic").expect("it recovers").slots;
-        assert!(slots.values().all(|slots| *slots == 0), "no Slot is lost: {slots:?}");
+        let running = recovering.await.expect("no panic").expect("it recovers").running;
+        assert!(running.is_empty(), "no Slot is lost: {running:?}");
         self.io.shutdown_background();
     }
 }
