@@ -70,11 +70,6 @@ impl RunState {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
     }
 
-    /// Whether a run in this state counts against its account's concurrent runs.
-    pub const fn holds_slot(self) -> bool {
-        matches!(self, Self::Running)
-    }
-
     /// Whether a run may go from this state to `next`. A run that stays where it is has not moved.
     pub const fn may_become(self, next: Self) -> bool {
         match self {

@@ -52,21 +52,23 @@ impl Timestamp {
 
     /// The day in UTC (at the ends of time: the first or last one there is).
     pub fn utc_day(self) -> Date {
+        self.in_calendar().to_zoned(TimeZone::UTC).date()
+    }
+
+    /// This point in time, or the first or last one that has a date of four digits.
+    fn in_calendar(self) -> jiff::Timestamp {
         let bound = if self.0 < 0 {
             jiff::Timestamp::MIN
         } else {
             jiff::Timestamp::MAX
         };
-        let time = jiff::Timestamp::from_microsecond(self.0).unwrap_or(bound);
-        time.to_zoned(TimeZone::UTC).date()
+        jiff::Timestamp::from_microsecond(self.0).unwrap_or(bound)
     }
 
-    /// This point in time and `duration` more (at the end of time: the end of time).
+    /// This point in time and `duration` more (at the end of time, which is in the year 9999: the end of time).
     pub fn after(self, duration: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)),
-        )
+        let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_add(micros).min(jiff::Timestamp::MAX.as_microsecond()))
     }
 
     /// How long ago `earlier` was; zero if it is still to come.
@@ -77,10 +79,7 @@ impl Timestamp {
 
 impl std::fmt::Display for Timestamp {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match jiff::Timestamp::from_microsecond(self.0) {
-            Ok(time) => write!(formatter, "{time:.6}"),
-            Err(_) => write!(formatter, "{}us", self.0),
-        }
+        write!(formatter, "{:.6}", self.in_calendar())
     }
 }
 
@@ -93,6 +92,10 @@ impl Serialize for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        // As times beyond the calendar were written once.
+        if let Some(Ok(micros)) = text.strip_suffix("us").map(str::parse) {
+            return Ok(Self(micros));
+        }
         let time: jiff::Timestamp = text.parse().map_err(serde::de::Error::custom)?;
         Ok(Self(time.as_microsecond()))
     }
@@ -130,5 +133,20 @@ mod tests {
         let json = serde_json::to_string(&time).expect("a timestamp is a string");
         assert_eq!(json, "\"2025-11-23T15:03:11.000250Z\"");
         assert_eq!(serde_json::from_str::<Timestamp>(&json).expect("reads back"), time);
+    }
+
+    #[test]
+    fn what_lies_beyond_the_calendar_reads_back_too() {
+        let last = Timestamp::now().after(Duration::from_secs(252_000_000_000));
+        assert_eq!(last, Timestamp::now().after(Duration::MAX));
+        let json = serde_json::to_string(&last).expect("a timestamp is a string");
+        assert!(json.starts_with("\"9999-12-30T"), "{json}");
+        assert_eq!(serde_json::from_str::<Timestamp>(&json).expect("reads back"), last);
+        for micros in [i64::MIN, i64::MAX] {
+            let json = serde_json::to_string(&Timestamp::from_micros(micros)).expect("a timestamp is a string");
+            serde_json::from_str::<Timestamp>(&json).expect("reads back");
+        }
+        let once = serde_json::from_str::<Timestamp>("\"253785000000000000us\"").expect("reads back");
+        assert_eq!(once, Timestamp::from_micros(253_785_000_000_000_000));
     }
 }

@@ -140,10 +140,9 @@ pub(super) fn refusal(row: Option<&impl Columns>, seen: u32) -> Result<AgentWrit
     let Some(row) = row else {
         return Ok(AgentWrite::NotFound);
     };
-    let newest = rows::small(row, "version")?;
-    Ok(if newest == seen {
+    Ok(if rows::small(row, "version")? == seen {
         AgentWrite::NameTaken
     } else {
-        AgentWrite::VersionChanged(newest)
+        AgentWrite::VersionChanged
     })
 }

@@ -2,7 +2,6 @@
 
 use callboard_actors::call_ledger::CallLedger;
 use callboard_actors::encoding::EncodedEvents;
-use callboard_actors::event::QueuedReason;
 use callboard_actors::ids::{
     AccountId, AgentId, FileId, FileObjectId, InstanceId, KeyId, ModelCallId, RunId, ThreadId,
 };
@@ -85,7 +84,32 @@ macro_rules! columns_by_get {
 }
 pub(super) use columns_by_get;
 
+/// For whoever works on the run: all of it reads back.
 pub(super) fn run_record(row: &impl Columns) -> Result<RunRecord, StoreError> {
+    let (record, calls) = shown_run(row)?;
+    calls.map(|()| record)
+}
+
+/// For whoever only shows the run or ends it, with what is wrong with the ledger of its tool calls, which is left out then: a later version may
+/// have written it, and no other run is to suffer for it.
+pub(super) fn shown_run(row: &impl Columns) -> Result<(RunRecord, Result<(), StoreError>), StoreError> {
+    let (calls, damage) = match call_ledger(row) {
+        Ok(calls) => (calls, Ok(())),
+        Err(error) => (CallLedger::default(), Err(error)),
+    };
+    Ok((run_with(row, calls)?, damage))
+}
+
+/// The same, for those to whom it is all one.
+pub(super) fn shown_run_record(row: &impl Columns) -> Result<RunRecord, StoreError> {
+    let (record, damage) = shown_run(row)?;
+    if let Err(error) = damage {
+        tracing::warn!(run_id = %record.id, %error, "the tool calls of a run are left out");
+    }
+    Ok(record)
+}
+
+fn run_with(row: &impl Columns, calls: CallLedger) -> Result<RunRecord, StoreError> {
     let error = row.text_or_null("error")?;
     let waiting = row.text_or_null("waiting")?;
     Ok(RunRecord {
@@ -98,7 +122,7 @@ pub(super) fn run_record(row: &impl Columns) -> Result<RunRecord, StoreError> {
         thread: run_thread(row)?,
         error: error.map(|text| from_json(text, "error")).transpose()?,
         waiting: waiting.map(|text| from_json(text, "waiting")).transpose()?,
-        calls: call_ledger(row)?,
+        calls,
         progress: RunProgress {
             steps: small(row, "steps")?,
             usage: usage(row)?,
@@ -211,18 +235,11 @@ pub(super) fn earlier(row: &impl Columns, idempotency: &Idempotency) -> Result<C
 }
 
 pub(super) fn queued_run(row: &impl Columns) -> Result<QueuedRun, StoreError> {
-    let has_started = time(row, "started_at")?.is_some();
     Ok(QueuedRun {
         id: run_id(row)?,
         account: account(row)?,
         tier: row.text("tier")?.to_owned(),
-        reason: if has_started {
-            QueuedReason::HandedOver
-        } else {
-            QueuedReason::Quota
-        },
         deadline: time(row, "queue_deadline")?,
-        created_at: Timestamp::from_micros(row.number("created_at")?),
     })
 }
 

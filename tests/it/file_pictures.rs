@@ -12,13 +12,16 @@ use callboard_actors::ids::{AccountId, FileId};
 use callboard_actors::item::{ContentPart, ImageSource, Item, ItemContent, ItemStatus, Role};
 use callboard_actors::llm::Pictures;
 use callboard_actors::ports::model::InvalidOption;
+use callboard_actors::ports::rate_limits::KeyLimits;
 use callboard_actors::ports::{ImageFileError, ImageFiles, Model, ModelAnswer, ModelError, ModelRequest};
 use callboard_actors::run_state::RunState;
 use callboard_actors::services::RunServices;
 use serde_json::{Map, Value, json};
 
 use crate::documents::PNG;
-use crate::harness::{Answer, InProcess, ScriptedModel, Server, call_settings, route, start_of, started};
+use crate::harness::{
+    Answer, InProcess, ScriptedModel, Server, call_settings, limited_route, route, start_of, started,
+};
 use crate::web_server::{WebServer, reply};
 
 /// Remembers what it was asked.
@@ -251,6 +254,49 @@ async fn a_storage_that_is_away_is_asked_again_as_a_provider_is_and_then_fails_t
         assert_eq!(asking.asked.load(Ordering::SeqCst), asked);
         server.finish(supervisor).await;
     }
+}
+
+#[actix_rt::test]
+async fn a_call_that_waits_for_room_has_none_of_its_pictures_in_memory() {
+    let server = InProcess::plain().await;
+    let model = ScriptedModel::behind_a_turnstile([Answer::Says("seen")]);
+    let asking = Arc::new(AwayFirst {
+        times: 0,
+        asked: AtomicU32::new(0),
+    });
+    let limits = KeyLimits {
+        concurrent_calls: Some(1),
+        ..KeyLimits::default()
+    };
+    let (route, _) = limited_route("simulated", call_settings(1), "provider", &[&model], limits);
+    let services = RunServices {
+        models: HashMap::from([("simulated".to_owned(), route)]),
+        pictures: Some(Pictures {
+            files: asking.clone(),
+            max_bytes_per_call: 1000,
+            max_count_per_call: 10,
+        }),
+        ..server.services(model.clone(), Vec::new())
+    };
+    let supervisor = server.supervisor_with(services, 2).await;
+    let showing = || {
+        let mut start = start_of(json!({}), &[]);
+        let (role, content) = (Role::User, vec![picture(FileId::new())]);
+        start.input = vec![Item::new(ItemStatus::Completed, ItemContent::Message { role, content })];
+        start
+    };
+    let first = started(&supervisor, showing()).await;
+    let second = started(&supervisor, showing()).await;
+    // One of them has the only room, and the other says that it waits.
+    let waits = |run| server.run_after(run, "model.waiting");
+    futures::future::select(Box::pin(waits(first)), Box::pin(waits(second))).await;
+    assert!(asking.asked.load(Ordering::SeqCst) <= 1, "that of the other");
+    model.turnstile.add_permits(2);
+    for run in [first, second] {
+        assert_eq!(server.ended(run).await.state, RunState::Completed);
+    }
+    assert_eq!(asking.asked.load(Ordering::SeqCst), 2);
+    server.finish(supervisor).await;
 }
 
 #[tokio::test]

@@ -4,19 +4,26 @@
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use callboard::llm::simulated::SimulatedModel;
+use callboard_actors::call_ledger::{
+    CallLedger, CallOutput, CallResolution, CallStage, CallVerdict, LedgerCall, ReviewWait,
+};
+use callboard_actors::encoding::encode;
 use callboard_actors::error::RunErrorCode;
-use callboard_actors::event::WaitingReason;
-use callboard_actors::item::ItemContent;
-use callboard_actors::ports::store::{ParkedUpdate, RunCommit};
+use callboard_actors::event::{EventBody, WaitingReason};
+use callboard_actors::item::{Item, ItemContent, ItemStatus};
+use callboard_actors::ports::store::{ParkedUpdate, RunCommit, StateChange};
 use callboard_actors::ports::{RetryClass, Tool, ToolCall, ToolDefinition, ToolError};
 use callboard_actors::run_state::RunState;
+use callboard_actors::time::Timestamp;
+use callboard_actors::tool_use::OnDeadline;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use crate::harness::{InProcess, Script, patiently, start_of};
+use crate::harness::{InProcess, Script, patiently, running_since, start_of};
 
 struct NothingBreaks;
 
@@ -188,6 +195,88 @@ async fn a_call_without_a_result_is_made_again_only_if_its_tool_says_that_is_saf
         lost_while_a_tool_works(RetryClass::Unsafe).await,
         (RunState::Waiting, 1)
     );
+}
+
+/// By its own clock the run was over minutes ago, but for most of the time it has waited for a person.
+#[actix_rt::test]
+async fn a_review_that_comes_after_the_deadline_is_not_in_vain() {
+    let server = InProcess::plain().await;
+    let ago = |seconds: i64| Timestamp::from_micros(Timestamp::now().as_micros() - seconds * 1_000_000);
+    let start = start_of(json!({"tokens": 1}), &[]);
+    let deadline = ago(700).after(Duration::from_secs(start.spec.limits.deadline_seconds));
+    let run = running_since(start, ago(700));
+    let id = run.id;
+    let call = Item::new(
+        ItemStatus::Completed,
+        ItemContent::ToolCall {
+            call_id: "a".into(),
+            name: "held".into(),
+            arguments: "{}".into(),
+        },
+    );
+    let entry = LedgerCall {
+        item_id: call.id,
+        call_id: "a".into(),
+        name: "held".into(),
+        arguments: "{}".into(),
+        is_changed: false,
+        stage: CallStage::Review,
+        by_client: false,
+        deadline: None,
+        on_deadline: OnDeadline::TellModel,
+        answer_seconds: None,
+    };
+    let calls = CallLedger {
+        next_index: 1,
+        review: Some(ReviewWait {
+            since: ago(690),
+            run_deadline: Some(deadline),
+        }),
+        calls: vec![entry],
+        ..CallLedger::default()
+    };
+    let reason = WaitingReason::NeedsReview;
+    let told = EventBody::RunWaiting {
+        reason,
+        calls: calls.told(),
+    };
+    let waiting = RunCommit {
+        run: id,
+        account: run.account.clone(),
+        epoch: 1,
+        events: encode(id, run.events.last_seq() + 1, [told]),
+        reserved_seq: 0,
+        items: vec![call],
+        progress: None,
+        charges: Vec::new(),
+        calls: Some(calls),
+        change: Some(StateChange {
+            to: RunState::Waiting,
+            error: None,
+            waiting: Some(reason),
+            at: ago(690),
+        }),
+    };
+    let store = server.store.clone();
+    let written = server.io.spawn(async move {
+        store.create_run(run).await.unwrap();
+        store.commit(waiting).await.unwrap();
+    });
+    written.await.unwrap();
+    let supervisor = server.supervisor(Arc::new(SimulatedModel::default()), Vec::new()).await;
+    let taken = CallResolution {
+        call_id: "a".into(),
+        verdict: CallVerdict::TakeResult(CallOutput {
+            output: "it was done".into(),
+            is_error: false,
+            truncated: false,
+        }),
+    };
+    supervisor.resolve_calls(id, vec![taken]).await.unwrap();
+    let ended = server.ended(id).await;
+    assert_eq!((ended.state, ended.error), (RunState::Completed, None));
+    assert!(ended.calls.is_empty(), "what was kept of it is gone with its end");
+    server.finish(supervisor).await;
 }
 
 /// The store is asked when the test allows it, and its answer is heard when the test allows that.

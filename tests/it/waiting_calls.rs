@@ -238,6 +238,18 @@ async fn a_client_whose_call_was_approved_has_its_own_time_from_then_on() {
     assert_eq!(call["needs"], "output");
     assert!(call["deadline"].is_string(), "{call}");
     assert_eq!(client.run_when_ended(&run).await["error"]["code"], "tool_deadline");
+    // Whoever only listens has heard that it is its turn now.
+    let events = client.events(&run, None).await.expect("a stream").rest().await;
+    let told = events.iter().filter(|event| event.kind == "run.waiting");
+    let told: Vec<(&Value, &Value)> = told
+        .map(|event| (&event.data["reason"], &event.data["calls"]))
+        .collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(
+        (told[0].0, &told[0].1[0]["needs"]),
+        (&json!("approval"), &json!("approval"))
+    );
+    assert_eq!(told[1], (&json!("tool_outputs"), &view["waiting_calls"]));
     server.finish().await;
 }
 
@@ -285,6 +297,16 @@ async fn what_is_wrong_with_a_declared_tool_or_an_answer_is_told_by_field() {
         ),
         (
             client_tool(json!({"deadline_seconds": -1})),
+            "invalid_value",
+            "tools[0].deadline_seconds",
+        ),
+        (
+            client_tool(json!({"deadline_seconds": 0})),
+            "invalid_value",
+            "tools[0].deadline_seconds",
+        ),
+        (
+            client_tool(json!({"deadline_seconds": 252_000_000_000_u64})),
             "invalid_value",
             "tools[0].deadline_seconds",
         ),

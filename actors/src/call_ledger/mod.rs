@@ -20,6 +20,8 @@ mod resolving;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::event::{WaitingCall, WaitingNeed, WaitingReason};
@@ -38,8 +40,29 @@ pub struct CallLedger {
     /// When the run is over, whatever it waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_deadline: Option<Timestamp>,
+    /// Set while the run waits for a review: that time is not the run's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review: Option<ReviewWait>,
+    /// How long it has waited for reviews that are over, microseconds: so much later it is over.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reviewed_micros: u64,
     /// In the order in which the model made them.
     pub calls: Vec<LedgerCall>,
+}
+
+/// A wait for a review.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReviewWait {
+    /// When it began.
+    pub since: Timestamp,
+    /// When the run would have been over if it had not waited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_deadline: Option<Timestamp>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+const fn is_zero(micros: &u64) -> bool {
+    *micros == 0
 }
 
 /// A call in the ledger.
@@ -103,9 +126,42 @@ impl LedgerCall {
 }
 
 impl CallLedger {
-    /// Whether nothing is begun and nobody is waited for.
+    /// Whether there is nothing to keep: nothing is begun, nobody is waited for, and no time was spent on reviews.
     pub const fn is_empty(&self) -> bool {
-        self.calls.is_empty()
+        self.calls.is_empty() && self.reviewed_micros == 0
+    }
+
+    /// How long the run has waited for reviews.
+    pub const fn reviewed(&self) -> Duration {
+        Duration::from_micros(self.reviewed_micros)
+    }
+
+    /// Whether a person has to say what became of a call.
+    pub fn has_review(&self) -> bool {
+        self.calls.iter().any(|call| call.stage == CallStage::Review)
+    }
+
+    /// The run begins to wait, at `now`, and would be over at `deadline`. Only for calls: nothing else ends with the run's time.
+    pub(crate) fn begin_waiting(&mut self, deadline: Option<Timestamp>, now: Timestamp) {
+        let is_review = self.has_review();
+        // Whatever a review finds out is worth knowing, however late.
+        self.run_deadline = deadline.filter(|_| !is_review && self.waiting().next().is_some());
+        self.review = is_review.then_some(ReviewWait {
+            since: now,
+            run_deadline: deadline,
+        });
+    }
+
+    /// If no review is waited for any more, the run gets the time back.
+    fn end_review(&mut self, now: Timestamp) {
+        if self.has_review() {
+            return;
+        }
+        let Some(review) = self.review.take() else { return };
+        let waited = now.since(review.since);
+        let micros = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+        self.reviewed_micros = self.reviewed_micros.saturating_add(micros);
+        self.run_deadline = review.run_deadline.map(|deadline| deadline.after(waited));
     }
 
     /// The call with this item.

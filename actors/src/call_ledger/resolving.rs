@@ -78,6 +78,8 @@ pub struct Resolved {
     pub items: Vec<Item>,
     /// The run cannot go on.
     pub failed: Option<RunError>,
+    /// A call waits for something else than before.
+    pub waits_anew: bool,
 }
 
 impl CallLedger {
@@ -90,6 +92,9 @@ impl CallLedger {
                 .take_in(resolution, now, &mut resolved)
                 .map_err(|kind| CallProblem { index, kind })?;
         }
+        after.end_review(now);
+        let stage_before = |call: &LedgerCall| self.call(call.item_id).map(|before| before.stage);
+        resolved.waits_anew = after.waiting().any(|call| stage_before(call) != Some(call.stage));
         *self = after;
         Ok(resolved)
     }

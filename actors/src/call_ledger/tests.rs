@@ -39,8 +39,8 @@ fn output(text: &str) -> CallOutput {
 fn ledger(calls: Vec<LedgerCall>) -> CallLedger {
     CallLedger {
         next_index: 7,
-        run_deadline: None,
         calls,
+        ..CallLedger::default()
     }
 }
 
@@ -199,4 +199,75 @@ fn a_client_has_its_own_time_from_the_yes_on() {
     let overdue = ledger.overdue(later(659));
     let failed = ledger.resolve(&overdue, later(659)).expect("a waits").failed;
     assert_eq!(failed.map(|error| error.code), Some(RunErrorCode::ToolDeadline));
+}
+
+#[test]
+fn the_time_of_a_review_is_not_the_runs() {
+    let began = Timestamp::from_micros(1_000_000_000);
+    let after = |seconds| began.after(Duration::from_secs(seconds));
+    let mut ledger = ledger(vec![
+        call("a", CallStage::Review),
+        call("b", CallStage::Review),
+        call("c", CallStage::Output),
+    ]);
+    ledger.begin_waiting(Some(after(10)), began);
+    assert_eq!(ledger.next_deadline(), None, "it does not count meanwhile");
+    ledger
+        .resolve(&[said("a", CallVerdict::Retry)], after(100))
+        .expect("a waits");
+    assert_eq!((ledger.next_deadline(), ledger.reviewed()), (None, Duration::ZERO));
+    ledger
+        .resolve(&[said("b", CallVerdict::TakeResult(output("done")))], after(1000))
+        .expect("b waits");
+    // The answer of the client is waited for on the run's own time.
+    assert_eq!(ledger.next_deadline(), Some(after(1010)));
+    ledger
+        .resolve(&[said("c", CallVerdict::Output(output("yes")))], after(1005))
+        .expect("c waits");
+    assert_eq!(ledger.reviewed(), Duration::from_secs(1000));
+
+    // It is kept when no call is left, and added to.
+    ledger.calls.clear();
+    assert!(!ledger.is_empty());
+    let written = serde_json::to_string(&ledger).expect("it serialises");
+    let mut ledger: CallLedger = serde_json::from_str(&written).expect("it reads back");
+    ledger.calls.push(call("d", CallStage::Review));
+    ledger.begin_waiting(Some(after(1010)), after(1006));
+    ledger
+        .resolve(&[said("d", CallVerdict::Retry)], after(1007))
+        .expect("d waits");
+    assert_eq!(ledger.reviewed(), Duration::from_secs(1001));
+    assert_eq!(ledger.review, None);
+}
+
+#[test]
+fn a_run_that_waits_for_no_call_has_no_deadline_in_its_ledger() {
+    let mut ledger = CallLedger {
+        reviewed_micros: 1,
+        ..ledger(Vec::new())
+    };
+    ledger.begin_waiting(Some(Timestamp::now()), Timestamp::now());
+    assert_eq!(ledger.next_deadline(), None);
+}
+
+#[test]
+fn it_is_said_when_a_call_waits_for_something_else_than_before() {
+    let by_client = LedgerCall {
+        by_client: true,
+        ..call("a", CallStage::Approval)
+    };
+    let mut ledger = ledger(vec![
+        by_client,
+        call("b", CallStage::Approval),
+        call("c", CallStage::Output),
+    ]);
+    let approved = |call_id: &str| said(call_id, CallVerdict::Approve { arguments: None });
+    for (resolution, waits_anew) in [
+        (approved("b"), false),
+        (said("c", CallVerdict::Output(output("yes"))), false),
+        (approved("a"), true),
+    ] {
+        let resolved = ledger.resolve(&[resolution], Timestamp::now()).expect("it waits");
+        assert_eq!(resolved.waits_anew, waits_anew);
+    }
 }

@@ -16,6 +16,7 @@ use super::pictures;
 use super::progress::{CallFailure, CallInProgress, CallListener, CallWish, ModelProgress};
 use super::room::Room;
 use super::route::Target;
+use crate::item::Item;
 use crate::ports::{ModelDelta, ModelError, ModelErrorKind};
 use crate::retry::Attempts;
 use crate::services::RunServices;
@@ -118,7 +119,6 @@ impl ModelCall {
 
     /// Asks the providers, again and again as far as that may help.
     pub(super) async fn ask(&mut self) -> Result<Answered, CallFailure> {
-        pictures::load(self).await?;
         let targets = self.targets();
         let mut attempts = Attempts::new(self.wish.routes[0].calls.retry);
         self.wish.request.attempt = 0;
@@ -166,9 +166,11 @@ impl ModelCall {
             if hold.is_none() {
                 hold = BudgetHold::take(self, targets).await?;
             }
-            let Room { index, key, grant } = self.find_room(targets, &round, hold.as_ref()).await?;
-            let target = &targets[index];
-            let failed = match self.ask_one(target, key, grant, &mut hold).await {
+            let room = self.find_room(targets, &round, hold.as_ref()).await?;
+            let (index, target) = (room.index, &targets[room.index]);
+            // Now and not before: a call that waits for room has none of its pictures in memory. Without them the room is given back unused.
+            let (conversation, time) = self.conversation_with_pictures().await?;
+            let failed = match self.ask_one(target, room, conversation, time, &mut hold).await {
                 Ok(answered) => {
                     round.suspects.answered_at(&target.provider.name);
                     return Ok(answered);
@@ -216,17 +218,29 @@ impl ModelCall {
         }
     }
 
+    /// What the model sees, and how much is left of the time that a call may take: for that long its room is lent, loading included.
+    async fn conversation_with_pictures(&self) -> Result<(Arc<[Arc<Item>]>, Duration), CallFailure> {
+        let longest = self.wish.routes[0].calls.timeouts.call;
+        let began = Instant::now();
+        let loading = tokio::time::timeout(longest, pictures::shown(self)).await;
+        let conversation = loading.map_err(|_| CallFailure::Files)??;
+        Ok((conversation, longest.saturating_sub(began.elapsed())))
+    }
+
     /// One try with one key, and what the limits and the circuit are to know of its end.
     async fn ask_one(
         &mut self,
         target: &Arc<Target>,
-        key: usize,
-        mut grant: GrantHold,
+        Room { key, mut grant, .. }: Room,
+        conversation: Arc<[Arc<Item>]>,
+        time: Duration,
         hold: &mut Option<BudgetHold>,
     ) -> Result<Answered, FailedTry> {
         self.wish.request.attempt += 1;
         let mut request = self.wish.request.clone();
+        request.conversation = conversation;
         let mut timeouts = self.wish.routes[0].calls.timeouts;
+        timeouts.call = time;
         let size = self.size(hold.as_ref());
         if let Some(hold) = hold {
             request.max_output_tokens = Some(hold.output_tokens());

@@ -24,20 +24,22 @@ pub struct Pictures {
 /// What a place in a conversation shows: the picture's data URL, or nothing where there is none that can be shown.
 type Shown = Option<Arc<str>>;
 
-/// Puts the pictures into the request. One that is gone, or is not to be shown any more, becomes a sentence that says so: a conversation
-/// must not break because somebody deleted a file.
-pub(super) async fn load(call: &mut ModelCall) -> Result<(), CallFailure> {
-    let places = files_of(&call.wish.request.conversation);
+/// The call's conversation with the pictures in it. One that is gone, or is not to be shown any more, becomes a sentence that says so: a
+/// conversation must not break because somebody deleted a file.
+pub(super) async fn shown(call: &ModelCall) -> Result<Arc<[Arc<Item>]>, CallFailure> {
+    let conversation = &call.wish.request.conversation;
+    let places = files_of(conversation);
     if places.is_empty() {
-        return Ok(());
+        return Ok(conversation.clone());
     }
     let Some(pictures) = call.services.pictures.clone() else {
-        return Ok(());
+        return Ok(conversation.clone());
     };
     let mut shown = find(call, &pictures, &places).await?.into_iter();
-    let conversation = call.wish.request.conversation.iter();
-    call.wish.request.conversation = conversation.map(|item| with_pictures(item, &mut shown)).collect();
-    Ok(())
+    Ok(conversation
+        .iter()
+        .map(|item| with_pictures(item, &mut shown))
+        .collect())
 }
 
 /// What each of these places shows, in their order. Each file is looked for once, and its picture is in memory once.

@@ -90,8 +90,8 @@ pub enum AgentWrite {
     Written(Box<AgentRecord>),
     /// The account has another agent of this name.
     NameTaken,
-    /// There is a newer version than the one that was seen: this one.
-    VersionChanged(u32),
+    /// There is another version than the one that was seen.
+    VersionChanged,
     /// There is no such agent (any more).
     NotFound,
 }

@@ -176,7 +176,7 @@ impl ParkedUpdate {
             };
             bodies.extend(resolved.events);
             items = resolved.items;
-            change = self.after_resolving(record, resolved.failed, &mut bodies);
+            change = self.after_resolving(record, resolved.failed, resolved.waits_anew, &mut bodies);
         }
         let ending = change
             .as_ref()
@@ -200,6 +200,7 @@ impl ParkedUpdate {
         &self,
         record: &mut RunRecord,
         failed: Option<RunError>,
+        waits_anew: bool,
         bodies: &mut Vec<EventBody>,
     ) -> Option<StateChange> {
         let to = match (&failed, record.calls.waiting_reason()) {
@@ -211,8 +212,12 @@ impl ParkedUpdate {
                 });
                 RunState::Queued
             }
-            (None, still) => {
-                record.waiting = still;
+            (None, Some(reason)) => {
+                record.waiting = Some(reason);
+                if waits_anew {
+                    let calls = record.calls.told();
+                    bodies.push(EventBody::RunWaiting { reason, calls });
+                }
                 return None;
             }
         };

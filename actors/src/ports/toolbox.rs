@@ -90,16 +90,6 @@ pub trait ArgumentCheck: Send + Sync + 'static {
     async fn read(&self, written: String) -> Result<Value, String>;
 }
 
-/// Takes everything.
-pub struct AnyArguments;
-
-#[async_trait]
-impl ArgumentCheck for AnyArguments {
-    async fn read(&self, written: String) -> Result<Value, String> {
-        parse_arguments(&written)
-    }
-}
-
 /// Arguments as a model wrote them; some write nothing where there are none.
 ///
 /// # Errors

@@ -80,14 +80,14 @@ impl RunActor {
         }
         self.generation += 1;
         self.phase = Phase::ToolsChecking;
-        self.tool_calls = JoinSet::new();
+        self.tasks = JoinSet::new();
         let (generation, owner) = (self.generation, ctx.address());
         let checking = async move {
             let checked = AssertUnwindSafe(check_each(unchecked)).catch_unwind().await.ok();
             // A run that is gone makes no calls.
             let _ = owner.send(CallsChecked { generation, checked }).await;
         };
-        self.tool_calls.spawn_on(checking, &self.services.io);
+        self.tasks.spawn_on(checking, &self.services.io);
     }
 
     pub(super) fn call_tools(&mut self, calls: Vec<CheckedCall>, ctx: &mut Context<Self>) {
@@ -114,7 +114,9 @@ impl RunActor {
         for (CheckedCall { call, arguments }, plan) in calls.into_iter().zip(plans) {
             match (plan, arguments) {
                 (Plan::Make(tool), Ok(arguments)) => to_make.push((call, tool, arguments)),
-                (Plan::Make(_), Err(problem)) | (Plan::Refuse(problem), _) => refused.push((call, problem)),
+                (Plan::Make(_), Err(problem)) | (Plan::Refuse(problem), _) => {
+                    refused.push((call, CallOutput::error(problem)));
+                }
                 (Plan::Enter(_) | Plan::Wait, _) => {}
             }
         }
@@ -122,8 +124,8 @@ impl RunActor {
             return self.wait_for_calls(ctx);
         }
         self.make_calls(to_make, refused.len(), ctx);
-        for (call, output) in refused {
-            self.take_result(call, ToolOutcome::Answered(CallOutput::error(output)), ctx);
+        if !refused.is_empty() {
+            self.take_results(refused, ctx);
         }
     }
 
@@ -186,7 +188,7 @@ impl RunActor {
     fn make_calls(&mut self, calls: Vec<(WantedCall, Arc<dyn Tool>, Value)>, refused: usize, ctx: &mut Context<Self>) {
         self.generation += 1;
         self.phase = Phase::ToolsCalled(calls.len() + refused);
-        self.tool_calls = JoinSet::new();
+        self.tasks = JoinSet::new();
         let settings = self.services.settings;
         let turn = Arc::new(Semaphore::new(settings.max_parallel_tools));
         for (call, tool, arguments) in calls {
@@ -199,18 +201,16 @@ impl RunActor {
                 arguments,
             };
             let making = make_call(order, turn.clone(), settings, ctx.address());
-            self.tool_calls.spawn_on(making, &self.services.io);
+            self.tasks.spawn_on(making, &self.services.io);
         }
     }
 
-    fn take_result(&mut self, call: WantedCall, outcome: ToolOutcome, ctx: &mut Context<Self>) {
+    /// Takes in results that are there together, as one record: an answer may ask for more calls than a mailbox has room for.
+    fn take_results(&mut self, results: Vec<(WantedCall, CallOutput)>, ctx: &mut Context<Self>) {
         let Phase::ToolsCalled(left) = &mut self.phase else {
             return;
         };
-        let ToolOutcome::Answered(answer) = outcome else {
-            return self.leave(Leave::failed(RunError::internal()), ctx);
-        };
-        *left -= 1;
+        *left -= results.len();
         if *left == 0 {
             self.phase = if self.calls.waiting().next().is_some() {
                 Phase::WaitNext
@@ -218,21 +218,23 @@ impl RunActor {
                 Phase::ModelNext
             };
         }
-        let entry = self.calls.remove(call.item_id);
-        let approved_arguments = entry.as_ref().and_then(LedgerCall::approved_arguments);
-        let (item, events) = answer.into_item(call.call_id, approved_arguments, self.next_index);
-        self.next_index += 1;
-        self.conversation.push(Arc::new(item.clone()));
-        self.record(
-            Record {
-                events: events.into(),
-                items: vec![item],
-                calls: entry.map(|_| self.calls.clone()),
-                notify: true,
-                ..Record::default()
-            },
-            ctx,
-        );
+        let mut record = Record {
+            notify: true,
+            ..Record::default()
+        };
+        let mut is_entered = false;
+        for (call, answer) in results {
+            let entry = self.calls.remove(call.item_id);
+            is_entered |= entry.is_some();
+            let approved_arguments = entry.as_ref().and_then(LedgerCall::approved_arguments);
+            let (item, events) = answer.into_item(call.call_id, approved_arguments, self.next_index);
+            self.next_index += 1;
+            self.conversation.push(Arc::new(item.clone()));
+            record.events.extend(events);
+            record.items.push(item);
+        }
+        record.calls = is_entered.then(|| self.calls.clone());
+        self.record(record, ctx);
     }
 
     pub(super) fn wait_for_calls(&mut self, ctx: &mut Context<Self>) {
@@ -254,9 +256,7 @@ impl RunActor {
             self.calls = CallLedger::default();
         } else {
             self.calls.next_index = self.next_index;
-            let is_review = self.calls.waiting().any(|call| call.stage == CallStage::Review);
-            // Whatever a review finds out is worth knowing, however late.
-            self.calls.run_deadline = self.deadline.filter(|_| !is_review);
+            self.calls.begin_waiting(self.deadline, Timestamp::now());
         }
         Some(self.calls.clone())
     }
@@ -271,7 +271,7 @@ impl RunActor {
                 entry.stage = CallStage::Review;
             }
         }
-        self.calls.waiting().all(|call| call.stage != CallStage::Review)
+        !self.calls.has_review()
     }
 }
 
@@ -310,8 +310,12 @@ impl Handler<ToolReport> for RunActor {
     type Result = ();
 
     fn handle(&mut self, report: ToolReport, ctx: &mut Self::Context) {
-        if report.generation == self.generation {
-            self.take_result(report.call, report.outcome, ctx);
+        if report.generation != self.generation || !matches!(self.phase, Phase::ToolsCalled(_)) {
+            return;
+        }
+        match report.outcome {
+            ToolOutcome::Answered(answer) => self.take_results(vec![(report.call, answer)], ctx),
+            ToolOutcome::Panicked => self.leave(Leave::failed(RunError::internal()), ctx),
         }
     }
 }

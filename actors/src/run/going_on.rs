@@ -26,10 +26,11 @@ impl RunActor {
         }
         let tools = self.toolset.definitions();
         let (services, address) = (self.services.clone(), ctx.address());
-        self.services.io.spawn(async move {
+        let loading = async move {
             // A run that was stopped meanwhile needs no past.
             let _ = address.send(history::load(services, record, tools).await).await;
-        });
+        };
+        self.tasks.spawn_on(loading, &self.services.io);
     }
 }
 

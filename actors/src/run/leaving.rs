@@ -140,14 +140,14 @@ impl RunActor {
         self.stop(Outcome::Fenced, ctx);
     }
 
-    /// Aborts the model call and the tools under way; reports that are on their way already will be ignored.
+    /// Aborts the model call and all tasks under way; reports that are on their way already will be ignored.
     pub(super) fn abort_step(&mut self) {
         self.generation += 1;
         if let (Phase::ModelCalled | Phase::Summarizing, Some(llm)) = (&self.phase, &self.llm) {
             // If its mailbox is gone, so is the call.
             let _ = llm.try_send(AbortCall);
         }
-        self.tool_calls.abort_all();
+        self.tasks.abort_all();
         self.toolset.stop_opening();
     }
 }

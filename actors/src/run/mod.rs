@@ -44,7 +44,8 @@ use crate::supervisor::arbiters::Placement;
 use crate::time::Timestamp;
 
 /// Messages that the actors of one run may have in each other's mailboxes. Each task of a run awaits the answer to its last
-/// message before it sends the next, so this is more than there can be.
+/// message before it sends the next. A handler cannot: it sends a few messages and never one for each of many things, for whoever gets them
+/// shares its thread and takes in nothing before it is done.
 pub(crate) const CHILD_MAILBOX: usize = 1024;
 
 /// Stop the run for good. The supervisor tells whoever asked when the run is gone.
@@ -118,8 +119,9 @@ pub(crate) struct RunActor {
     /// Tells reports of the step under way from those of steps that were aborted.
     generation: u64,
     phase: Phase,
-    /// Calls under way. Dropping them aborts them, so none outlives the actor, whatever became of it.
-    tool_calls: JoinSet<()>,
+    /// What is under way on the I/O runtime: reading the past, checking arguments, calling tools. Dropping them aborts them, so none outlives
+    /// the actor, whatever became of it.
+    tasks: JoinSet<()>,
     /// Records that asked to be told, and how many of them are durable.
     recorded: u64,
     durable: u64,
@@ -160,7 +162,7 @@ impl RunActor {
             deadline: None,
             generation: 0,
             phase: Phase::Opening,
-            tool_calls: JoinSet::new(),
+            tasks: JoinSet::new(),
             recorded: 0,
             durable: 0,
             ready: false,
@@ -171,17 +173,22 @@ impl RunActor {
         }
     }
 
-    /// Hands a record to the store actor. If it is gone the run cannot go on: the supervisor will fail it.
+    /// Hands a record to the store actor. If it does not take it the run cannot go on: the supervisor will fail it.
     fn record(&mut self, mut record: Record, ctx: &mut Context<Self>) {
         if !record.events.is_empty() {
             record.charges.append(&mut self.charges);
         }
         self.recorded += u64::from(record.notify);
-        let sent = self.store.as_ref().is_some_and(|store| store.try_send(record).is_ok());
-        if !sent {
-            tracing::error!(run_id = %self.ticket.run, "the run's store actor is gone");
-            self.stop(Outcome::Abandoned, ctx);
-        }
+        let problem = match &self.store {
+            Some(store) => match store.try_send(record) {
+                Ok(()) => return,
+                Err(SendError::Full(_)) => "the mailbox of the run's store actor is full",
+                Err(SendError::Closed(_)) => "the run's store actor is gone",
+            },
+            None => "the run has no store actor",
+        };
+        tracing::error!(run_id = %self.ticket.run, problem, "a run's step cannot be written");
+        self.stop(Outcome::Abandoned, ctx);
     }
 
     fn stop(&mut self, outcome: Outcome, ctx: &mut Context<Self>) {

@@ -238,7 +238,8 @@ impl RunActor {
         self.progress = record.progress;
         self.calls = record.calls.clone();
         let started_at = record.started_at.unwrap_or(record.created_at);
-        let deadline = started_at.after(Duration::from_secs(spec.limits.deadline_seconds));
+        let longest = Duration::from_secs(spec.limits.deadline_seconds);
+        let deadline = started_at.after(longest.saturating_add(record.calls.reviewed()));
         self.deadline = Some(deadline);
         ctx.run_later(deadline.since(Timestamp::now()), |actor, ctx| {
             actor.leave(Leave::deadline(), ctx)

@@ -279,7 +279,7 @@ impl Supervisor {
             };
             let account = run.account.clone();
             self.launch(run.id, account, 0, permit, slot, Origin::Queued(Box::new(claim)));
-            self.tell_positions(&run.account, ctx);
+            self.tell_positions(&run.account);
         }
     }
 }

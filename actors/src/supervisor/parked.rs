@@ -127,7 +127,7 @@ impl Supervisor {
     }
 
     /// Tells the runs of an account where they stand now, those for which it is time.
-    pub(super) fn tell_positions(&mut self, account: &AccountId, _ctx: &mut Context<Self>) {
+    pub(super) fn tell_positions(&mut self, account: &AccountId) {
         let now = Timestamp::now();
         let interval = i64::try_from(self.settings.position_interval.as_micros()).unwrap_or(i64::MAX);
         let told_before = Timestamp::from_micros(now.as_micros().saturating_sub(interval));

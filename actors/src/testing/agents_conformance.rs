@@ -190,7 +190,7 @@ pub async fn nothing_is_written_over_what_was_not_seen(fresh: &FreshAgents) {
     written(fresh.update(update(agent, 1, "helper", "second")).await);
     for seen in [0, 1, 3] {
         let late = fresh.update(update(agent, seen, "late", "late")).await;
-        assert_eq!(late, AgentWrite::VersionChanged(2));
+        assert_eq!(late, AgentWrite::VersionChanged);
     }
     assert_eq!(
         fresh.newest(agent).await.expect("it is there").settings,
@@ -217,10 +217,7 @@ pub async fn of_many_that_saw_the_same_one_is_written(fresh: &FreshAgents) {
         .await;
         let written = answers.iter().flatten().filter_map(|answer| match answer {
             AgentWrite::Written(record) => Some(record.clone()),
-            AgentWrite::VersionChanged(now) => {
-                assert_eq!(*now, seen + 1);
-                None
-            }
+            AgentWrite::VersionChanged => None,
             other => panic!("{other:?}"),
         });
         let written: Vec<_> = written.collect();

@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use async_trait::async_trait;
+use serde_json::Value;
+
 use crate::ids::AccountId;
 use crate::ports::toolbox::{
-    AnsweredBy, AnyArguments, InvalidTool, MissingTools, OpenTools, RunTool, Toolbox, ToolsOpening, ToolsWish,
+    AnsweredBy, ArgumentCheck, InvalidTool, MissingTools, OpenTools, RunTool, Toolbox, ToolsOpening, ToolsWish,
+    parse_arguments,
 };
 use crate::ports::{Tool, ToolDefinition};
 use crate::tool_use::ToolUse;
@@ -17,6 +21,16 @@ impl FixedTools {
     /// Of these. Of two with one name the later counts.
     pub fn new(tools: impl IntoIterator<Item = Arc<dyn Tool>>) -> Self {
         Self(tools.into_iter().map(|tool| (tool.definition().name, tool)).collect())
+    }
+}
+
+/// Takes everything.
+struct AnyArguments;
+
+#[async_trait]
+impl ArgumentCheck for AnyArguments {
+    async fn read(&self, written: String) -> Result<Value, String> {
+        parse_arguments(&written)
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) async fn create_agent(
             Ok(AgentView::answer(*record, response))
         }
         AgentWrite::NameTaken => Err(name_taken(&state, &caller, asked.name).await?),
-        other @ (AgentWrite::VersionChanged(_) | AgentWrite::NotFound) => {
+        other @ (AgentWrite::VersionChanged | AgentWrite::NotFound) => {
             tracing::error!(?other, "a new agent was answered as a change");
             Err(ApiError::internal())
         }
@@ -91,7 +91,7 @@ pub(super) async fn update_agent(
             AgentWrite::Written(record) => return Ok(AgentView::answer(*record, HttpResponse::Ok())),
             AgentWrite::NameTaken => return Err(name_taken(&state, &caller, name).await?),
             AgentWrite::NotFound => return Err(ApiError::agent_not_found()),
-            AgentWrite::VersionChanged(_) => {
+            AgentWrite::VersionChanged => {
                 let now = stored_agent(&state, record.id, None).await?;
                 record = now.ok_or_else(ApiError::agent_not_found)?;
             }

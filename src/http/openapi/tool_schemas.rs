@@ -34,7 +34,9 @@ pub(super) enum DeclaredTool {
         description: Option<String>,
         /// JSON Schema (2020-12) of the arguments. Arguments that do not fit are refused before anybody is asked.
         parameters: Map<String, Value>,
-        /// How long a call waits for its output, from the approval on if there has to be one; as long as the run may take if not given.
+        /// How long a call waits for its output, from the approval on if there has to be one; as long as the run may take if not given. At
+        /// most as long as runs of this server may take.
+        #[schema(minimum = 1)]
         deadline_seconds: Option<u64>,
         on_deadline: Option<OnDeadline>,
         requires_approval: Option<bool>,

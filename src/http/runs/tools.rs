@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use callboard_actors::ids::AccountId;
 use callboard_actors::ports::toolbox::InvalidTool;
 use callboard_actors::tool_use::{ClientTool, HttpTool, McpToolUse, ServerToolUse, ToolUse};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::http::error::{ApiError, ErrorCode};
 use crate::http::extract::declared::read_declared;
@@ -15,6 +15,9 @@ use crate::http::state::Catalog;
 
 /// Bytes of one declared tool.
 const LONGEST_DECLARATION: usize = 64 * 1024;
+
+/// Seconds that a call of a client's tool waits at most, if the server lets its runs take longer: 366 days.
+const LONGEST_DEADLINE: u64 = 366 * 24 * 60 * 60;
 
 /// What providers take as the name of a tool.
 const LONGEST_NAME: usize = 64;
@@ -32,7 +35,7 @@ pub(super) fn read_tools(fields: &Fields<'_>, bounds: &RunRequestLimits) -> Resu
     let mut names = BTreeSet::new();
     for (index, value) in listed.iter().enumerate() {
         let path = format!("tools[{index}]");
-        let tool = read_tool(value, &path)?;
+        let tool = read_tool(value, &path, bounds)?;
         let name = match &tool {
             ToolUse::Mcp(tools) => format!("mcp server {}", tools.server),
             tool => tool.name().unwrap_or_default().to_owned(),
@@ -45,7 +48,7 @@ pub(super) fn read_tools(fields: &Fields<'_>, bounds: &RunRequestLimits) -> Resu
     Ok(Some(tools))
 }
 
-fn read_tool(value: &Value, path: &str) -> Result<ToolUse, ApiError> {
+fn read_tool(value: &Value, path: &str, bounds: &RunRequestLimits) -> Result<ToolUse, ApiError> {
     let map = match value {
         Value::String(name) => return Ok(ToolUse::named(name)),
         Value::Object(map) => map,
@@ -64,7 +67,7 @@ fn read_tool(value: &Value, path: &str) -> Result<ToolUse, ApiError> {
     map.remove("type");
     let tool = match text(kind, &type_path)? {
         "server" => ToolUse::Server(read_declared::<ServerToolUse>(map, path)?),
-        "client" => ToolUse::Client(read_declared::<ClientTool>(map, path)?),
+        "client" => ToolUse::Client(read_client_tool(map, path, bounds)?),
         "http" => ToolUse::Http(Box::new(read_declared::<HttpTool>(map, path)?)),
         "mcp" => ToolUse::Mcp(read_declared::<McpToolUse>(map, path)?),
         _ => {
@@ -74,6 +77,21 @@ fn read_tool(value: &Value, path: &str) -> Result<ToolUse, ApiError> {
     };
     check_name(&tool, path)?;
     Ok(tool)
+}
+
+fn read_client_tool(map: Map<String, Value>, path: &str, bounds: &RunRequestLimits) -> Result<ClientTool, ApiError> {
+    let tool = read_declared::<ClientTool>(map, path)?;
+    // No run waits for longer than it may take.
+    let longest = bounds.deadline_ceiling.as_secs().min(LONGEST_DEADLINE);
+    if tool
+        .deadline_seconds
+        .is_none_or(|seconds| (1..=longest).contains(&seconds))
+    {
+        return Ok(tool);
+    }
+    let param = format!("{path}.deadline_seconds");
+    let message = format!("`{param}` must be a whole number from 1 to {longest}");
+    Err(invalid_value(&param, &message))
 }
 
 fn check_name(tool: &ToolUse, path: &str) -> Result<(), ApiError> {

@@ -20,6 +20,10 @@ const NEW_IN_LINE: i16 = 1;
 const FIRST_IN_LINE: i16 = 0;
 
 pub(super) fn decide(write: &Write, picture: &mut Picture) -> Result<Answer, StoreError> {
+    let run = picture.runs.get(&write.run());
+    if run.is_some_and(|run| run.is_damaged) && !write.ends() {
+        return Err(rows::damaged("calls"));
+    }
     match write {
         Write::Create(new) => create(new, picture).map(Answer::Creation),
         Write::Admit(admission) => admit(admission, picture).map(Answer::Admitted),
@@ -164,6 +168,7 @@ pub(super) fn add(new: &NewRun, picture: &mut Picture) -> Result<Added, StoreErr
         cancel_requested: false,
         held,
         hidden: false,
+        is_damaged: false,
         new: Some(NewRow {
             idempotency: new.idempotency.clone(),
             told: None,
@@ -289,36 +294,38 @@ fn commit(step: &RunCommit, picture: &mut Picture) -> Result<(), StoreError> {
 }
 
 pub(super) fn parked(update: &ParkedUpdate, picture: &mut Picture) -> Result<ParkedOutcome, StoreError> {
-    let Some(row) = picture.runs.get_mut(&update.run) else {
+    let Some(row) = picture.runs.get(&update.run) else {
         return Ok(ParkedOutcome::NotFound);
     };
-    let record = &mut row.record;
-    if !record.is_parked() {
-        return Ok(ParkedOutcome::NotParked(Box::new(record.clone())));
+    if !row.record.is_parked() {
+        return Ok(ParkedOutcome::NotParked(Box::new(row.record.clone())));
     }
-    let from = record.state;
-    let (events, items, change) = match update.apply_to(record)? {
+    let (from, held) = (row.record.state, row.held);
+    let mut record = row.record.clone();
+    let (events, items, change) = match update.apply_to(&mut record)? {
         Parked::Changed { events, items, change } => (events, items, change),
         Parked::Refused(problem) => return Ok(ParkedOutcome::Refused(problem)),
-        Parked::NotWaiting => return Ok(ParkedOutcome::NotParked(Box::new(record.clone()))),
+        Parked::NotWaiting => return Ok(ParkedOutcome::NotParked(Box::new(record))),
     };
     if change.is_none() && events.is_none() {
         return Ok(ParkedOutcome::Updated {
-            record: Box::new(record.clone()),
+            record: Box::new(record),
             events,
         });
     }
-    row.changed = true;
-    if change.is_some() {
-        row.line = FIRST_IN_LINE;
-    }
-    let held = std::mem::take(&mut row.held);
-    let record = row.record.clone();
     if let Some(change) = &change {
         picture.count(&record.account, Some(from), change.to, held)?;
+    }
+    if let Some(row) = picture.runs.get_mut(&update.run) {
+        row.record.clone_from(&record);
+        row.changed = true;
+        if change.is_some() {
+            row.line = FIRST_IN_LINE;
+            row.held = false;
+        }
+    }
+    if change.is_some() {
         picture.let_next_of_thread_in(update.run)?;
-    } else if let Some(row) = picture.runs.get_mut(&update.run) {
-        row.held = held;
     }
     if let Some(events) = &events {
         picture.append_events(update.run, events.clone());
@@ -331,12 +338,15 @@ pub(super) fn parked(update: &ParkedUpdate, picture: &mut Picture) -> Result<Par
 }
 
 fn fail_abandoned(fail: &FailAbandonedRun, picture: &mut Picture) -> Result<Answer, StoreError> {
-    let owned = |row: &&mut RunPicture| row.record.state == RunState::Running && row.record.epoch == fail.epoch;
-    let Some(row) = picture.runs.get_mut(&fail.run).filter(owned) else {
+    let owned = |row: &&RunPicture| row.record.state == RunState::Running && row.record.epoch == fail.epoch;
+    let Some(row) = picture.runs.get(&fail.run).filter(owned) else {
         return Ok(Answer::Abandoned(None));
     };
+    let account = row.record.account.clone();
+    let events = row.record.abandoned_events(&fail.error)?;
+    picture.count(&account, Some(RunState::Running), RunState::Failed, false)?;
+    let row = picture.runs.get_mut(&fail.run).ok_or_else(|| rows::damaged("a run"))?;
     let record = &mut row.record;
-    let events = record.abandoned_events(&fail.error)?;
     record.state = RunState::Failed;
     record.error = Some(fail.error.clone());
     record.ended_at = Some(fail.at);
@@ -344,8 +354,6 @@ fn fail_abandoned(fail: &FailAbandonedRun, picture: &mut Picture) -> Result<Answ
     record.next_seq = events.last_seq() + 1;
     record.reserved_seq = 0;
     row.changed = true;
-    let account = record.account.clone();
-    picture.count(&account, Some(RunState::Running), RunState::Failed, false)?;
     picture.let_next_of_thread_in(fail.run)?;
     picture.append_events(fail.run, events.clone());
     picture.abandoned.push(fail.run);

@@ -33,11 +33,10 @@ const LEFT_RUNNING: &str = concat!(
      WHERE runs.state = 'running' AND runs.instance <> $1 ORDER BY runs.id FOR UPDATE OF runs"
 );
 const TAKE_OVER: &str = "UPDATE runs SET epoch = epoch + 1, instance = $1 WHERE state = 'running' AND instance <> $1";
-const QUEUED: &str = "SELECT id, account, tier, created_at, started_at, queue_deadline FROM runs \
+const QUEUED: &str = "SELECT id, account, tier, queue_deadline FROM runs \
                       WHERE state = 'queued' ORDER BY id";
 const IN_THREADS: &str = "SELECT id, thread_id, thread_position, cancel_requested FROM runs \
      WHERE thread_id IS NOT NULL AND state IN ('queued', 'running', 'waiting') ORDER BY thread_id, thread_position";
-const SLOTS: &str = "SELECT account, running FROM accounts WHERE running > 0";
 
 const SET_TIER: &str = "INSERT INTO accounts (account, tier, slot_limit) \
      VALUES ($1, $2, (SELECT concurrent_runs FROM tiers WHERE name = $2)) \
@@ -78,12 +77,6 @@ pub(super) async fn recover(connection: &mut PgConnection, instance: InstanceId)
     let queued = sqlx::query(QUEUED).fetch_all(&mut *transaction).await;
     for row in queued.map_err(store_error)? {
         recovered.queued.push(rows::queued_run(&row)?);
-    }
-    let slots = sqlx::query(SLOTS).fetch_all(&mut *transaction).await;
-    for row in slots.map_err(store_error)? {
-        let running: i32 = rows::get(&row, "running")?;
-        let running = u32::try_from(running).map_err(|_| rows::damaged("running"))?;
-        recovered.slots.insert(rows::account(&row)?, running);
     }
     let in_threads = sqlx::query(IN_THREADS).fetch_all(&mut *transaction).await;
     for row in in_threads.map_err(store_error)? {

@@ -71,6 +71,8 @@ pub(super) struct RunPicture {
     pub(super) held: bool,
     /// No part of its thread's history.
     pub(super) hidden: bool,
+    /// The ledger of its tool calls does not read back: it may end, and nothing else.
+    pub(super) is_damaged: bool,
     /// Set for a run that is new in this batch.
     pub(super) new: Option<NewRow>,
     pub(super) changed: bool,

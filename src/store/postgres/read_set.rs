@@ -264,7 +264,7 @@ async fn find_idempotent(
 }
 
 pub(super) fn run_picture(row: &PgRow) -> Result<(RunId, RunPicture), StoreError> {
-    let record = rows::run_record(row)?;
+    let (record, damage) = rows::shown_run(row)?;
     let picture = RunPicture {
         instance: InstanceId::from_uuid(rows::uuid(row, "instance")?),
         next_item: rows::get(row, "next_item")?,
@@ -274,6 +274,7 @@ pub(super) fn run_picture(row: &PgRow) -> Result<(RunId, RunPicture), StoreError
         cancel_requested: rows::get(row, "cancel_requested")?,
         held: rows::get(row, "held")?,
         hidden: rows::get(row, "hidden")?,
+        is_damaged: damage.is_err(),
         new: None,
         changed: false,
         record,

@@ -117,7 +117,7 @@ impl Readers {
 
     pub(super) async fn run(&self, run: RunId) -> Result<Option<RunRecord>, StoreError> {
         let row = self.row(sqlx::query(RUN).bind(run.id_bytes())).await?;
-        row.as_ref().map(rows::run_record).transpose()
+        row.as_ref().map(rows::shown_run_record).transpose()
     }
 
     pub(super) async fn find_idempotent(
@@ -151,7 +151,7 @@ impl Readers {
             .bind(query.account.as_str())
             .bind(before.id_bytes())
             .bind(i64::from(query.limit));
-        self.rows(statement).await?.iter().map(rows::run_record).collect()
+        self.rows(statement).await?.iter().map(rows::shown_run_record).collect()
     }
 
     async fn list_runs_of_thread(&self, thread: ThreadId, query: &RunQuery) -> Result<Vec<RunRecord>, StoreError> {
@@ -163,7 +163,7 @@ impl Readers {
             .bind(before.id_bytes())
             .bind(state)
             .bind(i64::from(query.limit));
-        self.rows(statement).await?.iter().map(rows::run_record).collect()
+        self.rows(statement).await?.iter().map(rows::shown_run_record).collect()
     }
 
     pub(super) async fn runs_waiting_for_budget(

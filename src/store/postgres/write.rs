@@ -105,16 +105,22 @@ impl Write {
         }
     }
 
-    /// Whether the run may have ended by it.
-    pub(super) fn may_end(&self) -> bool {
+    /// Whether the run has ended by it, if it is taken.
+    pub(super) fn ends(&self) -> bool {
         let ends = |change: &Option<StateChange>| change.as_ref().is_some_and(|change| change.to.is_terminal());
         match self {
             Self::FailAbandoned(_) | Self::Expire(_) => true,
             Self::Commit(commit) => ends(&commit.change),
-            // A resolution may fail the run.
-            Self::Parked(update) => ends(&update.change) || !update.resolutions.is_empty(),
+            Self::Parked(update) => ends(&update.change),
             Self::Create(_) | Self::Admit(_) | Self::Claim(_) => false,
         }
+    }
+
+    /// Whether the run may have ended by it.
+    pub(super) fn may_end(&self) -> bool {
+        // A resolution may fail the run.
+        let is_resolved = matches!(self, Self::Parked(update) if !update.resolutions.is_empty());
+        is_resolved || self.ends()
     }
 
     /// Whether the counters of the run's account may change.

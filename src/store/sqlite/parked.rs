@@ -49,7 +49,12 @@ impl Write for ParkedUpdate {
         let Some(row) = found else {
             return Ok(ParkedOutcome::NotFound);
         };
-        let mut record = rows::run_record(&row)?;
+        let ends = self.change.as_ref().is_some_and(|change| change.to.is_terminal());
+        let mut record = if ends {
+            rows::shown_run_record(&row)?
+        } else {
+            rows::run_record(&row)?
+        };
         if !record.is_parked() {
             return Ok(ParkedOutcome::NotParked(Box::new(record)));
         }
@@ -121,7 +126,7 @@ impl Write for FailAbandonedRun {
         let Some(row) = transaction.row(find).await? else {
             return Ok(None);
         };
-        let record = rows::run_record(&row)?;
+        let record = rows::shown_run_record(&row)?;
         let events = record.abandoned_events(&self.error)?;
         charge_holds_of(transaction, self.run).await?;
         let fail = sqlx::query(FAIL_ABANDONED)

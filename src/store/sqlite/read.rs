@@ -106,7 +106,7 @@ impl Readers {
 
     pub(super) async fn run(&self, run: RunId) -> Result<Option<RunRecord>, StoreError> {
         let row = self.row(sqlx::query(RUN).bind(run.id_bytes())).await?;
-        row.as_ref().map(rows::run_record).transpose()
+        row.as_ref().map(rows::shown_run_record).transpose()
     }
 
     pub(super) async fn list_runs(&self, query: &RunQuery) -> Result<Vec<RunRecord>, StoreError> {
@@ -128,7 +128,7 @@ impl Readers {
             .bind(query.account.as_str())
             .bind(before.id_bytes())
             .bind(query.limit);
-        self.rows(statement).await?.iter().map(rows::run_record).collect()
+        self.rows(statement).await?.iter().map(rows::shown_run_record).collect()
     }
 
     async fn list_runs_of_thread(&self, thread: ThreadId, query: &RunQuery) -> Result<Vec<RunRecord>, StoreError> {
@@ -140,7 +140,7 @@ impl Readers {
             .bind(before.id_bytes())
             .bind(state)
             .bind(query.limit);
-        self.rows(statement).await?.iter().map(rows::run_record).collect()
+        self.rows(statement).await?.iter().map(rows::shown_run_record).collect()
     }
 
     pub(super) async fn runs_waiting_for_budget(

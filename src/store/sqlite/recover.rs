@@ -1,8 +1,6 @@
 //! What a new instance takes over.
 
-use std::collections::BTreeMap;
-
-use callboard_actors::ids::{AccountId, InstanceId};
+use callboard_actors::ids::InstanceId;
 use callboard_actors::ports::store::Recovered;
 
 use super::budgets::charge_holds_of_others;
@@ -19,10 +17,8 @@ const LEFT_RUNNING: &str = concat!(
 
 const TAKE_OVER: &str = "UPDATE runs SET epoch = epoch + 1, instance = ? WHERE state = 'running' AND instance <> ?";
 
-const QUEUED: &str = "SELECT id, account, tier, created_at, started_at, queue_deadline FROM runs \
+const QUEUED: &str = "SELECT id, account, tier, queue_deadline FROM runs \
                       WHERE state = 'queued' ORDER BY id";
-
-const SLOTS: &str = "SELECT account, count(*) AS running FROM runs WHERE state = 'running' GROUP BY account";
 
 /// The condition of its index, word for word.
 const IN_THREADS: &str = "SELECT id, thread_id, thread_position FROM runs \
@@ -52,10 +48,6 @@ impl Write for Recover {
         }
         let queued = transaction.rows(sqlx::query(QUEUED)).await?;
         let queued = queued.iter().map(rows::queued_run).collect::<Result<Vec<_>, _>>()?;
-        let mut slots = BTreeMap::<AccountId, u32>::new();
-        for row in transaction.rows(sqlx::query(SLOTS)).await? {
-            slots.insert(rows::account(&row)?, rows::get(&row, "running")?);
-        }
         charge_holds_of_others(transaction, self.instance).await?;
         let take_over = sqlx::query(TAKE_OVER).bind(instance.clone()).bind(instance);
         transaction.execute(take_over).await?;
@@ -69,7 +61,6 @@ impl Write for Recover {
         Ok(Recovered {
             running,
             queued,
-            slots,
             in_threads,
             to_cancel,
         })

@@ -9,7 +9,8 @@ use callboard::files::{FileLimits, FileService, FileStorage, TransferLimits};
 use callboard::llm::simulated::SimulatedModel;
 use callboard::store::sqlite::{SqliteOptions, SqliteStore};
 use callboard::stream::memory::{MemoryEventLog, MemoryLogOptions};
-use callboard_actors::event::Event;
+use callboard_actors::encoding::encode;
+use callboard_actors::event::{Event, EventBody};
 use callboard_actors::ids::{AccountId, InstanceId, RunId};
 use callboard_actors::item::{Item, Role};
 use callboard_actors::ledger::TierQuota;
@@ -23,6 +24,7 @@ use callboard_actors::supervisor::messages::{OnLimit, StartRun};
 use callboard_actors::supervisor::{Beginning, SupervisorHandle, SupervisorSettings};
 use callboard_actors::testing::fixed_tools::FixedTools;
 use callboard_actors::thread_lines::ThreadLines;
+use callboard_actors::time::Timestamp;
 use callboard_actors::tool_use::ToolUse;
 use futures::StreamExt;
 use tempfile::TempDir;
@@ -240,7 +242,7 @@ impl InProcess {
     /// The run's items, input first.
     pub(crate) async fn items(&self, run: RunId) -> Vec<Item> {
         let store = self.store.clone();
-        let reading = self.io.spawn(async move { store.items(run, None, 1000).await });
+        let reading = self.io.spawn(async move { store.items(run, None, 10_000).await });
         let items = reading.await.expect("no panic").expect("it reads");
         items.items.into_iter().map(|(_, item)| item).collect()
     }
@@ -251,9 +253,31 @@ impl InProcess {
         assert_eq!(supervisor.snapshot().await.permits_in_use, 0);
         let store = self.store.clone();
         let recovering = self.io.spawn(async move { store.recover(InstanceId::new()).await });
-        let slots = recovering.await.expect("no panic").expect("it recovers").slots;
-        assert!(slots.values().all(|slots| *slots == 0), "no Slot is lost: {slots:?}");
+        let running = recovering.await.expect("no panic").expect("it recovers").running;
+        assert!(running.is_empty(), "no Slot is lost: {running:?}");
         self.io.shutdown_background();
+    }
+}
+
+/// The same as `start`, as the store gets it: `running` since `started_at`.
+pub(crate) fn running_since(start: StartRun, started_at: Timestamp) -> NewRun {
+    let id = RunId::new();
+    let created = EventBody::RunCreated {
+        spec: start.spec.clone(),
+    };
+    NewRun {
+        id,
+        account: start.account,
+        tier: start.tier,
+        instance: InstanceId::new(),
+        idempotency: None,
+        spec: start.spec,
+        input: start.input,
+        thread: None,
+        admission: Admission::Start { slot_limit: None },
+        events: encode(id, 0, [created, EventBody::RunStarted { epoch: 1 }]).expect("two events"),
+        reserved_seq: 0,
+        created_at: started_at,
     }
 }
 

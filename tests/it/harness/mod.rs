@@ -3,6 +3,7 @@
 mod aimock;
 mod client;
 mod fleet;
+mod fleet_of_one;
 mod in_process;
 mod models;
 mod process;
@@ -15,8 +16,9 @@ mod upstream;
 
 pub(crate) use aimock::{Aimock, Dialect, SECRET_KEY};
 pub(crate) use fleet::{DEFAULT_LEASE, TestFleet, story};
-pub(crate) use in_process::{InProcess, start_of, start_on, started};
-pub(crate) use models::{Answer, ScriptedModel, USAGE, call_settings, keyed_route, route};
+pub(crate) use fleet_of_one::FleetOfOne;
+pub(crate) use in_process::{InProcess, running_since, start_of, start_on, started};
+pub(crate) use models::{Answer, ScriptedModel, USAGE, call_settings, keyed_route, limited_route, route};
 pub(crate) use process::{binary, run_to_end};
 pub(crate) use reader::check_whole_log;
 pub(crate) use s3::{BUCKET_KEY, Bucket};

@@ -34,6 +34,8 @@ pub(crate) enum Answer {
     FailsAfter(&'static str, ModelErrorKind),
     /// Says this, and nothing more.
     StallsAfter(&'static str),
+    /// Calls the tool `none` so many times.
+    Calls(u32),
     /// Answers with an error.
     Fails(ModelErrorKind),
 }
@@ -96,6 +98,18 @@ impl Model for ScriptedModel {
             Answer::FailsAfter(text, kind) => {
                 stream::iter([said(text), Err(ModelError::new(kind, "told to fail"))]).boxed()
             }
+            Answer::Calls(count) => {
+                let calls = (0..count).flat_map(|index| {
+                    let begun = ModelDelta::ToolCallStarted {
+                        index,
+                        call_id: format!("call_{index}"),
+                        name: "none".to_owned(),
+                    };
+                    let delta = "{}".to_owned();
+                    [Ok(begun), Ok(ModelDelta::ToolCallArguments { index, delta })]
+                });
+                stream::iter(calls.chain([Ok(end(FinishReason::ToolCalls))])).boxed()
+            }
             Answer::StallsAfter(text) => stream::iter([said(text)]).chain(stream::pending()).boxed(),
         };
         Ok(ModelAnswer::unlimited(pieces))
@@ -121,6 +135,17 @@ pub(crate) fn keyed_route(
     provider: &str,
     models: &[&Arc<ScriptedModel>],
 ) -> (Arc<ModelRoute>, Arc<dyn RateLimits>) {
+    limited_route(name, calls, provider, models, KeyLimits::default())
+}
+
+/// The same with limits on each key.
+pub(crate) fn limited_route(
+    name: &str,
+    calls: CallSettings,
+    provider: &str,
+    models: &[&Arc<ScriptedModel>],
+    of_each_key: KeyLimits,
+) -> (Arc<ModelRoute>, Arc<dyn RateLimits>) {
     let mut route = ModelRoute::to(name, models[0].clone(), calls);
     let limits: Arc<dyn RateLimits> = Arc::new(LocalRateLimits::new(LimitTimes::default()));
     let circuit = CircuitSettings {
@@ -131,7 +156,7 @@ pub(crate) fn keyed_route(
     let key = |number: usize| LimitedKey {
         name: format!("{provider}/{number}").into(),
         provider: provider.into(),
-        limits: KeyLimits::default(),
+        limits: of_each_key,
     };
     route.targets = vec![Arc::new(Target {
         provider: Arc::new(Provider {

@@ -37,6 +37,9 @@ pub(crate) trait Script: Send + Sync + 'static {
     /// Before a run is read.
     async fn before_run(&self) {}
 
+    /// Before a page of items is read.
+    async fn before_items(&self) {}
+
     /// What the log says of its reach.
     fn reach(&self) -> Option<Reach> {
         None
@@ -137,6 +140,7 @@ impl Store for ScriptedStore {
     }
 
     async fn items(&self, run: RunId, after: Option<u32>, limit: u32) -> Result<ItemPage<(u32, Item)>, StoreError> {
+        self.script.before_items().await;
         self.inner.items(run, after, limit).await
     }
 

@@ -1,12 +1,10 @@
 //! What goes into the store and comes out of it.
 
-use std::collections::BTreeMap;
-
 use super::StoreError;
 use crate::call_ledger::{CallLedger, CallProblem, CallResolution};
 use crate::encoding::EncodedEvents;
 use crate::error::RunError;
-use crate::event::{EventBody, QueuedReason, WaitingReason};
+use crate::event::{EventBody, WaitingReason};
 use crate::ids::{AccountId, InstanceId, KeyId, RunId, ThreadId};
 use crate::item::{Item, Usage};
 use crate::money::Money;
@@ -286,8 +284,6 @@ pub struct Recovered {
     pub running: Vec<RunRecord>,
     /// In the queue, oldest first.
     pub queued: Vec<QueuedRun>,
-    /// Runs in `running` by account: exact.
-    pub slots: BTreeMap<AccountId, u32>,
     /// Every run of a thread that has not ended, those that wait among them, in the order of their threads.
     pub in_threads: Vec<(RunThread, RunId)>,
     /// Those that are marked as to be cancelled.
@@ -315,12 +311,8 @@ pub struct QueuedRun {
     pub account: AccountId,
     /// The account's tier when it came.
     pub tier: String,
-    /// Why it is here, as far as the store knows: `HandedOver` if it had started before.
-    pub reason: QueuedReason,
     /// When it fails if it has not started.
     pub deadline: Option<Timestamp>,
-    /// When it came.
-    pub created_at: Timestamp,
 }
 
 /// A page of runs.

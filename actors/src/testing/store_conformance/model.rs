@@ -1,6 +1,5 @@
 //! Random operations against a model of what the store must say: states, epochs, Slots.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::collection::vec;
@@ -8,7 +7,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
-use super::fixtures::{account, claim, kinds, move_commit, parked, queued, record, starting};
+use super::fixtures::{claim, kinds, move_commit, parked, queued, record, starting};
 use crate::error::RunError;
 use crate::ids::{InstanceId, RunId};
 use crate::ports::store::{Claim, Creation, NewRun, ParkedOutcome, RunRecord};
@@ -64,7 +63,7 @@ struct Model {
 
 impl Model {
     fn running(&self, account: usize) -> u32 {
-        let held = |run: &&ModelRun| run.account == account && run.state.holds_slot();
+        let held = |run: &&ModelRun| run.account == account && run.state == RunState::Running;
         u32::try_from(self.runs.iter().filter(held).count()).expect("few runs")
     }
 
@@ -98,7 +97,6 @@ impl Model {
                 assert_eq!(listed, taken);
                 let queued = self.runs.iter().filter(|run| run.state == RunState::Queued);
                 assert!(recovered.queued.iter().map(|run| run.id).eq(queued.map(|run| run.id)));
-                assert_eq!(recovered.slots, self.slots());
             }
             Step::Claim { run, .. } | Step::Move { run, .. } | Step::Update { run, .. } | Step::Abandon { run, .. } => {
                 if run < self.runs.len() {
@@ -180,11 +178,6 @@ impl Model {
             state,
             epoch,
         });
-    }
-
-    fn slots(&self) -> BTreeMap<crate::ids::AccountId, u32> {
-        let held = (0..ACCOUNTS.len()).map(|index| (account(ACCOUNTS[index]), self.running(index)));
-        held.filter(|(_, running)| *running > 0).collect()
     }
 }
 

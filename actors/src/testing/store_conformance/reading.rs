@@ -223,5 +223,5 @@ pub async fn what_is_not_there_is_none(store: Arc<dyn Store>) {
         .recover(crate::ids::InstanceId::new())
         .await
         .expect("the store answers");
-    assert!(recovered.running.is_empty() && recovered.queued.is_empty() && recovered.slots.is_empty());
+    assert!(recovered.running.is_empty() && recovered.queued.is_empty());
 }

@@ -8,7 +8,7 @@ use futures::future::join_all;
 use super::fixtures::{change, claimed, commit, parked, record, running};
 use crate::call_ledger::{CallLedger, CallOutput, CallProblemKind, CallResolution, CallStage, CallVerdict, LedgerCall};
 use crate::encoding::{EncodedEvents, encode};
-use crate::event::{EventBody, WaitingReason};
+use crate::event::{Event, EventBody, WaitingReason};
 use crate::ids::ItemId;
 use crate::item::ItemContent;
 use crate::ports::Store;
@@ -75,9 +75,8 @@ pub(in crate::testing) async fn wait_for(store: &Arc<dyn Store>, run: &RunRecord
 
 pub(in crate::testing) fn ledger(calls: Vec<LedgerCall>) -> CallLedger {
     CallLedger {
-        next_index: 0,
-        run_deadline: None,
         calls,
+        ..CallLedger::default()
     }
 }
 
@@ -199,6 +198,53 @@ pub async fn a_verdict_may_end_the_run(store: Arc<dyn Store>) {
     assert!(after.ended_at.is_some() && after.calls.is_empty());
     assert_eq!(kinds(&events.expect("events")), ["tool.decided", "run.failed"]);
     assert_eq!(record(&store, run.id).await, *after);
+}
+
+/// And whoever follows the run hears for what it waits now.
+pub async fn an_approved_call_of_the_client_is_told_again(store: Arc<dyn Store>) {
+    let asked = LedgerCall {
+        by_client: true,
+        answer_seconds: Some(60),
+        ..call("a", CallStage::Approval)
+    };
+    let run = waits_for(&store, ledger(vec![asked, call("b", CallStage::Output)])).await;
+    let said = CallResolution {
+        call_id: "a".into(),
+        verdict: CallVerdict::Approve { arguments: None },
+    };
+    let ParkedOutcome::Updated { record: after, events } = resolve(&store, &run, vec![said]).await else {
+        panic!("a waits");
+    };
+    assert_eq!(
+        (after.state, after.waiting),
+        (RunState::Waiting, Some(WaitingReason::ToolOutputs))
+    );
+    let events = events.expect("events");
+    assert_eq!(kinds(&events), ["tool.decided", "run.waiting"]);
+    let told: Event = serde_json::from_str(events.frames().last().expect("two").data).expect("an event");
+    let expected = EventBody::RunWaiting {
+        reason: WaitingReason::ToolOutputs,
+        calls: after.calls.told(),
+    };
+    assert_eq!(told.body, expected);
+    assert_eq!(record(&store, run.id).await, *after);
+}
+
+/// Also when no call is left of which the ledger tells.
+pub async fn the_time_of_a_review_is_kept(store: Arc<dyn Store>) {
+    let began = Timestamp::now();
+    let mut calls = ledger(vec![call("a", CallStage::Review)]);
+    calls.begin_waiting(Some(began.after(Duration::from_secs(1))), began);
+    let run = waits_for(&store, calls).await;
+    let said = CallResolution {
+        call_id: "a".into(),
+        verdict: CallVerdict::TakeResult(CallOutput::error("nobody knows".into())),
+    };
+    let late = ParkedUpdate::resolving(run.id, vec![said], began.after(Duration::from_secs(100)));
+    store.update_parked_run(late).await.expect("the store answers");
+    let went_on = claimed(&store, run.id).await;
+    assert_eq!(went_on.calls.reviewed(), Duration::from_secs(100));
+    assert!(went_on.calls.calls.is_empty());
 }
 
 /// The longest overdue first; none that does not wait, or not any more.

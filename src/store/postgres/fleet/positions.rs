@@ -83,7 +83,8 @@ pub(super) async fn tell_positions(
         let (run, row_picture) = run_picture(row)?;
         let told: Option<i64> = rows::get(row, "told_position")?;
         let position = positions.get(&run).copied().unwrap_or(i64::MAX);
-        if told.is_none_or(|told| position.saturating_mul(2) <= told) {
+        let is_time = told.is_none_or(|told| position.saturating_mul(2) <= told);
+        if is_time && !row_picture.is_damaged {
             picture.runs.insert(run, row_picture);
         }
     }

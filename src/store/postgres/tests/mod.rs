@@ -4,6 +4,7 @@ mod agents_conformance;
 mod archive;
 mod budget_conformance;
 mod conformance;
+mod damaged;
 mod files_conformance;
 mod fleet_conformance;
 mod holds;

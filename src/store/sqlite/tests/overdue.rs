@@ -1,7 +1,10 @@
-//! A row that a later version wrote, among those whose deadlines are over.
+//! A row that a later version wrote, among others.
 
+use callboard_actors::call_ledger::{CallResolution, CallVerdict};
 use callboard_actors::ids::RunId;
+use callboard_actors::ports::store::{ParkedOutcome, ParkedUpdate, RunQuery, StateChange};
 use callboard_actors::ports::{Store, StoreError};
+use callboard_actors::run_state::RunState;
 use callboard_actors::time::Timestamp;
 use sqlx::{ConnectOptions, SqliteConnection};
 
@@ -40,4 +43,49 @@ async fn one_that_cannot_be_read_keeps_none_of_the_others_back() {
     assert_eq!(runs, [unknown, known]);
     assert!(matches!(found[0].calls, Err(StoreError::Damaged(_))), "{found:?}");
     assert!(found[1].calls.is_ok(), "{found:?}");
+}
+
+#[tokio::test]
+async fn one_that_cannot_be_read_is_listed_and_can_be_cancelled_and_nothing_else() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path()).await;
+    let mut connection = writer_options(&options(directory.path()))
+        .connect()
+        .await
+        .expect("connects");
+    let unknown = waits_since(&store, &mut connection, 1, r#"{"of": "a later version"}"#).await;
+    let known = waits_since(&store, &mut connection, 2, r#"{"next_index": 1, "calls": []}"#).await;
+    let query = RunQuery {
+        account: "acme".parse().expect("a name"),
+        thread: None,
+        state: Some(RunState::Waiting),
+        before: None,
+        limit: 10,
+    };
+    let listed = store.list_runs(query).await.expect("the store answers");
+    let listed: Vec<_> = listed.iter().map(|run| run.id).collect();
+    assert_eq!(listed, [known, unknown]);
+    let answer = CallResolution {
+        call_id: "a".into(),
+        verdict: CallVerdict::Retry,
+    };
+    let resolving = ParkedUpdate::resolving(unknown, vec![answer], Timestamp::now());
+    let refused = store.update_parked_run(resolving).await;
+    assert!(matches!(refused, Err(StoreError::Damaged(_))), "{refused:?}");
+    let cancel = StateChange {
+        to: RunState::Cancelled,
+        error: None,
+        waiting: None,
+        at: Timestamp::now(),
+    };
+    let cancelled = store
+        .update_parked_run(ParkedUpdate::moving(unknown, Vec::new(), cancel))
+        .await;
+    assert!(matches!(cancelled, Ok(ParkedOutcome::Updated { .. })), "{cancelled:?}");
+    let found = store
+        .run(unknown)
+        .await
+        .expect("the store answers")
+        .expect("it is there");
+    assert_eq!(found.state, RunState::Cancelled);
 }
