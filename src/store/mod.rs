@@ -4,6 +4,7 @@
 
 mod activity;
 mod agents;
+mod api_keys;
 mod archive;
 mod budget_statements;
 mod budgets;
@@ -15,5 +16,6 @@ pub mod postgres;
 mod reading;
 mod repeated;
 mod rows;
+mod runs;
 pub mod sqlite;
 mod threads;

@@ -44,8 +44,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::store::activity::{Activity, WaitingWrite};
-use crate::store::items;
 use crate::store::repeated::answer_fenced;
+use crate::store::{api_keys, items, runs};
 use budgets::Desks;
 use fleet::notices::Notices;
 use lane::Lane;
@@ -190,11 +190,11 @@ impl Store for PostgresStore {
     }
 
     async fn run(&self, run: RunId) -> Result<Option<RunRecord>, StoreError> {
-        self.readers.run(run).await
+        runs::run(&self.readers, run).await
     }
 
     async fn list_runs(&self, query: RunQuery) -> Result<Vec<RunRecord>, StoreError> {
-        self.readers.list_runs(&query).await
+        runs::list(&self.readers, &query).await
     }
 
     async fn runs_with_overdue_calls(
@@ -203,7 +203,7 @@ impl Store for PostgresStore {
         after: Option<OverduePlace>,
         limit: u32,
     ) -> Result<Vec<OverdueRun>, StoreError> {
-        self.readers.runs_with_overdue_calls(now, after, limit).await
+        runs::with_overdue_calls(&self.readers, now, after, limit).await
     }
 
     async fn runs_waiting_for_budget(
@@ -211,7 +211,7 @@ impl Store for PostgresStore {
         after: Option<RunId>,
         limit: u32,
     ) -> Result<Vec<(RunId, AccountId)>, StoreError> {
-        self.readers.runs_waiting_for_budget(after, limit).await
+        runs::waiting_for_budget(&self.readers, after, limit).await
     }
 
     async fn items(&self, run: RunId, after: Option<u32>, limit: u32) -> Result<ItemPage<(u32, Item)>, StoreError> {
@@ -249,7 +249,7 @@ impl Store for PostgresStore {
     }
 
     async fn list_keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
-        self.readers.list_keys().await
+        api_keys::list(&self.readers).await
     }
 
     async fn revoke_key(&self, key: KeyId, at: Timestamp) -> Result<bool, StoreError> {
@@ -259,11 +259,11 @@ impl Store for PostgresStore {
     }
 
     async fn find_key(&self, secret_hash: [u8; 32]) -> Result<Option<KeyRecord>, StoreError> {
-        self.readers.find_key(&secret_hash).await
+        api_keys::find(&self.readers, &secret_hash).await
     }
 
     async fn has_keys(&self) -> Result<bool, StoreError> {
-        self.readers.has_keys().await
+        api_keys::are_there(&self.readers).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -46,8 +46,8 @@ use callboard_actors::time::Timestamp;
 use tokio::runtime::Handle;
 
 use crate::store::activity::Activity;
-use crate::store::items;
 use crate::store::repeated::answer_fenced;
+use crate::store::{api_keys, items, runs};
 use checkpoint::Checkpointer;
 use keys::{ForgetIdempotencyKeys, Ping, RevokeKey};
 use open::DatabaseLock;
@@ -176,11 +176,11 @@ impl Store for SqliteStore {
     }
 
     async fn run(&self, run: RunId) -> Result<Option<RunRecord>, StoreError> {
-        self.readers.run(run).await
+        runs::run(&self.readers, run).await
     }
 
     async fn list_runs(&self, query: RunQuery) -> Result<Vec<RunRecord>, StoreError> {
-        self.readers.list_runs(&query).await
+        runs::list(&self.readers, &query).await
     }
 
     async fn runs_with_overdue_calls(
@@ -189,7 +189,7 @@ impl Store for SqliteStore {
         after: Option<OverduePlace>,
         limit: u32,
     ) -> Result<Vec<OverdueRun>, StoreError> {
-        self.readers.runs_with_overdue_calls(now, after, limit).await
+        runs::with_overdue_calls(&self.readers, now, after, limit).await
     }
 
     async fn runs_waiting_for_budget(
@@ -197,7 +197,7 @@ impl Store for SqliteStore {
         after: Option<RunId>,
         limit: u32,
     ) -> Result<Vec<(RunId, AccountId)>, StoreError> {
-        self.readers.runs_waiting_for_budget(after, limit).await
+        runs::waiting_for_budget(&self.readers, after, limit).await
     }
 
     async fn items(&self, run: RunId, after: Option<u32>, limit: u32) -> Result<ItemPage<(u32, Item)>, StoreError> {
@@ -241,7 +241,7 @@ impl Store for SqliteStore {
     }
 
     async fn list_keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
-        self.readers.list_keys().await
+        api_keys::list(&self.readers).await
     }
 
     async fn revoke_key(&self, key: KeyId, at: Timestamp) -> Result<bool, StoreError> {
@@ -249,11 +249,11 @@ impl Store for SqliteStore {
     }
 
     async fn find_key(&self, secret_hash: [u8; 32]) -> Result<Option<KeyRecord>, StoreError> {
-        self.readers.find_key(&secret_hash).await
+        api_keys::find(&self.readers, &secret_hash).await
     }
 
     async fn has_keys(&self) -> Result<bool, StoreError> {
-        self.readers.has_keys().await
+        api_keys::are_there(&self.readers).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

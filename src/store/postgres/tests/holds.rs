@@ -11,9 +11,9 @@ use callboard_actors::time::Timestamp;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use super::super::budgets::{STANDING_IN_DAYS, STANDING_SINCE_EVER};
-use super::super::reads::WAITING_FOR_BUDGET;
 use super::instances::starting;
 use super::plan::Plan;
+use crate::store::runs::WAITING_FOR_BUDGET;
 
 fn hold(run: RunId, period: BudgetPeriod) -> NewHold {
     NewHold {

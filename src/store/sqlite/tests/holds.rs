@@ -16,10 +16,10 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Row, SqliteConnection};
 use super::budget::{delta, ending, new_run};
 use super::{open, options};
 use crate::store::budgets::MOST_TO_SUM_UP;
+use crate::store::runs::WAITING_FOR_BUDGET;
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::budgets::{STANDING_IN_DAYS, STANDING_SINCE_EVER};
 use crate::store::sqlite::open::writer_options;
-use crate::store::sqlite::read::WAITING_FOR_BUDGET;
 
 fn hold(run: &NewRun, period: BudgetPeriod) -> NewHold {
     NewHold {
