@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::sync::Mutex;
 
 use callboard_actors::encoding::encode;
@@ -84,7 +85,7 @@ impl Site {
     }
 
     async fn running(&self) -> NewRun {
-        let spec = RunSpec {
+        let spec = Arc::new(RunSpec {
             agent: None,
             model: "simulated".into(),
             fallback_models: Vec::new(),
@@ -100,7 +101,7 @@ impl Site {
                 max_cost_usd: None,
                 deadline_seconds: 600,
             },
-        };
+        });
         let id = RunId::new();
         let created = EventBody::RunCreated { spec: spec.clone() };
         let run = NewRun {

@@ -1,5 +1,7 @@
 //! Rows as the port knows them, and values as the tables keep them: the same in every database.
 
+use std::sync::Arc;
+
 use callboard_actors::call_ledger::CallLedger;
 use callboard_actors::encoding::EncodedEvents;
 use callboard_actors::ids::{
@@ -118,7 +120,7 @@ fn run_with(row: &impl Columns, calls: CallLedger) -> Result<RunRecord, StoreErr
         tier: row.text("tier")?.to_owned(),
         state: RunState::parse(row.text("state")?).ok_or_else(|| damaged("state"))?,
         epoch: unsigned(row, "epoch")?,
-        spec: from_json(row.text("spec")?, "spec")?,
+        spec: Arc::new(from_json(row.text("spec")?, "spec")?),
         thread: run_thread(row)?,
         error: error.map(|text| from_json(text, "error")).transpose()?,
         waiting: waiting.map(|text| from_json(text, "waiting")).transpose()?,

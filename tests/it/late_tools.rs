@@ -202,7 +202,7 @@ async fn a_run_is_cancelled_and_its_deadline_comes_while_its_tools_do_not() {
     assert_eq!(scene.server.ended(run).await.state, RunState::Cancelled);
 
     let mut start = start_of(json!({}), &["talk"]);
-    start.spec.limits.deadline_seconds = 1;
+    Arc::make_mut(&mut start.spec).limits.deadline_seconds = 1;
     let run = started(&scene.supervisor, start).await;
     let ended = scene.server.ended(run).await;
     assert_eq!(

@@ -39,6 +39,7 @@ mod http_tools;
 mod idempotency;
 mod imports;
 mod large_pages;
+mod large_settings;
 mod late_tools;
 mod leaving;
 mod let_go;

@@ -23,7 +23,7 @@ async fn run_on(routes: &[Arc<ModelRoute>], change: impl FnOnce(&mut RunSpec)) -
     let server = InProcess::plain().await;
     let supervisor = server.supervisor_on(routes, 1).await;
     let mut start = start_on(&routes[0].name);
-    change(&mut start.spec);
+    change(Arc::make_mut(&mut start.spec));
     let run = started(&supervisor, start).await;
     let ended = (server.ended(run).await, server.events(run).await);
     server.finish(supervisor).await;
@@ -156,8 +156,9 @@ async fn a_cancel_while_a_provider_answers_ends_the_run_with_what_was_said() {
 fn limited(limits: impl FnOnce(&mut RunLimits)) -> StartRun {
     let simulate = json!({"tool_calls": [{"name": "unknown"}], "tool_rounds": 100});
     let mut start = start_of(simulate, &[]);
-    start.spec.limits.max_steps = 100;
-    limits(&mut start.spec.limits);
+    let spec = Arc::make_mut(&mut start.spec);
+    spec.limits.max_steps = 100;
+    limits(&mut spec.limits);
     start
 }
 

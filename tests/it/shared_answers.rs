@@ -53,7 +53,8 @@ async fn sharing_supervisor(server: &InProcess, model: &Arc<ScriptedModel>) -> S
 fn start_at(temperature: f64, account: &str) -> StartRun {
     let mut start = start_on("shared");
     start.account = account.parse().expect("a good name");
-    start.spec.model_options = serde_json::Map::from_iter([("temperature".to_owned(), json!(temperature))]);
+    Arc::make_mut(&mut start.spec).model_options =
+        serde_json::Map::from_iter([("temperature".to_owned(), json!(temperature))]);
     start
 }
 

@@ -5,6 +5,8 @@
 //! Indices count items of the run in the order they were added and never repeat. That is enough to write any other protocol as a
 //! pure fold over the log.
 
+use std::sync::Arc;
+
 mod parts;
 
 use serde::{Deserialize, Serialize};
@@ -44,7 +46,7 @@ pub enum EventBody {
     #[serde(rename = "run.created")]
     RunCreated {
         /// What was asked for.
-        spec: RunSpec,
+        spec: Arc<RunSpec>,
     },
     /// The run waits for a Permit and a Slot.
     #[serde(rename = "run.queued")]

@@ -15,6 +15,7 @@
 //! - An answer that is lost on its way loses no run: what an instance owns without knowing comes back with [`Fleet::disown_unknown`].
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -188,7 +189,7 @@ pub struct FleetAdmission {
     /// So that the same request twice is one run.
     pub idempotency: Option<Idempotency>,
     /// What it is to do.
-    pub spec: RunSpec,
+    pub spec: Arc<RunSpec>,
     /// What it begins with.
     pub input: Vec<Item>,
     /// The conversation that it goes on with.

@@ -8,7 +8,7 @@ use actix::prelude::*;
 use crate::encoding::EncodedEvents;
 use crate::item::Item;
 use crate::llm::LlmActor;
-use crate::ports::store::{ClaimRun, Idempotency, NewRun, RunRecord};
+use crate::ports::store::{ClaimRun, Idempotency, RunRecord};
 use crate::ports::threads::{EnterThread, OnBusy};
 use crate::run::leaving::Leave;
 use crate::run::ticket::Outcome;
@@ -16,14 +16,14 @@ use crate::run::{Phase, RunActor};
 use crate::spec::RunSpec;
 use crate::store_actor::{OpenFailure, OpenedRun, Opening, StoreActor};
 use crate::supervisor::messages::{OnLimit, StartError, StartRun, Started};
-use crate::supervisor::{Lacks, QueueInstead, StartReply};
+use crate::supervisor::{Arrival, Lacks, QueueInstead, StartReply};
 use crate::time::Timestamp;
 
 /// How a run came to its actor.
 pub(crate) enum Origin {
     /// A client just posted it.
     New {
-        new_run: Box<NewRun>,
+        arrival: Box<Arrival>,
         on_limit: OnLimit,
         reply: StartReply,
     },
@@ -62,10 +62,18 @@ impl RunActor {
     pub(super) fn begin(&mut self, origin: Origin, ctx: &mut Context<Self>) {
         let (opening, call_model_early) = match origin {
             Origin::New {
-                new_run,
+                arrival,
                 on_limit,
                 reply,
             } => {
+                let new_run = match arrival.into_new_run() {
+                    Ok(new_run) => Box::new(new_run),
+                    Err(error) => {
+                        // A client that went away need not know.
+                        let _ = reply.send(Err(error.into()));
+                        return self.stop(Outcome::NotStarted, ctx);
+                    }
+                };
                 self.starting = Some(Starting {
                     reply,
                     on_limit,

@@ -4,12 +4,14 @@ use actix::prelude::*;
 
 use crate::encoding::encode;
 use crate::event::{EventBody, QueuedReason};
-use crate::ids::{AccountId, RunId};
+use crate::ids::{AccountId, InstanceId, RunId};
 use crate::ledger::{SlotHold, TierQuota};
+use crate::ports::StoreError;
 use crate::ports::store::{Admission, ClaimRun, Creation, NewRun, RunRecord};
 use crate::ports::threads::OnBusy;
 use crate::queue::WaitingRun;
 use crate::run::Origin;
+use crate::services::RunServices;
 use crate::supervisor::messages::{Admit, OnLimit, StartError, StartRun, Started};
 use crate::supervisor::{Lacks, QueueInstead, StartReply, Supervisor};
 use crate::time::Timestamp;
@@ -19,11 +21,47 @@ use crate::time::Timestamp;
 #[rtype(result = "()")]
 pub(super) struct Arrived {
     waiting: WaitingRun,
-    /// As the store has it, if it took it.
-    record: RunRecord,
-    outcome: Result<Creation, StartError>,
+    /// With the run as the store has it, if it took it.
+    outcome: Result<(RunRecord, Creation), StoreError>,
     position: u64,
     reply: StartReply,
+}
+
+/// A new run that was let in. Its first event has the whole of its settings, which may be megabytes: it is written out where the run is, and not
+/// by the supervisor, for which everybody waits.
+pub(crate) struct Arrival {
+    id: RunId,
+    instance: InstanceId,
+    request: StartRun,
+    admission: Admission,
+    reserved_seq: u64,
+    /// After `run.created`.
+    second: EventBody,
+    created_at: Timestamp,
+}
+
+impl Arrival {
+    /// What the store is to write.
+    pub(crate) fn into_new_run(self) -> Result<NewRun, StoreError> {
+        let created = EventBody::RunCreated {
+            spec: self.request.spec.clone(),
+        };
+        let events = encode(self.id, 0, [created, self.second]);
+        Ok(NewRun {
+            id: self.id,
+            account: self.request.account,
+            tier: self.request.tier,
+            instance: self.instance,
+            idempotency: self.request.idempotency,
+            spec: self.request.spec,
+            input: self.request.input,
+            thread: self.request.thread,
+            admission: self.admission,
+            events: events.ok_or_else(|| StoreError::Damaged("a run without events".into()))?,
+            reserved_seq: self.reserved_seq,
+            created_at: self.created_at,
+        })
+    }
 }
 
 impl Supervisor {
@@ -89,32 +127,17 @@ impl Supervisor {
         slot: SlotHold,
         reply: StartReply,
     ) {
-        let on_limit = request.on_limit;
-        let first = [
-            EventBody::RunCreated {
-                spec: request.spec.clone(),
-            },
-            EventBody::RunStarted { epoch: 1 },
-        ];
+        let (account, on_limit) = (request.account.clone(), request.on_limit);
         let admission = Admission::Start {
             slot_limit: quota.concurrent_runs,
         };
-        let Some(new_run) = self.new_run(run, request, admission, first) else {
-            return;
+        let arrival = Box::new(self.arrival(run, request, admission, EventBody::RunStarted { epoch: 1 }));
+        let origin = Origin::New {
+            arrival,
+            on_limit,
+            reply,
         };
-        let account = new_run.account.clone();
-        self.launch(
-            run,
-            account,
-            1,
-            permit,
-            slot,
-            Origin::New {
-                new_run: Box::new(new_run),
-                on_limit,
-                reply,
-            },
-        );
+        self.launch(run, account, 1, permit, slot, origin);
     }
 
     /// Writes a run into the queue; it can start once it is durable there.
@@ -156,34 +179,21 @@ impl Supervisor {
             QueuedReason::ThreadBusy => self.services.thread_lines.ahead_of(run).max(1),
             _ => queued - self.queue.held_of(&request.account) + 1,
         };
-        let first = [
-            EventBody::RunCreated {
-                spec: request.spec.clone(),
-            },
-            EventBody::RunQueued { position, reason },
-        ];
-        let Some(new_run) = self.new_run(run, request, Admission::Queue { deadline }, first) else {
-            return;
-        };
-        let record = new_run.record();
-        *self.arriving.entry(record.account.clone()).or_insert(0) += 1;
+        *self.arriving.entry(request.account.clone()).or_insert(0) += 1;
         let waiting = WaitingRun {
             id: run,
-            account: record.account.clone(),
-            tier: record.tier.as_str().into(),
+            account: request.account.clone(),
+            tier: request.tier.as_str().into(),
             deadline,
             told_at: now,
         };
+        let second = EventBody::RunQueued { position, reason };
+        let arrival = self.arrival(run, request, Admission::Queue { deadline }, second);
         let services = self.services.clone();
         self.io_task(ctx, async move {
-            let events = new_run.events.clone();
-            let outcome = services.store.create_run(new_run).await.map_err(StartError::from);
-            if matches!(outcome, Ok(Creation::Created | Creation::InThread { .. })) {
-                super::parked::show(&services, run, 0, events).await;
-            }
+            let outcome = write(&services, arrival).await;
             Arrived {
                 waiting,
-                record,
                 outcome,
                 position,
                 reply,
@@ -191,26 +201,20 @@ impl Supervisor {
         });
     }
 
-    fn new_run(&self, id: RunId, request: StartRun, admission: Admission, first: [EventBody; 2]) -> Option<NewRun> {
-        let events = encode(id, 0, first)?;
+    fn arrival(&self, id: RunId, request: StartRun, admission: Admission, second: EventBody) -> Arrival {
         let reserved_seq = match admission {
             Admission::Start { .. } => self.services.settings.durability.reservation(),
             Admission::Queue { .. } => 0,
         };
-        Some(NewRun {
+        Arrival {
             id,
-            account: request.account,
-            tier: request.tier,
             instance: self.instance,
-            idempotency: request.idempotency,
-            spec: request.spec,
-            input: request.input,
-            thread: request.thread,
+            request,
             admission,
-            events,
             reserved_seq,
+            second,
             created_at: Timestamp::now(),
-        })
+        }
     }
 
     fn over_quota(&self, request: &StartRun, limit: u32, queue_full: bool) -> StartError {
@@ -284,6 +288,17 @@ impl Supervisor {
     }
 }
 
+/// Writes a run into the queue.
+async fn write(services: &RunServices, arrival: Arrival) -> Result<(RunRecord, Creation), StoreError> {
+    let new_run = arrival.into_new_run()?;
+    let (record, events) = (new_run.record(), new_run.events.clone());
+    let creation = services.store.create_run(new_run).await?;
+    if matches!(creation, Creation::Created | Creation::InThread { .. }) {
+        super::parked::show(services, record.id, 0, events).await;
+    }
+    Ok((record, creation))
+}
+
 fn answer(reply: StartReply, answer: Result<Started, StartError>) {
     // A client that went away does not need it.
     let _ = reply.send(answer);
@@ -301,7 +316,7 @@ impl Handler<Arrived> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, arrived: Arrived, ctx: &mut Self::Context) {
-        let account = arrived.record.account.clone();
+        let account = arrived.waiting.account.clone();
         if let Some(count) = self.arriving.get_mut(&account) {
             *count -= 1;
             if *count == 0 {
@@ -309,15 +324,15 @@ impl Handler<Arrived> for Supervisor {
             }
         }
         let result = match arrived.outcome {
-            Ok(Creation::Created) => {
+            Ok((run, Creation::Created)) => {
                 self.queue.insert(arrived.waiting);
                 Ok(Started {
-                    run: arrived.record,
+                    run,
                     queue_position: Some(arrived.position),
                     replayed: false,
                 })
             }
-            Ok(Creation::InThread { record, displaced }) => {
+            Ok((_, Creation::InThread { record, displaced })) => {
                 let run = arrived.waiting.id;
                 self.let_wait(arrived.waiting);
                 self.cancel_marked(displaced, ctx);
@@ -327,12 +342,12 @@ impl Handler<Arrived> for Supervisor {
                     replayed: false,
                 })
             }
-            Ok(Creation::ThreadBusy { active }) => Err(StartError::ThreadBusy { active }),
-            Ok(Creation::ThreadNotFound) => Err(StartError::ThreadNotFound),
-            Ok(Creation::Existing(run)) => Ok(Started::replay(*run)),
-            Ok(Creation::IdempotencyConflict) => Err(StartError::IdempotencyConflict),
+            Ok((_, Creation::ThreadBusy { active })) => Err(StartError::ThreadBusy { active }),
+            Ok((_, Creation::ThreadNotFound)) => Err(StartError::ThreadNotFound),
+            Ok((_, Creation::Existing(run))) => Ok(Started::replay(*run)),
+            Ok((_, Creation::IdempotencyConflict)) => Err(StartError::IdempotencyConflict),
             // A run that is not to start takes no Slot, so this is no answer to it.
-            Ok(Creation::QuotaExceeded { running }) => {
+            Ok((_, Creation::QuotaExceeded { running })) => {
                 let queued = self.queue.len_of(&account);
                 Err(StartError::Quota {
                     limit: running,
@@ -341,7 +356,7 @@ impl Handler<Arrived> for Supervisor {
                     queue_full: false,
                 })
             }
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         };
         answer(arrived.reply, result);
         self.pump(ctx);

@@ -1,6 +1,7 @@
 //! What the supervisor can be asked, and what it answers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use actix::Message;
 use tokio::sync::oneshot;
@@ -20,7 +21,7 @@ pub struct StartRun {
     /// The account's tier, a name of `config.toml`.
     pub tier: String,
     /// What to do; checked by whoever sends this.
-    pub spec: RunSpec,
+    pub spec: Arc<RunSpec>,
     /// What to begin with.
     pub input: Vec<Item>,
     /// What to do when it cannot start at once.

@@ -36,6 +36,7 @@ use crate::supervisor::messages::{CancelReply, Drain, QueuePosition, Snapshot, S
 use crate::supervisor::threads::Entering;
 use crate::time::Timestamp;
 
+pub(crate) use admission::Arrival;
 pub use handle::SupervisorHandle;
 
 /// Bounds of admission.

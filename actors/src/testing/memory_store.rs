@@ -165,7 +165,7 @@ fn record(id: RunId, stored: &StoredRun) -> RunRecord {
             RunState::Running
         },
         epoch: stored.epoch,
-        spec: RunSpec {
+        spec: Arc::new(RunSpec {
             agent: None,
             model: "none".into(),
             fallback_models: Vec::new(),
@@ -181,7 +181,7 @@ fn record(id: RunId, stored: &StoredRun) -> RunRecord {
                 max_cost_usd: None,
                 deadline_seconds: 1,
             },
-        },
+        }),
         thread: None,
         error: None,
         waiting: None,

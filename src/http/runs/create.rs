@@ -120,7 +120,7 @@ async fn start(
     let start = StartRun {
         account: caller.account,
         tier: caller.tier,
-        spec,
+        spec: Arc::new(spec),
         on_limit: asked.on_limit(),
         thread: asked.enter_thread(),
         idempotency,

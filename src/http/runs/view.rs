@@ -1,5 +1,7 @@
 //! A run as clients read it.
 
+use std::sync::Arc;
+
 use std::collections::BTreeMap;
 
 use callboard_actors::agent::AgentPin;
@@ -81,20 +83,21 @@ impl RunView {
             .model(&record.spec.model)
             .is_some_and(|model| model.is_simulated());
         let waits = record.state == RunState::Queued;
+        let spec = Arc::unwrap_or_clone(record.spec);
         Self {
             id: record.id,
             object: "run",
             state: record.state,
             thread_id: record.thread.map(|thread| thread.id),
-            agent: record.spec.agent,
-            model: record.spec.model,
-            fallback_models: record.spec.fallback_models,
+            agent: spec.agent,
+            model: spec.model,
+            fallback_models: spec.fallback_models,
             simulated,
-            instructions: record.spec.instructions,
-            tools: record.spec.tools,
-            metadata: record.spec.metadata,
-            model_options: record.spec.model_options,
-            limits: record.spec.limits,
+            instructions: spec.instructions,
+            tools: spec.tools,
+            metadata: spec.metadata,
+            model_options: spec.model_options,
+            limits: spec.limits,
             error: record.error,
             waiting: record.waiting,
             waiting_calls: if record.state == RunState::Waiting {

@@ -284,7 +284,7 @@ pub(crate) fn running_since(start: StartRun, started_at: Timestamp) -> NewRun {
 /// A run on this model.
 pub(crate) fn start_on(model: &str) -> StartRun {
     let mut start = start_of(serde_json::json!({}), &[]);
-    start.spec.model = model.into();
+    Arc::make_mut(&mut start.spec).model = model.into();
     start
 }
 
@@ -298,7 +298,7 @@ pub(crate) fn start_of(simulate: serde_json::Value, tools: &[&str]) -> StartRun 
     StartRun {
         account: AccountId::local(),
         tier: "one".into(),
-        spec: RunSpec {
+        spec: Arc::new(RunSpec {
             agent: None,
             model: "simulated".into(),
             fallback_models: Vec::new(),
@@ -314,7 +314,7 @@ pub(crate) fn start_of(simulate: serde_json::Value, tools: &[&str]) -> StartRun 
                 max_cost_usd: None,
                 deadline_seconds: 600,
             },
-        },
+        }),
         input: vec![Item::message(Role::User, "Hello")],
         on_limit: OnLimit::Queue,
         idempotency: None,

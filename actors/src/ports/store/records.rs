@@ -1,5 +1,7 @@
 //! What goes into the store and comes out of it.
 
+use std::sync::Arc;
+
 use super::StoreError;
 use crate::call_ledger::{CallLedger, CallProblem, CallResolution};
 use crate::encoding::EncodedEvents;
@@ -28,7 +30,7 @@ pub struct NewRun {
     /// So that the same request twice is one run.
     pub idempotency: Option<Idempotency>,
     /// What it is to do.
-    pub spec: RunSpec,
+    pub spec: Arc<RunSpec>,
     /// What it begins with.
     pub input: Vec<Item>,
     /// The conversation that it goes on with.
@@ -250,7 +252,7 @@ pub struct RunRecord {
     /// 0 until it first starts.
     pub epoch: u64,
     /// What it is to do.
-    pub spec: RunSpec,
+    pub spec: Arc<RunSpec>,
     /// Its place in a conversation.
     pub thread: Option<RunThread>,
     /// Why it failed.

@@ -21,8 +21,8 @@ pub(in crate::testing) fn account(name: &str) -> AccountId {
     name.parse().expect("an account name")
 }
 
-pub(in crate::testing) fn spec() -> RunSpec {
-    RunSpec {
+pub(in crate::testing) fn spec() -> Arc<RunSpec> {
+    Arc::new(RunSpec {
         agent: None,
         model: "simulated".into(),
         fallback_models: Vec::new(),
@@ -38,7 +38,7 @@ pub(in crate::testing) fn spec() -> RunSpec {
             max_cost_usd: None,
             deadline_seconds: 600,
         },
-    }
+    })
 }
 
 pub(in crate::testing) fn new_run(account_name: &str, admission: Admission) -> NewRun {

@@ -1,6 +1,7 @@
 //! Several instances on one database.
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_actors::encoding::encode;
@@ -24,7 +25,7 @@ pub(super) fn starting(limit: u32) -> NewRun {
         tier: "standard".into(),
         instance: InstanceId::new(),
         idempotency: None,
-        spec: RunSpec {
+        spec: Arc::new(RunSpec {
             agent: None,
             model: "fast".into(),
             fallback_models: Vec::new(),
@@ -40,7 +41,7 @@ pub(super) fn starting(limit: u32) -> NewRun {
                 max_cost_usd: None,
                 deadline_seconds: 60,
             },
-        },
+        }),
         input: Vec::new(),
         thread: None,
         admission: Admission::Start {

@@ -1,5 +1,6 @@
 //! What a run costs, in statements and commits: counted, not timed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_actors::encoding::encode;
@@ -17,7 +18,7 @@ use callboard_actors::time::Timestamp;
 use super::open;
 
 pub(super) fn new_run() -> NewRun {
-    let spec = RunSpec {
+    let spec = Arc::new(RunSpec {
         agent: None,
         model: "simulated".into(),
         fallback_models: Vec::new(),
@@ -33,7 +34,7 @@ pub(super) fn new_run() -> NewRun {
             max_cost_usd: None,
             deadline_seconds: 600,
         },
-    };
+    });
     let id = RunId::new();
     let created = EventBody::RunCreated { spec: spec.clone() };
     NewRun {
