@@ -66,6 +66,9 @@ pub enum StorageError {
     /// It does not answer, or refuses.
     #[error("{0}")]
     Failed(String),
+    /// It did not answer in time. Nobody knows whether it does what it was asked to all the same.
+    #[error("no answer in time")]
+    TimedOut,
 }
 
 impl From<object_store::Error> for StorageError {

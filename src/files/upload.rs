@@ -7,14 +7,16 @@ use callboard_actors::ids::{AccountId, FileId, FileObjectId};
 use callboard_actors::ports::files::{FileRecord, KeepOutcome, NewFile};
 use callboard_actors::time::Timestamp;
 use sha2::{Digest, Sha256};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::media_type::{FIRST_BYTES, media_type};
-use super::{FileService, Transfer, UploadError};
+use super::{FileService, StorageError, Transfer, UploadError};
 
 /// Pieces that may wait to be written, each as large as it came from the network.
-const WAITING_PIECES: usize = 4;
+pub(super) const WAITING_PIECES: usize = 4;
 
 /// What a client says of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,15 +29,22 @@ pub struct FileFacts {
     pub purpose: Option<String>,
 }
 
+/// What the storage has done by then.
+async fn in_time<T>(until: Instant, asked: impl Future<Output = Result<T, StorageError>>) -> Result<T, StorageError> {
+    let done = tokio::time::timeout_at(until, asked).await;
+    done.unwrap_or(Err(StorageError::TimedOut))
+}
+
 enum Step {
     Bytes(Bytes),
     End(FileFacts),
 }
 
-/// An upload under way. Dropping it takes everything back.
+/// An upload under way. Dropping it takes everything back, until [`Upload::finish`] is called.
 pub struct Upload {
     steps: mpsc::Sender<Step>,
     task: JoinHandle<Result<FileRecord, UploadError>>,
+    io: Handle,
 }
 
 impl Upload {
@@ -51,17 +60,22 @@ impl Upload {
         }
     }
 
-    /// There are no more bytes. Answers when the file is durable.
-    pub async fn finish(self, facts: FileFacts) -> Result<FileRecord, UploadError> {
-        // If the task is gone it says why below.
-        let _ = self.steps.send(Step::End(facts)).await;
-        drop(self.steps);
-        self.task.await.unwrap_or(Err(UploadError::Broken))
+    /// There are no more bytes. Answers when the file is durable, which it becomes although nobody waits for the answer any more.
+    pub fn finish(self, facts: FileFacts) -> impl Future<Output = Result<FileRecord, UploadError>> {
+        let Self { steps, task, io } = self;
+        // The end may have to wait until earlier bytes are written.
+        let finishing = io.spawn(async move {
+            // If the task is gone it says why below.
+            let _ = steps.send(Step::End(facts)).await;
+            drop(steps);
+            task.await.unwrap_or(Err(UploadError::Broken))
+        });
+        async move { finishing.await.unwrap_or(Err(UploadError::Broken)) }
     }
 }
 
 impl FileService {
-    /// Begins an upload of so many bytes, if the client says how many.
+    /// Begins an upload of so many bytes, if the client says how many. The storage has `upload_timeout` from here on to take it in.
     pub async fn begin_upload(&self, account: &AccountId, bytes: Option<u64>) -> Result<Upload, UploadError> {
         let limits = &self.0.limits;
         let transfer = self.0.uploads.begin(account)?;
@@ -80,8 +94,9 @@ impl FileService {
             });
         }
         let (steps, inbox) = mpsc::channel(WAITING_PIECES);
-        let task = self.0.io.spawn(self.clone().receive(account.clone(), inbox, transfer));
-        Ok(Upload { steps, task })
+        let io = self.0.io.clone();
+        let task = io.spawn(self.clone().receive(account.clone(), inbox, transfer));
+        Ok(Upload { steps, task, io })
     }
 
     async fn receive(
@@ -90,14 +105,17 @@ impl FileService {
         mut inbox: mpsc::Receiver<Step>,
         _transfer: Transfer,
     ) -> Result<FileRecord, UploadError> {
+        let until = Instant::now() + self.0.limits.upload_timeout;
         let object = FileObjectId::new();
         self.0.files.begin_object(object, &account, Timestamp::now()).await?;
         let written = async {
-            let new = self.store_bytes(object, account, &mut inbox).await?;
-            self.for_what_is_lost(new).await
+            let new = self.store_bytes(object, account, &mut inbox, until).await?;
+            self.for_what_is_lost(new, until).await
         };
         let new = match written.await {
             Ok(new) => new,
+            // It may be written yet: who removed it now would remove nothing. It is garbage in time.
+            Err(error @ UploadError::Storage(StorageError::TimedOut)) => return Err(error),
             Err(error) => {
                 self.discard(object).await;
                 return Err(error);
@@ -122,6 +140,7 @@ impl FileService {
         object: FileObjectId,
         account: AccountId,
         inbox: &mut mpsc::Receiver<Step>,
+        until: Instant,
     ) -> Result<NewFile, UploadError> {
         let mut writer = self.0.storage.write(object)?;
         let mut hasher = Sha256::new();
@@ -138,7 +157,7 @@ impl FileService {
                     let missing = FIRST_BYTES - first_bytes.len();
                     first_bytes.extend_from_slice(&piece[..piece.len().min(missing)]);
                     hasher.update(&piece);
-                    if let Err(error) = writer.write(piece).await {
+                    if let Err(error) = in_time(until, writer.write(piece)).await {
                         break Err(error.into());
                     }
                 }
@@ -156,7 +175,7 @@ impl FileService {
                 return Err(error);
             }
         };
-        writer.finish().await?;
+        in_time(until, writer.finish()).await?;
         Ok(NewFile {
             id: FileId::new(),
             account,
@@ -173,10 +192,10 @@ impl FileService {
 
     /// A file must not refer to an earlier object with the same content that is not there any more: the new one takes its place, which heals
     /// all files of that one.
-    async fn for_what_is_lost(&self, mut new: NewFile) -> Result<NewFile, UploadError> {
+    async fn for_what_is_lost(&self, mut new: NewFile, until: Instant) -> Result<NewFile, UploadError> {
         let earlier = self.0.files.object_of_content(&new.account, new.sha256).await?;
         if let Some(earlier) = earlier
-            && !self.0.storage.has(earlier).await?
+            && !in_time(until, self.0.storage.has(earlier)).await?
         {
             tracing::error!(object_id = %earlier, "the bytes of files are not in the storage; an upload is to bring them back");
             new.in_place_of = Some(earlier);

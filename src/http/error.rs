@@ -14,6 +14,26 @@ pub use super::error_code::{ErrorCode, ErrorKind};
 /// Tells clients that retry by themselves whether they should.
 pub(super) const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
+/// What errors say beside what all have, by the names in JSON. The OpenAPI document has them too.
+pub(super) const DETAILS: &[&str] = &[
+    "active_run",
+    "agent_id",
+    "available",
+    "bytes",
+    "files",
+    "last_seq",
+    "limit",
+    "max_bytes",
+    "max_files",
+    "needs",
+    "queue_full",
+    "queued",
+    "run_id",
+    "running",
+    "state",
+    "version",
+];
+
 /// A refusal or failure as a client sees it. Its texts never quote internals.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error(transparent)]
@@ -98,8 +118,9 @@ impl ApiError {
         self
     }
 
-    /// Adds a machine-readable detail beside the message.
+    /// Adds a machine-readable detail beside the message: one of [`DETAILS`].
     pub fn with_detail(mut self, key: &str, value: impl Into<Value>) -> Self {
+        debug_assert!(DETAILS.contains(&key), "`{key}` is not documented");
         self.0.details.insert(key.to_owned(), value.into());
         self
     }

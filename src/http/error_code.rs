@@ -62,7 +62,7 @@ error_codes! {
     UnknownTool = "unknown_tool", BAD_REQUEST, InvalidRequest, None;
     /// The model does not take this option, or not this value.
     InvalidModelOption = "invalid_model_option", BAD_REQUEST, InvalidRequest, None;
-    /// `agent` names none of the account's.
+    /// `agent` names none of the account's, or a version that it has not.
     UnknownAgent = "unknown_agent", BAD_REQUEST, InvalidRequest, None;
     /// The input shows a file that is not there, or is not yours.
     UnknownFile = "unknown_file", BAD_REQUEST, InvalidRequest, None;
@@ -128,7 +128,7 @@ error_codes! {
     FileTooLarge = "file_too_large", PAYLOAD_TOO_LARGE, InvalidRequest, None;
     /// The headers are larger than the limit.
     HeadersTooLarge = "headers_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE, InvalidRequest, None;
-    /// The body is not `application/json`, or is compressed.
+    /// The body is not `application/json` (or, with `PATCH`, `application/merge-patch+json`), or is compressed.
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, InvalidRequest, None;
     /// More requests a second than the account's tier allows.
     RateLimited = "rate_limited", TOO_MANY_REQUESTS, RateLimit, Some(1);

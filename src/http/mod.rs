@@ -13,6 +13,7 @@ mod error_code;
 mod events;
 mod extract;
 mod files;
+mod head;
 mod metadata;
 mod metrics;
 mod models;

@@ -8,6 +8,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpResponse, web};
+use tracing::Instrument;
 use uuid::Uuid;
 
 use super::error::{ApiError, ErrorCode};
@@ -39,7 +40,8 @@ fn is_sane(id: &str) -> bool {
     !id.is_empty() && id.len() <= MAX_CLIENT_ID_BYTES && id.bytes().all(allowed)
 }
 
-/// The outermost layer but for what becomes of unread bodies: names the request, writes error bodies, logs.
+/// The outermost layer but for what becomes of unread bodies: names the request, writes error bodies, logs. Whatever is logged on the way to the
+/// answer has the request's name, method and path beside it: that is what an `internal` error sends people to.
 pub(super) async fn name_and_log(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -49,11 +51,16 @@ pub(super) async fn name_and_log(
     request.extensions_mut().insert(id.clone());
     let method = request.method().clone();
     let path = request.path().to_owned();
-    let response = match check_head(&request) {
-        Ok(()) => next.call(request).await?.map_into_boxed_body(),
-        Err(error) => request.error_response(error),
+    // On whatever level is logged: at the least errors are.
+    let span = tracing::error_span!("request", request_id = %id.0, %method, path);
+    let answering = async {
+        let response = match check_head(&request) {
+            Ok(()) => next.call(request).await?.map_into_boxed_body(),
+            Err(error) => request.error_response(error),
+        };
+        Ok::<_, Error>(with_error_body(response, &id))
     };
-    let mut response = with_error_body(response, &id);
+    let mut response = answering.instrument(span).await?;
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
@@ -113,6 +120,12 @@ fn of_the_framework(error: &Error) -> ApiError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use actix_web::middleware::from_fn;
+    use actix_web::{App, test as web_test};
+    use callboard_actors::ports::StoreError;
+
     use super::*;
 
     #[test]
@@ -121,5 +134,51 @@ mod tests {
         for wrong in ["", "a b", "a\nb", "ä", "{\"a\"}", &"x".repeat(129)] {
             assert!(!is_sane(wrong), "{wrong}");
         }
+    }
+
+    /// What was logged.
+    #[derive(Clone, Default)]
+    struct Printed(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Printed {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("not poisoned").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[actix_web::test]
+    async fn what_breaks_inside_is_logged_with_the_requests_name_method_and_path() {
+        let printed = Printed::default();
+        let writer = printed.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::ERROR)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        let _logging = tracing::subscriber::set_default(subscriber);
+        let broken = || async { Err::<HttpResponse, ApiError>(StoreError::Damaged("a row".into()).into()) };
+        let app = App::new()
+            .wrap(from_fn(name_and_log))
+            .route("/runs/{id}", web::get().to(broken));
+        let app = web_test::init_service(app).await;
+        let request = web_test::TestRequest::get()
+            .uri("/runs/run_1?token=hidden")
+            .insert_header((REQUEST_ID, "trace-1"))
+            .to_request();
+        let response = web_test::call_service(&app, request).await;
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body: serde_json::Value = web_test::read_body_json(response).await;
+        assert_eq!(body["error"]["request_id"], "trace-1");
+        let printed = String::from_utf8(printed.0.lock().expect("not poisoned").clone()).expect("text");
+        let line = printed.lines().find(|line| line.contains("a row")).expect("what broke");
+        for part in ["request_id=trace-1", "method=GET", "path=\"/runs/run_1\""] {
+            assert!(line.contains(part), "{line}");
+        }
+        assert!(!printed.contains("hidden"), "{printed}");
     }
 }

@@ -12,8 +12,8 @@ use tokio::net::TcpSocket;
 use super::error::{ApiError, ErrorCode};
 use super::state::HttpState;
 use super::{
-    agents, authenticate, budget, capacity, cluster, files, metrics, models, openapi, readiness, request_id, runs,
-    threads, unread_body, usage,
+    agents, authenticate, budget, capacity, cluster, files, head, metrics, models, openapi, readiness, request_id,
+    runs, threads, unread_body, usage,
 };
 
 /// Listens. Connections wait until a server is made of it. Must be called on a thread of a runtime.
@@ -39,6 +39,7 @@ pub fn server(state: HttpState, listener: TcpListener) -> std::io::Result<Server
     let server = HttpServer::new(move || {
         App::new()
             .app_data(data.clone())
+            .wrap(from_fn(head::as_get))
             .wrap(from_fn(request_id::name_and_log))
             .wrap(from_fn(unread_body::end_with_the_answer))
             .configure(configure)
@@ -61,16 +62,8 @@ pub fn server(state: HttpState, listener: TcpListener) -> std::io::Result<Server
 fn configure(config: &mut ServiceConfig) {
     openapi::configure(config);
     config
-        .service(
-            resource("/healthz", "GET, HEAD")
-                .route(web::get().to(readiness::healthz))
-                .route(web::head().to(readiness::healthz)),
-        )
-        .service(
-            resource("/readyz", "GET, HEAD")
-                .route(web::get().to(readiness::readyz))
-                .route(web::head().to(readiness::readyz)),
-        )
+        .service(resource("/healthz", "GET").route(web::get().to(readiness::healthz)))
+        .service(resource("/readyz", "GET").route(web::get().to(readiness::readyz)))
         .service(
             web::scope("/metrics")
                 .wrap(from_fn(authenticate::guard_from_browsers))
@@ -93,14 +86,16 @@ fn configure(config: &mut ServiceConfig) {
         );
 }
 
-/// A path that answers other methods than those in `allow` with 405.
+/// A path that answers other methods than those in `allow`, and `HEAD` where there is `GET`, with 405.
 pub(super) fn resource(path: &str, allow: &'static str) -> Resource {
     let refuse = move || async move {
-        let error = ApiError::new(
-            ErrorCode::MethodNotAllowed,
-            format!("this path answers only to {allow}"),
-        );
-        Err::<HttpResponse, ApiError>(error.with_header(header::ALLOW, HeaderValue::from_static(allow)))
+        let allow = allow.replace("GET", "GET, HEAD");
+        let message = format!("this path answers only to {allow}");
+        let mut error = ApiError::new(ErrorCode::MethodNotAllowed, message);
+        if let Ok(allow) = HeaderValue::from_str(&allow) {
+            error = error.with_header(header::ALLOW, allow);
+        }
+        Err::<HttpResponse, ApiError>(error)
     };
     web::resource(path).default_service(web::to(refuse))
 }

@@ -15,6 +15,7 @@ use callboard_actors::supervisor::SupervisorHandle;
 use callboard_actors::supervisor::messages::{Snapshot, StartError, StartRun, Started};
 use callboard_actors::tool_use::ToolUse;
 use tokio::sync::watch;
+use tracing::Instrument;
 
 use super::capacity::CapacityReport;
 use super::error::ApiError;
@@ -229,7 +230,8 @@ impl HttpState {
         Work: Future + Send + 'static,
         Work::Output: Send + 'static,
     {
-        self.parts.io.spawn(work).await.map_err(|error| {
+        // What it logs is the request's too.
+        self.parts.io.spawn(work.in_current_span()).await.map_err(|error| {
             tracing::error!(%error, "work for a request did not end");
             ApiError::internal()
         })

@@ -57,6 +57,15 @@ impl OutboundError {
         matches!(self, Self::InvalidUrl(_) | Self::NotReachable | Self::NoConnection)
     }
 
+    /// Whether somebody may have received the request and done what it asks for.
+    pub const fn may_have_been_done(&self) -> bool {
+        match self {
+            // Whoever answers so has not done it.
+            Self::RedirectOfContent => false,
+            _ => !self.nothing_was_sent(),
+        }
+    }
+
     /// Whether another try could go better.
     pub const fn may_pass(&self) -> bool {
         match self {

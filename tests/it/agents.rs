@@ -195,7 +195,7 @@ async fn wrong_agents_are_refused_with_the_field_that_is_wrong() {
             "variables.b.must",
         ),
         (
-            json!({"name": "a", "variables": {"b": {"default": 1}}}),
+            json!({"name": "a", "variables": {"b": {"default": []}}}),
             "invalid_type",
             "variables.b.default",
         ),
@@ -240,6 +240,19 @@ async fn wrong_agents_are_refused_with_the_field_that_is_wrong() {
         (&json!(1), &json!("expected_version"))
     );
     assert_eq!(client.get(&path_of(&agent)).await.expect_status(200), agent);
+    let merge_patch = client
+        .request(Method::PATCH, &path_of(&agent))
+        .header("content-type", "application/merge-patch+json");
+    let unchanged = Client::send(merge_patch.body("{}")).await.unwrap();
+    assert_eq!(unchanged.expect_status(200), agent);
+    let counting = json!({
+        "name": "counting", "instructions": "{{times}} {{loud}}", "variables": {"times": {"default": 3}, "loud": {"default": true}}
+    });
+    let counting = created(&client, &counting).await;
+    assert_eq!(counting["variables"]["times"]["default"], "3");
+    Checker(&document_of(&client).await).check("Agent", &counting);
+    let run = client.start_run(&json!({"agent": "counting", "input": "Go."})).await;
+    assert_eq!(client.run_when_ended(&run).await["instructions"], "3 true");
 
     let wordy = json!({"name": "wordy", "instructions": "{{who}}".repeat(10_000), "variables": {"who": {}}});
     created(&client, &wordy).await;
@@ -262,7 +275,7 @@ async fn wrong_agents_are_refused_with_the_field_that_is_wrong() {
         (
             json!({"name": "helper", "version": 7}),
             json!({"who": "me"}),
-            "invalid_value",
+            "unknown_agent",
             "agent.version",
         ),
         (json!(3), json!({}), "invalid_type", "agent"),

@@ -266,15 +266,15 @@ async fn bad_parameters_headers_and_paths_are_refused() {
         .unwrap()
         .expect_error(400, "invalid_idempotency_key");
     for (path, allowed) in [
-        ("/api/v1/runs".to_owned(), "GET, POST"),
-        (format!("/api/v1/runs/{run}"), "GET"),
-        (format!("/api/v1/runs/{run}/events"), "GET"),
-        (format!("/api/v1/runs/{run}/items"), "GET"),
+        ("/api/v1/runs".to_owned(), "GET, HEAD, POST"),
+        (format!("/api/v1/runs/{run}"), "GET, HEAD"),
+        (format!("/api/v1/runs/{run}/events"), "GET, HEAD"),
+        (format!("/api/v1/runs/{run}/items"), "GET, HEAD"),
         (format!("/api/v1/runs/{run}/cancel"), "POST"),
-        ("/api/v1/capacity".to_owned(), "GET"),
-        ("/openapi.json".to_owned(), "GET"),
+        ("/api/v1/capacity".to_owned(), "GET, HEAD"),
+        ("/openapi.json".to_owned(), "GET, HEAD"),
         ("/healthz".to_owned(), "GET, HEAD"),
-        ("/metrics".to_owned(), "GET"),
+        ("/metrics".to_owned(), "GET, HEAD"),
     ] {
         let reply = Client::send(client.request(Method::PUT, &path)).await.unwrap();
         reply.expect_error(405, "method_not_allowed");

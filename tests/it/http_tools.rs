@@ -244,7 +244,7 @@ async fn a_call_waits_for_its_place_within_its_time() {
     let mut told = results_of(&client, &calling(json!([tool]), json!([call, call]))).await;
     told.sort();
     let expected = [
-        "the server at this address did not answer within 1s",
+        "the server at this address did not answer within 1s; it is not known whether the call was done",
         "the tool did not answer within 1s; it is not known whether the call was done",
         "the tool was busy with other calls for 1s; this call was not made",
     ];

@@ -221,6 +221,8 @@ async fn real_answers_fit_the_document() {
     let path = format!("/api/v1/threads/{thread}/runs");
     let in_thread = client.post(&path, &asked).await.expect_status(201);
     checker.check("Run", &in_thread);
+    assert_eq!(in_thread["history"], asked["history"]);
+    assert_eq!(created.get("history"), None);
     let in_thread = in_thread["id"].as_str().unwrap().to_owned();
     client.run_when_ended(&in_thread).await;
     let items = client.get(&format!("/api/v1/threads/{thread}/items")).await;
@@ -257,6 +259,7 @@ async fn real_answers_fit_the_document() {
     }
     let file = client.try_upload("a.txt", b"a").await.expect_status(201);
     checker.check("File", &file);
+    assert_eq!(file["object"], "file");
     checker.check("FilePage", &client.get("/api/v1/files").await.expect_status(200));
     let unknown_model = client.try_start(&json!({"input": "a", "model": "x"})).await;
     checker.check("ErrorAnswer", &unknown_model.expect_status(400));

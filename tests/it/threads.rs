@@ -292,7 +292,9 @@ async fn a_deleted_thread_is_gone_and_its_runs_end() {
         .await
         .expect_error(404, "thread_not_found");
     let listed = client.get(&format!("/api/v1/runs?thread={thread}")).await;
-    listed.expect_error(404, "thread_not_found");
+    assert_eq!(listed.expect_error(404, "thread_not_found")["param"], "thread");
+    let listed = client.get("/api/v1/runs?thread=thr_x").await;
+    assert_eq!(listed.expect_error(404, "thread_not_found")["param"], "thread");
     let refused = post_run(&client, &thread, &saying("Hello", "no")).await;
     refused.expect_error(404, "thread_not_found");
     assert!(client.all_of("/api/v1/threads").await.is_empty());

@@ -73,6 +73,7 @@ async fn schemas_whose_work_cannot_be_bounded_are_refused_with_the_reason() {
             "pointer within the schema",
         ),
         (json!({"$ref": "#/nowhere"}), "leads to nothing"),
+        (json!({"type": "string"}), "arguments are an object"),
         (
             json!({"$ref": "#/x", "x": {"not": {"$dynamicRef": "#/x"}}}),
             "$dynamicRef",

@@ -296,6 +296,11 @@ async fn what_is_wrong_with_a_declared_tool_or_an_answer_is_told_by_field() {
             "tools[0].parameters",
         ),
         (
+            client_tool(json!({"parameters": {"type": "string"}})),
+            "invalid_value",
+            "tools[0].parameters",
+        ),
+        (
             client_tool(json!({"deadline_seconds": -1})),
             "invalid_value",
             "tools[0].deadline_seconds",
@@ -314,6 +319,11 @@ async fn what_is_wrong_with_a_declared_tool_or_an_answer_is_told_by_field() {
         let reply = client.try_start(&json!({"input": "Go.", "tools": [tool]})).await;
         assert_eq!(reply.expect_error(400, code)["param"], param, "{tool}");
     }
+    let sparing = client_tool(json!({
+        "description": null, "deadline_seconds": null, "on_deadline": null, "requires_approval": null
+    }));
+    let run = client.start_run(&json!({"input": "Go.", "tools": [sparing]})).await;
+    assert_eq!(client.run_when_ended(&run).await["state"], "completed");
     let twice = json!({"input": "Go.", "tools": ["now", "now"]});
     assert_eq!(
         client.try_start(&twice).await.expect_error(400, "invalid_value")["param"],
@@ -339,6 +349,11 @@ async fn what_is_wrong_with_a_declared_tool_or_an_answer_is_told_by_field() {
             json!({"outputs": [{"call_id": "x", "output": 5}]}),
             "invalid_type",
             "outputs[0].output",
+        ),
+        (
+            json!({"outputs": [{"call_id": "call_1_0", "output": "a"}, {"call_id": "call_1_0", "output": "b"}]}),
+            "invalid_value",
+            "outputs[1].call_id",
         ),
         (
             json!({"outputs": [{"call_id": "x", "output": "", "why": ""}]}),

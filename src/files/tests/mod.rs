@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod failing;
+mod gone_clients;
 mod hammered;
 mod lost;
 

@@ -12,6 +12,7 @@ use crate::http::error::ApiError;
 use crate::http::extract::fields::{Fields, invalid_value};
 use crate::http::metadata::read_metadata;
 use crate::http::options::RunRequestLimits;
+use crate::http::runs::agent::variable_text;
 use crate::http::runs::settings::{SETTINGS_FIELDS, at_most, check_settings, read_settings};
 use crate::http::state::Catalog;
 
@@ -140,12 +141,14 @@ fn read_variables(fields: &Fields<'_>, bounds: &RunRequestLimits) -> Result<BTre
         let fields = Fields::of(value, &path, &["description", "default"])?;
         let description = fields.optional_text("description")?.unwrap_or_default();
         at_most(&fields.path_of("description"), description.len(), LONGEST_DESCRIPTION)?;
-        let default = fields.optional_text("default")?;
-        let length = default.map_or(0, str::len);
-        at_most(&fields.path_of("default"), length, bounds.max_instructions_bytes)?;
+        let default_path = fields.path_of("default");
+        let default = fields.optional("default");
+        let default = default.map(|value| variable_text(value, &default_path)).transpose()?;
+        let length = default.as_ref().map_or(0, String::len);
+        at_most(&default_path, length, bounds.max_instructions_bytes)?;
         let variable = AgentVariable {
             description: description.to_owned(),
-            default: default.map(str::to_owned),
+            default,
         };
         variables.insert(name.clone(), variable);
     }

@@ -97,11 +97,17 @@ pub(super) async fn update_agent(
             }
         }
     }
-    let version = record.version;
+    Err(version_conflict(record.version, change.expected_version.is_some()))
+}
+
+/// Others were faster: than what the client had seen, if it said so, or again and again.
+fn version_conflict(version: u32, version_was_expected: bool) -> ApiError {
     let message = format!("the agent was changed meanwhile: it has version {version} now");
-    Err(ApiError::new(ErrorCode::AgentVersionConflict, message)
-        .with_param("expected_version")
-        .with_detail("version", version))
+    let error = ApiError::new(ErrorCode::AgentVersionConflict, message).with_detail("version", version);
+    if version_was_expected {
+        return error.with_param("expected_version");
+    }
+    error
 }
 
 async fn name_taken(state: &HttpState, caller: &Caller, name: String) -> Result<ApiError, ApiError> {
@@ -115,4 +121,19 @@ async fn name_taken(state: &HttpState, caller: &Caller, name: String) -> Result<
     Ok(ApiError::new(ErrorCode::AgentNameTaken, message)
         .with_param("name")
         .with_detail("agent_id", id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_version_that_was_sent_is_named_as_wrong() {
+        assert_eq!(version_conflict(7, true).param(), Some("expected_version"));
+        let lost_races = version_conflict(7, false);
+        assert_eq!(
+            (lost_races.code(), lost_races.param()),
+            (ErrorCode::AgentVersionConflict, None)
+        );
+    }
 }

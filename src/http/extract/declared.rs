@@ -7,14 +7,72 @@ use serde_path_to_error::{Path, Segment};
 use super::fields::{invalid_value, wrong_type};
 use crate::http::error::{ApiError, ErrorCode};
 
-/// Reads an object; errors name the field below `path`.
-pub(crate) fn read_declared<T: DeserializeOwned>(map: Map<String, Value>, path: &str) -> Result<T, ApiError> {
+/// Reads an object, in which `null` is the same as leaving a field out; errors name the field below `path`.
+pub(crate) fn read_declared<T: DeserializeOwned>(mut map: Map<String, Value>, path: &str) -> Result<T, ApiError> {
+    map.retain(|_, value| !value.is_null());
     let whole = Value::Object(map);
     serde_path_to_error::deserialize(&whole).map_err(|error| {
-        let place = error.path().to_string();
-        let place = if place == "." { "" } else { &place };
-        refusal(value_at(&whole, error.path()), path, place, &error.inner().to_string())
+        let place = Place::of(error.path());
+        let mut said = error.inner().to_string();
+        if EXPECTS_A_NAME.iter().any(|end| said.ends_with(end))
+            && let Some(names) = names_that_fit::<T>(whole.clone(), &place)
+        {
+            said = format!("invalid type: expected {names}");
+        }
+        refusal(place.value_in(&whole), path, &place.to_string(), &said)
     })
+}
+
+/// What serde says of a value that is not even of the type of an enum's names.
+const EXPECTS_A_NAME: [&str; 2] = ["expected string or map", "expected unit"];
+
+/// The names that an enum at this place has: serde lists them when it meets another name.
+fn names_that_fit<T: DeserializeOwned>(mut whole: Value, place: &Place) -> Option<String> {
+    *place.value_mut_in(&mut whole)? = Value::String(String::new());
+    let error = serde_path_to_error::deserialize::<_, T>(&whole).err()?;
+    let said = error.inner().to_string();
+    let names = said.strip_prefix("unknown variant ``, expected ")?;
+    Some(names.to_owned())
+}
+
+/// Where in an object something stands; an enum's variants are no places.
+struct Place(Vec<Segment>);
+
+impl Place {
+    fn of(path: &Path) -> Self {
+        let steps = path.iter().cloned();
+        Self(
+            steps
+                .take_while(|step| matches!(step, Segment::Map { .. } | Segment::Seq { .. }))
+                .collect(),
+        )
+    }
+
+    fn value_in<'value>(&self, whole: &'value Value) -> Option<&'value Value> {
+        self.0.iter().try_fold(whole, |value, step| match step {
+            Segment::Map { key } => value.get(key),
+            Segment::Seq { index } => value.get(index),
+            Segment::Enum { .. } | Segment::Unknown => None,
+        })
+    }
+
+    fn value_mut_in<'value>(&self, whole: &'value mut Value) -> Option<&'value mut Value> {
+        self.0.iter().try_fold(whole, |value, step| match step {
+            Segment::Map { key } => value.get_mut(key),
+            Segment::Seq { index } => value.get_mut(index),
+            Segment::Enum { .. } | Segment::Unknown => None,
+        })
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, step) in self.0.iter().enumerate() {
+            let is_key_below = index > 0 && matches!(step, Segment::Map { .. });
+            write!(formatter, "{}{step}", if is_key_below { "." } else { "" })?;
+        }
+        Ok(())
+    }
 }
 
 /// `place` is where serde stopped, `found` what stands there, and `said` its words: "missing field `name`", "invalid type: integer `5`, expected a string".
@@ -36,7 +94,10 @@ fn refusal(found: Option<&Value>, path: &str, place: &str, said: &str) -> ApiErr
         .split_once("expected ")
         .map_or("something else", |(_, words)| words);
     let expected = in_plain_words(expected);
+    // (A number that is no whole one, or too large for any, is still a number.)
+    let is_another_number = found.is_some_and(Value::is_number) && expected.contains("number");
     if said.starts_with("invalid type: ")
+        && !is_another_number
         && let Some(found) = found
     {
         return wrong_type(&param, expected, found);
@@ -62,9 +123,8 @@ fn joined(path: &str, name: &str) -> String {
 fn in_plain_words(expected: &str) -> &str {
     let number = expected.trim_start_matches("a nonzero ");
     match number {
-        "u8" | "u16" | "u32" | "u64" | "usize" | "NonZeroU32" | "NonZeroU64" => {
-            "a whole number that is not negative, and not too large"
-        }
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" => "a whole number from 0 to 18446744073709551615",
         "i32" | "i64" => "a whole number",
         "f32" | "f64" => "a number",
         "a boolean" => "true or false",
@@ -75,18 +135,10 @@ fn in_plain_words(expected: &str) -> &str {
     }
 }
 
-fn value_at<'value>(whole: &'value Value, place: &Path) -> Option<&'value Value> {
-    place.iter().try_fold(whole, |value, step| match step {
-        Segment::Map { key } => value.get(key),
-        Segment::Seq { index } => value.get(index),
-        Segment::Enum { .. } | Segment::Unknown => None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use callboard_actors::tool_use::{ClientTool, HttpTool};
+    use callboard_actors::tool_use::{ClientTool, HttpTool, McpToolUse, ServerToolUse};
     use serde_json::json;
 
     fn told<T: DeserializeOwned + std::fmt::Debug>(value: Value) -> (String, String, String) {
@@ -138,5 +190,89 @@ mod tests {
         }
         let (code, ..) = told::<ClientTool>(json!({"name": "x", "parameters": {}, "requires_approval": "yes"}));
         assert_eq!(code, "invalid_type");
+    }
+
+    #[test]
+    fn a_name_of_another_type_is_told_which_names_there_are() {
+        let tool = |field: &str, value: Value| {
+            let mut tool = json!({"name": "x", "url": "", "parameters": {}});
+            tool[field] = value;
+            told::<HttpTool>(tool)
+        };
+        for wrong in [json!(5), json!(["safe"]), json!({"safe": 1})] {
+            let (code, param, message) = tool("retry", wrong.clone());
+            assert_eq!(
+                (code.as_str(), param.as_str()),
+                ("invalid_type", "tools[0].retry"),
+                "{message}"
+            );
+            assert!(
+                message.contains("`idempotent`") && message.contains("`unsafe`"),
+                "{wrong}: {message}"
+            );
+        }
+        let (.., message) = tool("method", json!(true));
+        assert_eq!(
+            message,
+            "`tools[0].method` must be one of `GET`, `POST`, `PUT`, `PATCH`, `DELETE`, not true or false"
+        );
+        let (code, _, message) = told::<ClientTool>(json!({"name": "x", "parameters": {}, "on_deadline": 1}));
+        assert_eq!(code, "invalid_type");
+        assert!(message.contains("`tell_model` or `fail_run`"), "{message}");
+    }
+
+    #[test]
+    fn numbers_are_told_their_bounds() {
+        for (field, value, bound) in [
+            ("max_concurrent", json!(-1), "from 0 to 4294967295"),
+            ("max_concurrent", json!(5_000_000_000_u64), "from 0 to 4294967295"),
+            ("timeout_seconds", json!(1.5), "from 0 to 18446744073709551615"),
+        ] {
+            let (code, _, message) = told::<HttpTool>(json!({"name": "x", "url": "", field: value}));
+            assert_eq!(code, "invalid_value", "{message}");
+            assert!(message.ends_with(bound), "{message}");
+        }
+    }
+
+    #[test]
+    fn null_means_that_a_field_is_not_given() {
+        fn read<T: DeserializeOwned>(value: &Value) -> T {
+            read_declared(value.as_object().expect("an object").clone(), "tools[0]").expect("it fits")
+        }
+        /// The required fields, and all the others as `null`.
+        fn with_nulls<T: DeserializeOwned + serde::Serialize>(required: &Value, others: &[&str]) {
+            let mut written = required.clone();
+            for field in others {
+                written[field] = Value::Null;
+            }
+            let plain: T = read(required);
+            let read: T = read(&written);
+            let as_json = |tool: &T| serde_json::to_value(tool).expect("JSON");
+            assert_eq!(as_json(&read), as_json(&plain));
+        }
+        with_nulls::<ServerToolUse>(&json!({"name": "now"}), &["requires_approval"]);
+        let client = ["description", "deadline_seconds", "on_deadline", "requires_approval"];
+        with_nulls::<ClientTool>(&json!({"name": "x", "parameters": {}}), &client);
+        let http = [
+            "description",
+            "method",
+            "headers",
+            "body",
+            "response_pointer",
+            "response_template",
+            "signing_secret",
+            "retry",
+            "timeout_seconds",
+            "max_concurrent",
+            "requires_approval",
+        ];
+        with_nulls::<HttpTool>(&json!({"name": "x", "url": "", "parameters": {}}), &http);
+        let mcp = ["url", "headers", "allowed_tools", "requires_approval"];
+        with_nulls::<McpToolUse>(&json!({"server": "files"}), &mcp);
+        let (code, param, _) = told::<ClientTool>(json!({"name": "x", "parameters": null}));
+        assert_eq!(
+            (code.as_str(), param.as_str()),
+            ("missing_field", "tools[0].parameters")
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! Reads a JSON body within limits of size and time.
 
-use actix_web::http::header;
+use actix_web::http::{Method, header};
 use actix_web::{HttpRequest, web};
 use serde_json::Value;
 
@@ -58,7 +58,7 @@ fn check_media_type(request: &HttpRequest) -> Result<(), ApiError> {
     let content_type = request.headers().get(header::CONTENT_TYPE);
     let is_json = content_type
         .and_then(|value| value.to_str().ok())
-        .is_some_and(is_json_in_utf8);
+        .is_some_and(|value| is_json_in_utf8(value, request.method()));
     if is_json {
         return Ok(());
     }
@@ -69,11 +69,14 @@ fn check_media_type(request: &HttpRequest) -> Result<(), ApiError> {
     .with_param("Content-Type"))
 }
 
-fn is_json_in_utf8(content_type: &str) -> bool {
+/// The body of a `PATCH` is a JSON Merge Patch, which has a media type of its own (RFC 7396).
+fn is_json_in_utf8(content_type: &str, method: &Method) -> bool {
     let mut parts = content_type.split(';').map(str::trim);
-    let essence_fits = parts
-        .next()
-        .is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
+    let is_known = |essence: &str| {
+        essence.eq_ignore_ascii_case("application/json")
+            || (method == Method::PATCH && essence.eq_ignore_ascii_case("application/merge-patch+json"))
+    };
+    let essence_fits = parts.next().is_some_and(is_known);
     let charset_fits = |parameter: &str| match parameter.split_once('=') {
         Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
             value.trim_matches('"').eq_ignore_ascii_case("utf-8")
@@ -94,7 +97,7 @@ mod tests {
             "Application/JSON; charset=UTF-8",
             "application/json; charset=\"utf-8\"",
         ] {
-            assert!(is_json_in_utf8(good), "{good}");
+            assert!(is_json_in_utf8(good, &Method::POST), "{good}");
         }
         for bad in [
             "",
@@ -102,7 +105,10 @@ mod tests {
             "application/json; charset=latin1",
             "application/jsonp",
         ] {
-            assert!(!is_json_in_utf8(bad), "{bad}");
+            assert!(!is_json_in_utf8(bad, &Method::PATCH), "{bad}");
         }
+        let patch = "application/merge-patch+json; charset=utf-8";
+        assert!(is_json_in_utf8(patch, &Method::PATCH));
+        assert!(!is_json_in_utf8(patch, &Method::POST));
     }
 }

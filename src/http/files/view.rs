@@ -11,6 +11,7 @@ use serde::Serialize;
 #[derive(Debug, Serialize)]
 pub(super) struct FileView {
     id: FileId,
+    object: &'static str,
     filename: String,
     bytes: u64,
     media_type: String,
@@ -23,6 +24,7 @@ impl From<FileRecord> for FileView {
     fn from(file: FileRecord) -> Self {
         Self {
             id: file.id,
+            object: "file",
             filename: file.filename,
             bytes: file.bytes,
             media_type: file.media_type,

@@ -5,7 +5,9 @@ use utoipa::openapi::path::{HttpMethod, OperationBuilder, PathItem};
 use utoipa::openapi::schema::Type;
 
 use super::agent_schemas::{Agent, AgentChange, AgentPage, AgentRequest};
-use super::operation::{agent_id, api_operation, count, header_of, json_request, json_response, query_text};
+use super::operation::{
+    agent_id, api_operation, count, header_of, json_request, json_response, merge_patch_request, query_text,
+};
 use super::paths::{CURSOR, LIMIT};
 use crate::http::error::ErrorCode;
 
@@ -79,7 +81,7 @@ fn update_agent() -> OperationBuilder {
     let summary = "Makes the next version of an agent; none if nothing changes";
     api_operation("updateAgent", AGENTS, summary, &errors)
         .parameter(agent_id())
-        .request_body(Some(json_request::<AgentChange>()))
+        .request_body(Some(merge_patch_request::<AgentChange>()))
         .response("200", json_response::<Agent>("The agent, in its newest version"))
 }
 

@@ -58,8 +58,8 @@ pub(super) struct AgentSettings {
 pub(super) struct AgentVariable {
     /// What it is, for people.
     description: Option<String>,
-    /// What it is if the run does not say. Without it, the run must.
-    default: Option<String>,
+    /// What it is if the run does not say. Without it, the run must. Kept, and shown, as text.
+    default: Option<VariableValue>,
 }
 
 /// An agent in one of its versions.

@@ -8,6 +8,8 @@ use utoipa::ToSchema;
 pub(super) struct File {
     /// `file_…`.
     id: String,
+    /// Always `file`.
+    object: String,
     /// What its owner calls it.
     filename: String,
     /// How many it has.

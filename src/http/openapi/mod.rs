@@ -132,9 +132,19 @@ fn document() -> Document {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::collections::BTreeSet;
+
+    use callboard_actors::error::RunErrorCode;
+    use callboard_actors::event;
+    use callboard_actors::item::{ItemStatus, Role};
+    use callboard_actors::ports::RetryClass;
+    use callboard_actors::run_state::RunState;
+    use callboard_actors::tool_use::{HttpMethod, OnDeadline};
+    use serde::de::DeserializeOwned;
     use serde_json::Value;
 
     use super::*;
+    use crate::http::error::DETAILS;
 
     fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
         match value {
@@ -162,7 +172,7 @@ mod tests {
     #[test]
     fn operations_have_names_of_their_own() {
         let json: Value = serde_json::from_slice(JSON.as_ref().unwrap()).unwrap();
-        let mut names = std::collections::BTreeSet::new();
+        let mut names = BTreeSet::new();
         for (path, item) in json["paths"].as_object().unwrap() {
             for (method, operation) in item.as_object().unwrap() {
                 let name = operation["operationId"].as_str().unwrap();
@@ -173,6 +183,62 @@ mod tests {
                 );
             }
         }
+    }
+
+    /// What serde takes for an enum of plain names, as it says when it meets another one.
+    fn names_of<T: DeserializeOwned + std::fmt::Debug>() -> BTreeSet<String> {
+        let refusal = serde_json::from_value::<T>("no such name".into())
+            .unwrap_err()
+            .to_string();
+        let (_, expected) = refusal.split_once(", expected ").unwrap();
+        expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn enums_have_the_names_that_the_server_has() {
+        let json: Value = serde_json::from_slice(JSON.as_ref().unwrap()).unwrap();
+        let of_server = [
+            ("RunState", names_of::<RunState>()),
+            ("RunErrorCode", names_of::<RunErrorCode>()),
+            ("WaitingReason", names_of::<event::WaitingReason>()),
+            ("WaitingNeed", names_of::<event::WaitingNeed>()),
+            ("QueuedReason", names_of::<event::QueuedReason>()),
+            ("ModelWaitingReason", names_of::<event::ModelWaitingReason>()),
+            ("FinishReason", names_of::<event::FinishReason>()),
+            ("OnDeadline", names_of::<OnDeadline>()),
+            ("HttpMethod", names_of::<HttpMethod>()),
+            ("RetryClass", names_of::<RetryClass>()),
+            ("Role", names_of::<Role>()),
+            ("ItemStatus", names_of::<ItemStatus>()),
+        ];
+        for (schema, names) in of_server {
+            let described = json["components"]["schemas"][schema]["enum"].as_array();
+            let described = described.unwrap_or_else(|| panic!("{schema} is no enum"));
+            let described = described.iter().map(|name| name.as_str().unwrap().to_owned());
+            assert_eq!(described.collect::<BTreeSet<_>>(), names, "{schema}");
+        }
+    }
+
+    #[test]
+    fn codes_of_failed_runs_are_in_the_documentation() {
+        let documentation = include_str!("../../../docs/run-states.md");
+        for code in names_of::<RunErrorCode>() {
+            assert!(
+                documentation.contains(&format!("| `{code}` | ")),
+                "docs/run-states.md lacks {code}"
+            );
+        }
+    }
+
+    #[test]
+    fn errors_have_the_details_that_the_server_gives() {
+        let json: Value = serde_json::from_slice(JSON.as_ref().unwrap()).unwrap();
+        let described = json["components"]["schemas"]["ErrorBody"]["properties"]
+            .as_object()
+            .unwrap();
+        let of_all = ["code", "type", "message", "param", "request_id"];
+        let names: BTreeSet<&str> = of_all.iter().chain(DETAILS).copied().collect();
+        assert_eq!(described.keys().map(String::as_str).collect::<BTreeSet<_>>(), names);
     }
 
     #[test]

@@ -95,6 +95,15 @@ pub(super) fn json_request<Body: ToSchema>() -> RequestBody {
         .build()
 }
 
+/// A body that is a JSON Merge Patch, whichever of the two media types it has.
+pub(super) fn merge_patch_request<Body: ToSchema>() -> RequestBody {
+    RequestBodyBuilder::new()
+        .content("application/json", json_of::<Body>())
+        .content("application/merge-patch+json", json_of::<Body>())
+        .required(Some(Required::True))
+        .build()
+}
+
 /// A text of another kind than JSON.
 pub(super) fn text() -> Content {
     Content::new(Some(plain(Type::String)))

@@ -155,11 +155,14 @@ fn list_runs() -> OperationBuilder {
 }
 
 fn get_run() -> OperationBuilder {
-    let wait = "Seconds to wait for the run's end; within `server.max_long_poll`";
+    let wait = "Seconds to wait until the run has ended, or waits for tool outputs, an approval or a review; within `server.max_long_poll`";
     api_operation("getRun", RUNS, "Shows a run", &[ErrorCode::RunNotFound])
         .parameter(run_id())
         .parameter(count("wait", 0, wait))
-        .response("200", json_response::<Run>("The run; after `wait`, ended or not"))
+        .response(
+            "200",
+            json_response::<Run>("The run; after `wait`, look at its `state`"),
+        )
 }
 
 fn get_events() -> OperationBuilder {

@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
 
 use super::agent_schemas::AgentPin;
-use super::tool_schemas::{ToolUse, WaitingCall};
+use super::request_schemas::History;
+use super::tool_schemas::{ToolUse, WaitingCall, WaitingNeed};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -40,6 +41,8 @@ pub(super) struct Run {
     metadata: BTreeMap<String, String>,
     model_options: Map<String, Value>,
     limits: RunLimits,
+    /// How much of its thread it goes on with, if it was given something else than the default.
+    history: Option<History>,
     /// Why it failed, if it did.
     #[schema(required)]
     error: Option<RunError>,
@@ -145,6 +148,8 @@ pub(super) enum RunErrorCode {
     ModelCapacity,
     ModelRequestTooLarge,
     BudgetExceeded,
+    ToolDeadline,
+    ReviewFailed,
     HistoryLimit,
     FilesUnavailable,
     RecoveryLimit,
@@ -343,6 +348,22 @@ pub(super) struct ErrorBody {
     run_id: Option<String>,
     /// The first run of the thread that has not ended (`thread_busy`).
     active_run: Option<String>,
+    /// The agent that has the name (`agent_name_taken`).
+    agent_id: Option<String>,
+    /// The agent's newest version (`agent_version_conflict`).
+    version: Option<u32>,
+    /// What the tool call waits for (`call_needs_other`).
+    needs: Option<WaitingNeed>,
+    /// Where the run is (`run_not_waiting`).
+    state: Option<RunState>,
+    /// The account's files (`file_quota_exceeded`).
+    files: Option<u64>,
+    /// How many it may have (`file_quota_exceeded`).
+    max_files: Option<u64>,
+    /// Bytes of the account's files (`file_quota_exceeded`).
+    bytes: Option<u64>,
+    /// How many it may have (`file_quota_exceeded`).
+    max_bytes: Option<u64>,
 }
 
 /// The codes of [`ErrorCode`], so that the document cannot know others than the server.

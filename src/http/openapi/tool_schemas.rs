@@ -56,7 +56,6 @@ pub(super) enum DeclaredTool {
         headers: Option<BTreeMap<String, String>>,
         /// JSON in whose texts arguments stand; one that is a placeholder and nothing else becomes the argument, whatever its type. If not
         /// given: the arguments that `url` and `headers` do not use, as an object, or in the query with GET and DELETE.
-        #[schema(value_type = Option<Object>)]
         body: Option<Value>,
         /// JSON Pointer to the part of the answer that the model is shown.
         response_pointer: Option<String>,

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::settings::at_most;
 use crate::auth::Caller;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorCode};
 use crate::http::extract::fields::{Fields, invalid_value, wrong_type};
 use crate::http::options::RunRequestLimits;
 use crate::http::state::HttpState;
@@ -78,15 +78,20 @@ pub(super) fn read_variables(
     let given = fields.optional_object("variables")?.into_iter().flatten();
     let read = |(name, value): (&String, &Value)| {
         let path = format!("variables.{name}");
-        let text = match value {
-            Value::String(text) => text.clone(),
-            Value::Number(_) | Value::Bool(_) => value.to_string(),
-            _ => return Err(wrong_type(&path, "a string, a number, true or false", value)),
-        };
+        let text = variable_text(value, &path)?;
         at_most(&path, text.len(), bounds.max_instructions_bytes)?;
         Ok((name.clone(), text))
     };
     given.map(read).collect()
+}
+
+/// The value of a variable, as it stands in instructions.
+pub(in crate::http) fn variable_text(value: &Value, path: &str) -> Result<String, ApiError> {
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Ok(value.to_string()),
+        _ => Err(wrong_type(path, "a string, a number, true or false", value)),
+    }
 }
 
 /// The agent that was named, if it is the caller's.
@@ -118,7 +123,10 @@ pub(super) async fn find_agent(
         .on_io(async move { stored.agent(id, Some(version)).await })
         .await??;
     found.map(Arc::new).ok_or_else(|| {
-        let message = format!("the agent `{}` has no version {version}", newest.name);
-        invalid_value("agent.version", &message)
+        let message = format!(
+            "the agent `{}` has no version {version}; its newest is {}",
+            newest.name, newest.version
+        );
+        ApiError::new(ErrorCode::UnknownAgent, message).with_param("agent.version")
     })
 }

@@ -2,6 +2,8 @@
 //!
 //! What is said in one request is taken as a whole or not at all; each call is answered once, whoever else is at it.
 
+use std::collections::HashSet;
+
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use callboard_actors::call_ledger::{CallOutput, CallProblem, CallProblemKind, CallResolution, CallStage, CallVerdict};
@@ -29,9 +31,12 @@ pub(super) async fn post_tool_outputs(
     caller: Caller,
     state: web::Data<HttpState>,
 ) -> Result<HttpResponse, ApiError> {
-    resolve(&request, payload, &caller, &state, "outputs", |said, state| {
-        let fields = Fields::of(said.value, &said.path, &["call_id", "output", "is_error"])?;
-        Ok(CallVerdict::Output(read_output(&fields, state)?))
+    let said = Said {
+        list: "outputs",
+        known: &["call_id", "output", "is_error"],
+    };
+    resolve(&request, payload, &caller, &state, said, |fields, state| {
+        Ok(CallVerdict::Output(read_output(fields, state)?))
     })
     .await
 }
@@ -43,8 +48,11 @@ pub(super) async fn post_approvals(
     caller: Caller,
     state: web::Data<HttpState>,
 ) -> Result<HttpResponse, ApiError> {
-    resolve(&request, payload, &caller, &state, "approvals", |said, _state| {
-        let fields = Fields::of(said.value, &said.path, &["call_id", "approve", "arguments", "reason"])?;
+    let said = Said {
+        list: "approvals",
+        known: &["call_id", "approve", "arguments", "reason"],
+    };
+    resolve(&request, payload, &caller, &state, said, |fields, _state| {
         let approve = fields.required("approve")?;
         let approve = approve
             .as_bool()
@@ -76,8 +84,11 @@ pub(super) async fn post_review(
     caller: Caller,
     state: web::Data<HttpState>,
 ) -> Result<HttpResponse, ApiError> {
-    resolve(&request, payload, &caller, &state, "reviews", |said, state| {
-        let fields = Fields::of(said.value, &said.path, &["call_id", "action", "output", "is_error"])?;
+    let said = Said {
+        list: "reviews",
+        known: &["call_id", "action", "output", "is_error"],
+    };
+    resolve(&request, payload, &caller, &state, said, |fields, state| {
         let action = fields.required_text("action")?;
         if action != "result" {
             for meaningless in ["output", "is_error"] {
@@ -91,7 +102,7 @@ pub(super) async fn post_review(
         match action {
             "retry" => Ok(CallVerdict::Retry),
             "fail" => Ok(CallVerdict::FailRun),
-            "result" => Ok(CallVerdict::TakeResult(read_output(&fields, state)?)),
+            "result" => Ok(CallVerdict::TakeResult(read_output(fields, state)?)),
             _ => {
                 let param = fields.path_of("action");
                 let message = format!(
@@ -104,10 +115,10 @@ pub(super) async fn post_review(
     .await
 }
 
-/// What is said of one call, and where it stands.
-struct Said<'a> {
-    value: &'a Value,
-    path: String,
+/// The list in which something is said of calls, and the fields of its entries.
+struct Said {
+    list: &'static str,
+    known: &'static [&'static str],
 }
 
 async fn resolve(
@@ -115,8 +126,8 @@ async fn resolve(
     payload: web::Payload,
     caller: &Caller,
     state: &HttpState,
-    field: &str,
-    read: impl Fn(&Said<'_>, &HttpState) -> Result<CallVerdict, ApiError>,
+    Said { list: field, known }: Said,
+    read: impl Fn(&Fields<'_>, &HttpState) -> Result<CallVerdict, ApiError>,
 ) -> Result<HttpResponse, ApiError> {
     QueryParameters::of(request, &[])?;
     let run = owned_run(request, state, caller).await?;
@@ -128,17 +139,20 @@ async fn resolve(
         return Err(invalid_value(field, &message));
     }
     let mut resolutions = Vec::with_capacity(said.len());
+    let mut call_ids = HashSet::with_capacity(said.len());
     for (index, value) in said.iter().enumerate() {
-        let said = Said {
-            value,
-            path: format!("{field}[{index}]"),
-        };
-        let verdict = read(&said, state)?;
-        // The reader has checked that it is an object of known fields.
-        let known = Fields::of(value, &said.path, &KNOWN)?;
+        let fields = Fields::of(value, &format!("{field}[{index}]"), known)?;
+        let call_id = fields.required_text("call_id")?;
+        if !call_ids.insert(call_id) {
+            let param = fields.path_of("call_id");
+            return Err(invalid_value(
+                &param,
+                &format!("`{param}` names a call that is named before"),
+            ));
+        }
         resolutions.push(CallResolution {
-            call_id: known.required_text("call_id")?.to_owned(),
-            verdict,
+            call_id: call_id.to_owned(),
+            verdict: read(&fields, state)?,
         });
     }
     if run.state != RunState::Waiting {
@@ -162,17 +176,6 @@ async fn resolve(
         ParkedOutcome::NotFound => Err(ApiError::run_not_found()),
     }
 }
-
-/// The fields of all three.
-const KNOWN: [&str; 7] = [
-    "call_id",
-    "output",
-    "is_error",
-    "approve",
-    "arguments",
-    "reason",
-    "action",
-];
 
 fn read_output(fields: &Fields<'_>, state: &HttpState) -> Result<CallOutput, ApiError> {
     let output = fields.required_text("output")?.to_owned();

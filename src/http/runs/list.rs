@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::cursor::CursorScope;
 use super::view::RunView;
 use crate::auth::Caller;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorCode};
 use crate::http::extract::query::{QueryParameters, invalid};
 use crate::http::extract::run_path::owned_run;
 use crate::http::extract::thread_path::thread_of;
@@ -87,10 +87,15 @@ pub(super) async fn list_items(
     Ok(page.map(|(_, item)| item).answer())
 }
 
-/// The caller's thread with this id.
+/// The caller's thread with this id, which `thread` names.
 async fn read_thread(id: &str, state: &HttpState, caller: &Caller) -> Result<ThreadId, ApiError> {
-    let id = id.parse().map_err(|_| ApiError::thread_not_found())?;
-    Ok(thread_of(id, state, caller).await?.id)
+    let not_found = || ApiError::thread_not_found().with_param("thread");
+    let id = id.parse().map_err(|_| not_found())?;
+    match thread_of(id, state, caller).await {
+        Ok(thread) => Ok(thread.id),
+        Err(error) if error.code() == ErrorCode::ThreadNotFound => Err(not_found()),
+        Err(error) => Err(error),
+    }
 }
 
 fn read_state(name: &str) -> Result<RunState, ApiError> {

@@ -1,6 +1,6 @@
 //! `/api/v1/runs`.
 
-mod agent;
+pub(super) mod agent;
 mod calls;
 mod cancel;
 pub(super) mod create;

@@ -1,10 +1,13 @@
-//! `GET /api/v1/runs/{id}`, with `?wait=` until the run has ended.
+//! `GET /api/v1/runs/{id}`, with `?wait=` until the run has ended or waits for somebody.
 
 use std::time::Duration;
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
+use callboard_actors::encoding::EncodedEvents;
+use callboard_actors::event::WaitingReason;
 use callboard_actors::ports::store::RunRecord;
+use callboard_actors::run_state::RunState;
 use futures::StreamExt;
 
 use super::view::RunView;
@@ -15,7 +18,7 @@ use crate::http::extract::query::QueryParameters;
 use crate::http::extract::run_path::{owned_run, stored_run};
 use crate::http::state::HttpState;
 
-/// Shows a run; with `wait`, as soon as it has ended or so many seconds are over.
+/// Shows a run; with `wait`, as soon as it has ended, waits for somebody, or so many seconds are over.
 pub(super) async fn get_run(
     request: HttpRequest,
     caller: Caller,
@@ -25,8 +28,8 @@ pub(super) async fn get_run(
     let longest = state.options.max_long_poll.as_secs();
     let wait = parameters.count("wait", 0, longest)?.unwrap_or(0);
     let mut run = owned_run(&request, &state, &caller).await?;
-    if wait > 0 && !run.state.is_terminal() {
-        run = wait_for_end(&state, run, Duration::from_secs(wait)).await?;
+    if wait > 0 && !has_stopped(&run) {
+        run = wait_for_stop(&state, run, Duration::from_secs(wait)).await?;
     }
     let view = RunView::whole_with_position(&state, run).await?;
     Ok(HttpResponse::Ok()
@@ -34,26 +37,50 @@ pub(super) async fn get_run(
         .json(view))
 }
 
-/// The run when its terminal event has come, when `longest` is over, or when the server closes its streams.
-async fn wait_for_end(state: &HttpState, run: RunRecord, longest: Duration) -> Result<RunRecord, ApiError> {
+/// Whether the run gets no further by itself: it has ended, or somebody has to answer or decide. A budget fills up, or is filled, without
+/// whoever asks here.
+fn has_stopped(run: &RunRecord) -> bool {
+    match run.state {
+        RunState::Waiting => run.waiting != Some(WaitingReason::Budget),
+        state => state.is_terminal(),
+    }
+}
+
+/// Whether the run may have stopped with these events.
+fn tell_of_a_stop(events: &EncodedEvents) -> bool {
+    events.is_terminal() || events.frames().any(|frame| frame.kind == "run.waiting")
+}
+
+/// The run when it has stopped, when `longest` is over, or when the server closes its streams.
+async fn wait_for_stop(state: &HttpState, run: RunRecord, longest: Duration) -> Result<RunRecord, ApiError> {
     let id = run.id;
     let mut events = state.parts.event_log.follow(id, run.next_seq.checked_sub(1));
-    let ending = async {
+    let stopping = async {
         while let Some(next) = events.next().await {
             match next {
-                Ok(batch) if batch.is_terminal() => return,
+                Ok(batch) if tell_of_a_stop(&batch) => {
+                    // It may have been answered already and go on, or wait for its budget.
+                    let now = stored_run(state, id).await?;
+                    if now.as_ref().is_none_or(has_stopped) {
+                        return Ok(now);
+                    }
+                }
                 Ok(_) => {}
                 Err(error) => {
                     tracing::warn!(run_id = %id, %error, "a long poll lost the event log");
-                    return;
+                    break;
                 }
             }
         }
+        Ok::<_, ApiError>(None)
     };
-    tokio::select! {
-        () = ending => {}
-        () = tokio::time::sleep(longest) => {}
-        () = streams_closed(state.parts.close_streams.clone()) => {}
+    let stopped = tokio::select! {
+        stopped = stopping => stopped?,
+        () = tokio::time::sleep(longest) => None,
+        () = streams_closed(state.parts.close_streams.clone()) => None,
+    };
+    if let Some(stopped) = stopped {
+        return Ok(stopped);
     }
     Ok(stored_run(state, id).await?.unwrap_or(run))
 }

@@ -60,7 +60,7 @@ fn read_tool(value: &Value, path: &str, bounds: &RunRequestLimits) -> Result<Too
         return Err(invalid_value(path, &message));
     }
     let type_path = format!("{path}.type");
-    let kind = map.get("type").ok_or_else(|| {
+    let kind = map.get("type").filter(|kind| !kind.is_null()).ok_or_else(|| {
         ApiError::new(ErrorCode::MissingField, format!("`{type_path}` is missing")).with_param(&type_path)
     })?;
     let mut map = map.clone();

@@ -12,7 +12,7 @@ use callboard_actors::item::{ItemContent, Role, Usage};
 use callboard_actors::money::Money;
 use callboard_actors::ports::store::RunRecord;
 use callboard_actors::run_state::RunState;
-use callboard_actors::spec::RunLimits;
+use callboard_actors::spec::{HistorySettings, RunLimits};
 use callboard_actors::time::Timestamp;
 use callboard_actors::tool_use::ToolUse;
 use serde::Serialize;
@@ -40,6 +40,8 @@ pub(crate) struct RunView {
     metadata: BTreeMap<String, String>,
     model_options: Map<String, Value>,
     limits: RunLimits,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history: Option<HistorySettings>,
     error: Option<RunError>,
     waiting: Option<WaitingReason>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -98,6 +100,7 @@ impl RunView {
             metadata: spec.metadata,
             model_options: spec.model_options,
             limits: spec.limits,
+            history: Some(spec.history).filter(|history| *history != HistorySettings::default()),
             error: record.error,
             waiting: record.waiting,
             waiting_calls: if record.state == RunState::Waiting {

@@ -31,10 +31,12 @@ impl DeclaredHttpTool {
             .with_max_times(MOST_TRIES - 1)
             .with_jitter()
             .build();
+        let mut may_be_done = false;
         loop {
             let mut signed = request.clone();
             self.sign(&mut signed, account, key)?;
             let outcome = self.reach.outbound.fetch(signed, self.declaration.timeout).await;
+            may_be_done |= outcome.as_ref().is_err_and(OutboundError::may_have_been_done);
             let wait = match &outcome {
                 Ok(answer) if self.is_worth_another_try(answer.status) => {
                     let wanted = retry_after(answer);
@@ -46,9 +48,17 @@ impl DeclaredHttpTool {
             };
             match wait {
                 Some(wait) => tokio::time::sleep(wait).await,
-                None => return outcome.map_err(|error| ToolError::new(error.to_string())),
+                None => return outcome.map_err(|error| self.told(&error, may_be_done)),
             }
         }
+    }
+
+    /// What the model is told if there is no answer. Of a call that changes something it has to know that it may have been done.
+    fn told(&self, error: &OutboundError, may_be_done: bool) -> ToolError {
+        if may_be_done && self.declaration.retry != RetryClass::Safe {
+            return ToolError::new(format!("{error}; it is not known whether the call was done"));
+        }
+        ToolError::new(error.to_string())
     }
 
     fn is_repeatable(&self) -> bool {

@@ -305,6 +305,44 @@ async fn what_may_be_repeated_is_repeated_with_the_same_key() {
 }
 
 #[tokio::test]
+async fn a_call_that_may_have_been_done_is_told_as_such() {
+    let half = || Reply::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nha".to_vec());
+    let unknown = "; it is not known whether the call was done";
+    let told = async |server: &WebServer, retry: &str, timeout: Option<u64>| {
+        let declared = json!({"url": server.url("/"), "retry": retry, "timeout_seconds": timeout});
+        called(declared, &reach(&[server]), json!({}))
+            .await
+            .expect_err("no answer")
+    };
+    let broken = "the answer of the server at this address did not arrive whole";
+    for failure in [half, || Reply::HangUp] {
+        let server = failing(usize::MAX, failure).await;
+        assert_eq!(told(&server, "unsafe", None).await, format!("{broken}{unknown}"));
+    }
+    let server = failing(usize::MAX, half).await;
+    assert_eq!(told(&server, "idempotent", None).await, format!("{broken}{unknown}"));
+    assert_eq!(told(&server, "safe", None).await, broken);
+    let silent = WebServer::start(|_| Reply::Silence).await;
+    let late = "the server at this address did not answer within 1s";
+    assert_eq!(told(&silent, "unsafe", Some(1)).await, format!("{late}{unknown}"));
+    assert_eq!(told(&silent, "safe", Some(1)).await, late);
+    let gone = {
+        let server = failing(0, half).await;
+        (server.url("/"), reach(&[&server]))
+    };
+    let error = called(json!({"url": gone.0, "retry": "unsafe"}), &gone.1, json!({})).await;
+    assert_eq!(
+        error,
+        Err("the server at this address does not accept connections".to_owned())
+    );
+    let elsewhere =
+        WebServer::start(|_| reply("307 Temporary Redirect", &[("location", "http://127.0.0.1:1/")], "")).await;
+    let error = called(json!({"url": elsewhere.url("/")}), &reach(&[&elsewhere]), json!({})).await;
+    let error = error.expect_err("it was not sent on");
+    assert!(!error.contains("not known"), "{error}");
+}
+
+#[tokio::test]
 async fn an_address_has_an_end() {
     let server = WebServer::start(|_| reply("200 OK", &[], "x")).await;
     let declared = json!({"url": server.url("/"), "method": "GET"});
@@ -348,6 +386,8 @@ fn what_is_wrong_with_a_declaration_is_told_by_field() {
     let properties = json!({"type": "object", "properties": {"a": {"type": "string"}}});
     for (tool, field) in [
         (json!({"parameters": {"type": "objekt"}}), "parameters"),
+        (json!({"parameters": {"type": "string"}}), "parameters"),
+        (json!({"parameters": {"type": ["array", "null"]}}), "parameters"),
         (json!({"url": "https://{{a}}/"}), "url"),
         (json!({"url": "https://x.example/{{b}}"}), "url"),
         (json!({"url": "https://x.example/?k={{secret:K}}"}), "url"),

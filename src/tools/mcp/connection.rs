@@ -1,6 +1,6 @@
 //! A server that runs and speaks: its tools, and calls of them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use callboard_actors::ports::ProgressReporter;
@@ -29,12 +29,19 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Connection {
     peer: Peer<RoleClient>,
     ears: Arc<Ears>,
-    catalog: Mutex<Arc<Catalog>>,
+    known: Mutex<KnownTools>,
     fetching: tokio::sync::Mutex<()>,
     /// Where schemas are compiled.
     pool: BlockingPool,
     /// What its tools do not show.
     hidden: HiddenSecrets,
+}
+
+/// The tools of a server as it told them last.
+struct KnownTools {
+    catalog: Arc<Catalog>,
+    /// How often it had said that they change when it was asked for them.
+    as_of: u64,
 }
 
 /// What keeps a connection: whoever drops it ends the server.
@@ -116,13 +123,16 @@ impl Connection {
         })?;
         let peer = service.peer().clone();
         let line = Line { service, process };
-        // Some say so while they are set up.
-        ears.take_tools_changed();
+        // Some say that their tools change while they are set up.
+        let as_of = ears.tool_list_changes();
         let catalog = catalog::fetch(&peer, bounds, pool, &hidden).await?;
         let connection = Self {
             peer,
             ears,
-            catalog: Mutex::new(Arc::new(catalog)),
+            known: Mutex::new(KnownTools {
+                catalog: Arc::new(catalog),
+                as_of,
+            }),
             fetching: tokio::sync::Mutex::new(()),
             pool: pool.clone(),
             hidden,
@@ -132,37 +142,40 @@ impl Connection {
 
     /// The tools, unless they have to be asked for again.
     pub(super) fn known_tools(&self) -> Option<Arc<Catalog>> {
-        (!self.ears.have_tools_changed()).then(|| self.catalog_now())
+        let known = self.known();
+        (known.as_of == self.ears.tool_list_changes()).then(|| known.catalog.clone())
     }
 
     /// The tools. If the server has said that they are others now, it is asked, for no longer than this; without an answer they are those that
-    /// were known before.
+    /// were known before, and whoever comes next asks again; so too if this future is dropped before its end.
     pub(super) async fn tools(&self, server: &str, bounds: &McpBounds, longest: Duration) -> Arc<Catalog> {
+        if let Some(known) = self.known_tools() {
+            return known;
+        }
         let refreshing = async {
             let _turn = self.fetching.lock().await;
-            if !self.ears.take_tools_changed() {
+            // Whoever had the turn before has asked already.
+            if self.known_tools().is_some() {
                 return Some(());
             }
-            match catalog::fetch(&self.peer, bounds, &self.pool, &self.hidden).await {
-                Ok(catalog) => {
-                    *self.catalog.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalog);
-                    Some(())
-                }
-                Err(_) => None,
-            }
+            let as_of = self.ears.tool_list_changes();
+            let catalog = catalog::fetch(&self.peer, bounds, &self.pool, &self.hidden)
+                .await
+                .ok()?;
+            *self.known() = KnownTools {
+                catalog: Arc::new(catalog),
+                as_of,
+            };
+            Some(())
         };
-        if !self.ears.have_tools_changed() {
-            return self.catalog_now();
-        }
         if !matches!(tokio::time::timeout(longest, refreshing).await, Ok(Some(()))) {
-            self.ears.tools_are_still_unknown();
             tracing::debug!(server, "the changed tools of an MCP server could not be asked for");
         }
-        self.catalog_now()
+        self.known().catalog.clone()
     }
 
-    fn catalog_now(&self) -> Arc<Catalog> {
-        self.catalog.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn known(&self) -> MutexGuard<'_, KnownTools> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Calls a tool. The server is told if the call is given up or its future dropped.

@@ -37,13 +37,10 @@ pub(super) fn rendered(result: CallToolResult, hidden: &HiddenSecrets) -> Result
         }
     }
     // Servers are to say structured content as text too, for those who do not know it.
-    if let Some(structured) = result.structured_content {
-        let is_said = parts
-            .iter()
-            .any(|part| serde_json::from_str::<Value>(part).is_ok_and(|value| value == structured));
-        if !is_said {
-            parts.push(structured.to_string());
-        }
+    if let Some(structured) = result.structured_content
+        && !is_said(&structured, &parts)
+    {
+        parts.push(structured.to_string());
     }
     let said = hidden.replaced_in(parts.join("\n"));
     match result.is_error {
@@ -51,6 +48,32 @@ pub(super) fn rendered(result: CallToolResult, hidden: &HiddenSecrets) -> Result
         Some(true) => Err(said),
         _ => Ok(said),
     }
+}
+
+/// Whether one of the texts says what the structured content says: all of it, or what it has as its one `result`. (The Python SDK wraps what is no
+/// object so, and says a list as one text for each entry.)
+fn is_said(structured: &Value, parts: &[String]) -> bool {
+    let says = |part: &String, what: &Value| {
+        what.as_str() == Some(part) || serde_json::from_str::<Value>(part).is_ok_and(|value| value == *what)
+    };
+    if parts.iter().any(|part| says(part, structured)) {
+        return true;
+    }
+    let Some(result) = only_result(structured) else {
+        return false;
+    };
+    if parts.iter().any(|part| says(part, result)) {
+        return true;
+    }
+    let entries = result.as_array().filter(|entries| !entries.is_empty());
+    entries.is_some_and(|entries| {
+        parts.len() == entries.len() && parts.iter().zip(entries).all(|(part, entry)| says(part, entry))
+    })
+}
+
+fn only_result(structured: &Value) -> Option<&Value> {
+    let map = structured.as_object().filter(|map| map.len() == 1)?;
+    map.get("result")
 }
 
 fn quoted(text: String, hidden: &HiddenSecrets) -> String {
@@ -105,6 +128,40 @@ mod tests {
         assert_eq!(of(twice).as_deref(), Ok("{ \"a\": 1 }"));
         let beside = json!({"content": [{"type": "text", "text": "found"}], "structuredContent": [2]});
         assert_eq!(of(beside).as_deref(), Ok("found\n[2]"));
+    }
+
+    #[test]
+    fn what_the_python_sdk_wraps_is_said_once() {
+        let answers = [
+            ("hi x", json!("hi x"), true),
+            ("42", json!(42), true),
+            ("42", json!("42"), true),
+            ("[1, 2]", json!([1, 2]), true),
+            ("{\n  \"a\": 1\n}", json!({"a": 1}), true),
+            ("null", json!(null), true),
+            ("hi", json!("hi x"), false),
+            ("42", json!(43), false),
+        ];
+        for (text, result, said_once) in answers {
+            let structured = json!({"result": result});
+            let answer = json!({"content": [{"type": "text", "text": text}], "structuredContent": structured});
+            let expected = if said_once {
+                text.to_owned()
+            } else {
+                format!("{text}\n{structured}")
+            };
+            assert_eq!(of(answer), Ok(expected));
+        }
+        let list = json!({
+            "content": [{"type": "text", "text": "one"}, {"type": "text", "text": "2"}],
+            "structuredContent": {"result": ["one", 2]}
+        });
+        assert_eq!(of(list).as_deref(), Ok("one\n2"));
+        let more = json!({
+            "content": [{"type": "text", "text": "hi"}],
+            "structuredContent": {"result": "hi", "more": true}
+        });
+        assert_eq!(of(more).as_deref(), Ok("hi\n{\"more\":true,\"result\":\"hi\"}"));
     }
 
     #[test]

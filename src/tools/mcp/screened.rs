@@ -5,7 +5,7 @@
 //! logged or given a task.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use callboard_actors::ports::{ProgressReporter, ToolProgress};
@@ -32,7 +32,7 @@ pub(super) struct Ears {
     /// What is not passed on.
     hidden: HiddenSecrets,
     calls: Mutex<HashMap<ProgressToken, CallEar>>,
-    tools_changed: AtomicBool,
+    tool_list_changes: AtomicU64,
 }
 
 /// Where the progress of a call goes.
@@ -70,19 +70,9 @@ impl Ears {
         }
     }
 
-    /// Whether the server has said that its tools are others now. Asking forgets it.
-    pub(super) fn take_tools_changed(&self) -> bool {
-        self.tools_changed.swap(false, Ordering::AcqRel)
-    }
-
-    /// The list that was asked for is not to be had: it is to be asked for again.
-    pub(super) fn tools_are_still_unknown(&self) {
-        self.tools_changed.store(true, Ordering::Release);
-    }
-
-    /// Whether the server has said that its tools are others now.
-    pub(super) fn have_tools_changed(&self) -> bool {
-        self.tools_changed.load(Ordering::Acquire)
+    /// How often the server has said that its tools are others now. A list that was asked for since the last time is the one that it has.
+    pub(super) fn tool_list_changes(&self) -> u64 {
+        self.tool_list_changes.load(Ordering::Acquire)
     }
 
     fn calls(&self) -> std::sync::MutexGuard<'_, HashMap<ProgressToken, CallEar>> {
@@ -137,7 +127,9 @@ impl<T: Transport<RoleClient>> Screened<T> {
     fn hear(&self, notification: ServerNotification) {
         match notification {
             ServerNotification::ProgressNotification(said) => self.ears.hear_progress(said.params),
-            ServerNotification::ToolListChangedNotification(_) => self.ears.tools_are_still_unknown(),
+            ServerNotification::ToolListChangedNotification(_) => {
+                self.ears.tool_list_changes.fetch_add(1, Ordering::AcqRel);
+            }
             _ => {}
         }
     }

@@ -11,6 +11,7 @@ use callboard_actors::tool_use::McpToolUse;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
+mod changed_tools;
 mod oauth;
 
 use super::*;

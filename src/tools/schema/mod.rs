@@ -51,13 +51,19 @@ impl CompiledSchema {
     /// Takes a while.
     ///
     /// # Errors
-    /// Why it is none, or none that is taken here: nothing outside of it may be referred to, patterns must be those of the `regex` crate, which
+    /// Why it is none, or none that is taken here: arguments are an object, nothing outside of it may be referred to, patterns must be those of the `regex` crate, which
     /// take time in proportion to the text, and of a bounded size, and the work of a check must be countable.
     pub fn of(schema: &Value) -> Result<Arc<Self>, String> {
         if !schema.is_object() {
             return Err("a schema is an object".into());
         }
         jsonschema::draft202012::meta::validate(schema).map_err(|error| shortened(&error))?;
+        if !may_be_an_object(schema) {
+            return Err(format!(
+                "arguments are an object, and of `type` {} none is",
+                schema["type"]
+            ));
+        }
         let (outline, for_validator) = Outline::of(schema)?;
         let validator = patterns::options(patterns::LARGEST).build(&for_validator);
         let validator = validator.map_err(|error| shortened(&error))?;
@@ -93,6 +99,15 @@ impl CompiledSchema {
             return Ok(());
         }
         Err(told(&self.validator, arguments, Telling::of(steps)))
+    }
+}
+
+/// Whether the schema's own `type` lets an object through; what references and choices say is left to the checks.
+fn may_be_an_object(schema: &Value) -> bool {
+    match schema.get("type") {
+        None => true,
+        Some(Value::Array(types)) => types.iter().any(|one| one == "object"),
+        Some(only) => only == "object",
     }
 }
 

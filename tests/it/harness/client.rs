@@ -75,6 +75,13 @@ impl Client {
                 .get(&format!("/api/v1/runs/{run}?wait=30"))
                 .await
                 .expect_status(200);
+            if run["state"] == "waiting" {
+                // A long poll does not wait on while the run waits for somebody. Its log ends with it.
+                let seen = run["next_seq"].as_u64().map(|next| next - 1);
+                if let Some(events) = self.events(run["id"].as_str()?, seen).await {
+                    events.rest().await;
+                }
+            }
             is_terminal(&run).then_some(run)
         })
         .await

@@ -1,5 +1,6 @@
 //! npm `s3rver`: somebody else's idea of S3, in a process of its own. It knows whose keys there are, but does not check signatures.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -103,7 +104,12 @@ impl Bucket {
     /// The names of its objects.
     pub(crate) fn objects(&self) -> Vec<String> {
         fn find(folder: &Path, root: &Path, found: &mut Vec<String>) {
-            for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let entries = match std::fs::read_dir(folder) {
+                // Its last object was deleted while we looked. (The bucket itself stays.)
+                Err(error) if error.kind() == ErrorKind::NotFound && folder != root => return,
+                entries => entries.unwrap(),
+            };
+            for entry in entries.flatten() {
                 let path = entry.path();
                 if path.is_dir() {
                     find(&path, root, found);

@@ -82,7 +82,7 @@ async fn references_cannot_make_it_think_for_ever() {
         assert!(told.contains("too long"), "{schema}: {told}");
     }
     // Some levels of it are no harm.
-    let few = json!({"dependencies": {"a": {"$ref": "#/$defs/d0"}}, "$defs": doubling(5), "type": "string"});
+    let few = json!({"dependencies": {"a": {"$ref": "#/$defs/d0"}}, "$defs": doubling(5)});
     let told = checked(&few, json!({"a": 1})).await.expect_err("32 mistakes");
     assert_eq!(told.matches("is not of type").count(), 5, "{told}");
 }
