@@ -68,8 +68,10 @@ impl Toolbox for LateTools {
     }
 }
 
-/// Says how far it is, as often as it can.
-struct Talkative;
+/// Says how far it is, as often as it can, and ends when somebody has heard of it.
+struct Talkative {
+    heard: Arc<Semaphore>,
+}
 
 #[async_trait::async_trait]
 impl Tool for Talkative {
@@ -94,6 +96,7 @@ impl Tool for Talkative {
             });
             tokio::task::yield_now().await;
         }
+        self.heard.acquire().await.expect("open").forget();
         Ok("said".into())
     }
 }
@@ -104,6 +107,7 @@ struct Scene {
     fate: watch::Sender<Option<Fate>>,
     asked: mpsc::UnboundedReceiver<()>,
     asking: Arc<Semaphore>,
+    heard: Arc<Semaphore>,
 }
 
 const PLACES: u32 = 100;
@@ -114,7 +118,8 @@ impl Scene {
         let (fate, said) = watch::channel(None);
         let (asking_begins, asked) = mpsc::unbounded_channel();
         let asking = Arc::new(Semaphore::new(PLACES as usize));
-        let tools: Vec<Arc<dyn Tool>> = vec![Arc::new(Talkative)];
+        let heard = Arc::new(Semaphore::new(0));
+        let tools: Vec<Arc<dyn Tool>> = vec![Arc::new(Talkative { heard: heard.clone() })];
         let services = RunServices {
             toolbox: Arc::new(LateTools {
                 tools: FixedTools::new(tools),
@@ -131,6 +136,7 @@ impl Scene {
             fate,
             asked,
             asking,
+            heard,
         }
     }
 
@@ -159,6 +165,8 @@ async fn the_model_is_called_when_the_tools_are_there_and_what_is_missing_is_tol
     let run = started(&scene.supervisor, start).await;
     scene.until_asked().await;
     scene.fate.send_replace(Some(Fate::Come));
+    scene.server.run_after(run, "tool.progress").await;
+    scene.heard.add_permits(1);
     assert_eq!(scene.server.ended(run).await.state, RunState::Completed);
     let events = scene.server.events(run).await;
     let kinds: Vec<_> = events.iter().map(|event| event.body.kind()).collect();
