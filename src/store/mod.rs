@@ -17,3 +17,4 @@ mod repeated;
 mod rows;
 pub mod sqlite;
 mod threads;
+mod watch;
