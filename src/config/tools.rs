@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::layers::dotted;
 use super::load::LoadedConfig;
-use super::problem::{ConfigErrors, Origin, Problem};
+use super::problem::Problem;
 use super::resolve::{Contradictions, refuse};
 use super::sections::ToolsConfig;
 use super::values;
@@ -81,30 +81,15 @@ pub enum DatabasePlaceConfig {
 }
 
 impl LoadedConfig {
-    /// Whether each of `[tools.limits]` is of a tool that a server has whose tools are those in `tools.enabled` and no others.
-    ///
-    /// # Errors
-    /// Those that are not.
-    pub fn check_tool_limits(&self) -> Result<(), ConfigErrors> {
+    /// Those of `[tools.limits]` that are of no tool of a server whose tools are those in `tools.enabled` and no others.
+    pub fn tool_limit_problems(&self) -> Vec<Problem> {
         let tools = &self.config.tools;
         let mut problems = Vec::new();
         for name in tools.limits.keys().filter(|name| !tools.enabled.contains(name)) {
             let key = dotted(&["tools".to_owned(), "limits".to_owned(), name.clone()]);
-            let written = self
-                .values
-                .iter()
-                .find(|value| value.key.starts_with(&format!("{key}.")));
-            problems.push(Problem {
-                message: format!("there is no tool {name:?} in tools.enabled"),
-                origin: written.map_or(Origin::Default, |value| value.origin.clone()),
-                key: Some(key),
-            });
+            problems.push(self.problem(&key, format!("there is no tool {name:?} in tools.enabled")));
         }
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(ConfigErrors(problems))
-        }
+        problems
     }
 }
 
@@ -126,6 +111,12 @@ pub(super) fn resolve_search(tools: &ToolsConfig, wrong: &mut Contradictions) ->
         }
         return None;
     };
+    if has_user_info(url) {
+        // The text is not repeated: there may be a password in it.
+        let message = "must not have a user name or a password in it; use headers";
+        refuse(wrong, &["tools.search.url"], message);
+        return None;
+    }
     let or = |pointer: &Option<String>, usual: &str| pointer.clone().unwrap_or_else(|| usual.to_owned());
     let options = SearchOptions {
         url: url.clone(),
@@ -150,6 +141,13 @@ pub(super) fn resolve_search(tools: &ToolsConfig, wrong: &mut Contradictions) ->
         return None;
     }
     Some(options)
+}
+
+/// Whether something stands before the host of a URL that may have placeholders in it.
+fn has_user_info(url: &str) -> bool {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = authority.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    authority.contains('@')
 }
 
 /// The databases by name, and what is wrong with them.
