@@ -388,7 +388,25 @@ postgres_url_env = "SHOP_URL"
 max_rows = 7
 [tools.databases.files]
 sqlite_path = "./files.db"
+[secrets.SEARCH]
+env = "SEARCH"
+hosts = ["search.example"]
 "#;
+    for (part, instead, problem) in [
+        (
+            "secret:SEARCH",
+            "secret:NONE",
+            "X-Token: there is no secret \"NONE\" in [secrets]",
+        ),
+        (
+            "\"search.example\"",
+            "\"other.example\"",
+            "X-Token: secrets.SEARCH.hosts does not allow this url",
+        ),
+    ] {
+        let told = mistakes(&right.replace(part, instead), &[]).join("\n");
+        assert!(told.contains(&format!("tools.search.headers @ 9: {problem}")), "{told}");
+    }
     let config = load_texts(right, &[]).expect("it is right").config;
     let search = config.search.expect("there is one");
     assert_eq!((search.link.as_str(), search.max_results), ("/url", 5));

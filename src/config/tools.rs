@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use callboard_actors::tool_use::HttpMethod;
+use reqwest::Url;
 use serde::Deserialize;
 
 use super::layers::dotted;
 use super::load::LoadedConfig;
+use super::outbound::SecretConfig;
 use super::problem::Problem;
 use super::resolve::{Contradictions, refuse};
 use super::sections::ToolsConfig;
@@ -94,7 +96,11 @@ impl LoadedConfig {
 }
 
 /// The search endpoint, and what is wrong with it.
-pub(super) fn resolve_search(tools: &ToolsConfig, wrong: &mut Contradictions) -> Option<SearchOptions> {
+pub(super) fn resolve_search(
+    tools: &ToolsConfig,
+    secrets: &[(String, SecretConfig)],
+    wrong: &mut Contradictions,
+) -> Option<SearchOptions> {
     let is_enabled = tools.enabled.iter().any(|name| name == "search");
     let Some(table) = &tools.search else {
         if is_enabled {
@@ -132,7 +138,14 @@ pub(super) fn resolve_search(tools: &ToolsConfig, wrong: &mut Contradictions) ->
         snippet: or(&table.snippet, "/snippet"),
         max_results: table.max_results.unwrap_or(SEARCH_RESULTS),
     };
-    if let Err(invalid) = options.check() {
+    let allows = |name: &str, url: &Url| match secrets.iter().find(|(known, _)| known == name) {
+        None => Err(format!("there is no secret {name:?} in [secrets]")),
+        Some((_, secret)) if !secret.hosts.iter().any(|host| host.is_of(url)) => {
+            Err(format!("secrets.{name}.hosts does not allow this url"))
+        }
+        Some(_) => Ok(()),
+    };
+    if let Err(invalid) = options.check().and_then(|()| options.check_secrets(allows)) {
         refuse(
             wrong,
             &[&format!("tools.search.{}", invalid.key), "tools.search"],
