@@ -1,6 +1,7 @@
 //! The `callboard` binary: reads the command line and hands on.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use callboard::cli::{
     self, BudgetsCommand, Cli, ClusterArguments, KeysCommand, MigrateStoreArguments, ModelsTestArguments, Task,
@@ -8,6 +9,7 @@ use callboard::cli::{
 };
 use callboard::config::{Config, this_machine};
 use callboard::llm::simulate_server::{self, SimulateServerOptions};
+use callboard_actors::ports::Store;
 use callboard_actors::time::Timestamp;
 use clap::Parser;
 
@@ -16,7 +18,12 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if cli::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("callboard: {}", cli::error_chain(&error));
+            let told = cli::error_chain(&error);
+            if callboard::telemetry::writes_json() {
+                tracing::error!(error = told, "the server has ended with an error");
+            } else {
+                eprintln!("callboard: {told}");
+            }
             ExitCode::from(cli::exit_code(&error))
         }
     }
@@ -59,22 +66,28 @@ fn test_models(config: &Config, arguments: &ModelsTestArguments) -> anyhow::Resu
 }
 
 fn work_on_budgets(config: &Config, command: BudgetsCommand) -> anyhow::Result<()> {
-    small_runtime()?.block_on(callboard::app::with_store(config, async |store, budgets| {
+    small_runtime()?.block_on(callboard::app::with_existing_store(config, async |store, budgets| {
         let stores = (&*store, &*budgets);
         Ok(cli::budgets::run(command, config, stores, Timestamp::now(), &mut std::io::stdout()).await?)
     }))
 }
 
 fn show_usage(config: &Config, arguments: UsageArguments) -> anyhow::Result<()> {
-    small_runtime()?.block_on(callboard::app::with_store(config, async |_store, budgets| {
+    small_runtime()?.block_on(callboard::app::with_existing_store(config, async |_store, budgets| {
         Ok(cli::usage::run(arguments, &*budgets, Timestamp::now(), &mut std::io::stdout()).await?)
     }))
 }
 
 fn work_on_keys(config: &Config, command: KeysCommand) -> anyhow::Result<()> {
-    small_runtime()?.block_on(callboard::app::with_store(config, async |store, _budgets| {
+    let is_creating = matches!(command, KeysCommand::Create { .. });
+    let work = async |store: Arc<dyn Store>, _budgets| {
         Ok(cli::keys::run(command, config, &*store, &mut std::io::stdout()).await?)
-    }))
+    };
+    let runtime = small_runtime()?;
+    if is_creating {
+        return runtime.block_on(callboard::app::with_store(config, work));
+    }
+    runtime.block_on(callboard::app::with_existing_store(config, work))
 }
 
 fn migrate_store(config: &Config, arguments: MigrateStoreArguments) -> anyhow::Result<()> {

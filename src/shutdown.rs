@@ -7,6 +7,8 @@ use std::io::Write;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::telemetry;
+
 /// The exit code of a process that was told twice to stop.
 const STOPPED_AT_ONCE: i32 = 130;
 
@@ -55,8 +57,11 @@ fn ignores_hangup(status: &str) -> bool {
         .is_some_and(|mask| mask & 1 == 1)
 }
 
-/// Tells the person at the terminal. A closed terminal is no reason to stop.
+/// Tells the person at the terminal, or the log if it is for programs. A closed terminal is no reason to stop.
 pub(crate) fn say(text: &str) {
+    if telemetry::writes_json() {
+        return tracing::info!("{text}");
+    }
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 

@@ -1,6 +1,7 @@
 //! What the process tells about itself: log lines and metrics.
 
 use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -20,15 +21,14 @@ pub enum LogFormat {
 /// The library that speaks MCP: it logs all that tools are told and answer. What matters of it is logged here in other words.
 const TALKATIVE: &str = "rmcp";
 
+/// The library that speaks to databases: it tells of each idle connection that was lost, and the store says once that it is away.
+const REPEATS_ITSELF: &str = "sqlx";
+
 /// Sends log lines to standard error. `filter` is in the syntax of `tracing`: `info,callboard=debug`.
 ///
 /// Fails if the filter makes no sense or logging was set up before.
 pub fn install_logging(filter: &str, format: LogFormat) -> anyhow::Result<()> {
-    let is_named = filter.contains(TALKATIVE);
-    let mut filter = EnvFilter::try_new(filter)?;
-    if !is_named {
-        filter = filter.add_directive(format!("{TALKATIVE}=off").parse()?);
-    }
+    let filter = filter_of(filter)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
@@ -37,7 +37,27 @@ pub fn install_logging(filter: &str, format: LogFormat) -> anyhow::Result<()> {
         LogFormat::Text => builder.finish().try_init()?,
         LogFormat::Json => builder.json().flatten_event(true).finish().try_init()?,
     }
+    WRITES_JSON.store(format == LogFormat::Json, Ordering::Relaxed);
     Ok(())
+}
+
+/// Whether all that this process says is to be read by programs.
+static WRITES_JSON: AtomicBool = AtomicBool::new(false);
+
+/// Whether [`install_logging`] was asked for JSON: then nothing is said in other ways.
+pub fn writes_json() -> bool {
+    WRITES_JSON.load(Ordering::Relaxed)
+}
+
+/// The filter, without what says too much unless it is named.
+fn filter_of(text: &str) -> anyhow::Result<EnvFilter> {
+    let mut filter = EnvFilter::try_new(text)?;
+    for (library, directive) in [(TALKATIVE, "rmcp=off"), (REPEATS_ITSELF, "sqlx_core::pool=warn")] {
+        if !text.contains(library) {
+            filter = filter.add_directive(directive.parse()?);
+        }
+    }
+    Ok(filter)
 }
 
 /// Bounds of the buckets of every histogram of seconds: from an answer out of memory to a run of half a day.
@@ -94,6 +114,10 @@ fn describe() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
     describe_counter!("callboard_runs_total", "runs that ended, by state");
     describe_counter!(
+        "callboard_runs_waiting_total",
+        "runs that went to wait for somebody or for a budget, by reason"
+    );
+    describe_counter!(
         "callboard_runs_taken_over_total",
         "runs of lost instances that this one went on with"
     );
@@ -114,7 +138,10 @@ fn describe() {
         "callboard_event_histories_forgotten_total",
         "ended runs whose events were deleted"
     );
-    describe_histogram!("callboard_store_commit_seconds", "how long a commit of the store takes");
+    describe_histogram!(
+        "callboard_store_commit_seconds",
+        "how long a transaction of the writers takes, its commit included"
+    );
     describe_histogram!("callboard_store_batch_size", "writes that share a commit");
     describe_histogram!("callboard_run_start_seconds", "from the request to a durable run");
     describe_histogram!("callboard_run_queue_wait_seconds", "time a run waited in the queue");
@@ -232,6 +259,65 @@ fn describe_models() {
         ),
     ] {
         describe_gauge!(name, meaning);
+    }
+}
+
+/// What tests hear of the log.
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::io;
+    use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+    use tracing::Dispatch;
+    use tracing::subscriber::DefaultGuard;
+    use tracing_subscriber::util::SubscriberInitExt;
+
+    use super::filter_of;
+
+    /// Hears of everything and writes nothing. While there is but one subscriber, another thread that comes to a log line first and has none
+    /// would switch that line off for all.
+    static SECOND: OnceLock<Dispatch> = OnceLock::new();
+
+    /// All that this thread logs until it is dropped.
+    pub(crate) struct LogCapture {
+        written: Written,
+        _guard: DefaultGuard,
+    }
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl LogCapture {
+        pub(crate) fn start(filter: &str) -> Self {
+            SECOND.get_or_init(|| Dispatch::new(tracing_subscriber::registry()));
+            let written = Written::default();
+            let writer = written.clone();
+            let subscriber = tracing_subscriber::fmt()
+                .with_env_filter(filter_of(filter).expect("a filter"))
+                .with_ansi(false)
+                .with_writer(move || writer.clone())
+                .finish();
+            Self {
+                written,
+                _guard: subscriber.set_default(),
+            }
+        }
+
+        pub(crate) fn text(&self) -> String {
+            let bytes = self.written.0.lock().unwrap_or_else(PoisonError::into_inner);
+            String::from_utf8_lossy(&bytes).into_owned()
+        }
     }
 }
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use anyhow::Context;
 use callboard_actors::ports::Files;
 use callboard_actors::ports::files::FileQuota;
+use secrecy::SecretString;
 use tokio::runtime::Handle;
 
-use super::parts::secret_from_env;
+use super::key_places::{OutsideErrors, read_variable};
 use crate::config::Config;
 use crate::files::{FileLimits, FileService, FileStorage, S3Options, TransferLimits};
 
@@ -45,15 +46,7 @@ fn open_storage(config: &Config) -> anyhow::Result<FileStorage> {
         }
         return Ok(storage);
     };
-    let id = section.s3_access_key_id_env.as_deref();
-    let secret = section.s3_secret_access_key_env.as_deref();
-    let credentials = match id.zip(secret) {
-        Some((id, secret)) => Some((
-            secret_from_env("files.s3_access_key_id_env", id)?,
-            secret_from_env("files.s3_secret_access_key_env", secret)?,
-        )),
-        None => None,
-    };
+    let credentials = s3_credentials(config)?;
     let options = S3Options {
         bucket: bucket.clone(),
         endpoint: section.s3_endpoint.clone(),
@@ -62,4 +55,27 @@ fn open_storage(config: &Config) -> anyhow::Result<FileStorage> {
         credentials,
     };
     FileStorage::in_bucket(options).with_context(|| format!("files.s3_bucket: {bucket} cannot be used"))
+}
+
+/// The key of the bucket, in two parts; `None` if the configuration names none.
+///
+/// # Errors
+/// The parts that are not there.
+pub(super) fn s3_credentials(config: &Config) -> Result<Option<(SecretString, SecretString)>, OutsideErrors> {
+    let section = &config.files;
+    let id = section.s3_access_key_id_env.as_deref();
+    let secret = section.s3_secret_access_key_env.as_deref();
+    let Some((id, secret)) = id.zip(secret).filter(|_| section.s3_bucket.is_some()) else {
+        return Ok(None);
+    };
+    let id = read_variable("files.s3_access_key_id_env", id);
+    let secret = read_variable("files.s3_secret_access_key_env", secret);
+    match (id, secret) {
+        (Ok(id), Ok(secret)) => Ok(Some((id, secret))),
+        (Err(OutsideErrors(mut problems)), Err(more)) => {
+            problems.extend(more.0);
+            Err(OutsideErrors(problems))
+        }
+        (Err(wrong), Ok(_)) | (Ok(_), Err(wrong)) => Err(wrong),
+    }
 }

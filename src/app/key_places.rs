@@ -1,4 +1,4 @@
-//! Reads keys and secrets from where the configuration says. They are never logged, printed or written.
+//! Reads keys, secrets and addresses from where the configuration says. They are never logged, printed or written.
 
 use std::fmt;
 use std::fs::File;
@@ -12,16 +12,53 @@ use crate::config::KeyPlace;
 /// No key is as long as this; whoever names such a file means another.
 const LONGEST_KEY: usize = 8 * 1024;
 
-/// `Display` of errors that hold several: each on a line of its own, under a line that counts them. One alone is all there is to say.
-pub(super) fn write_problems(formatter: &mut fmt::Formatter<'_>, what: &str, problems: &[String]) -> fmt::Result {
-    match problems {
-        [only] => formatter.write_str(only),
-        all => write!(
-            formatter,
-            "{} {what} are missing or wrong:\n  {}",
-            all.len(),
-            all.join("\n  ")
-        ),
+/// What is wrong with something that the configuration names and that is not in it. Says nothing of what is in there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutsideProblem {
+    /// The dotted key that names it.
+    pub key: String,
+    /// What is wrong, in words that go on after the key: `names the environment variable …`.
+    pub message: String,
+}
+
+/// All that the configuration names and that is not where it should be, or is not what it should be; never empty. `Display` lists it, one a
+/// line. One alone is all there is to say.
+#[derive(Debug, thiserror::Error)]
+pub struct OutsideErrors(pub(super) Vec<OutsideProblem>);
+
+impl OutsideErrors {
+    /// With one thing in it.
+    pub(super) fn one(key: &str, message: impl Into<String>) -> Self {
+        let key = key.to_owned();
+        let message = message.into();
+        Self(vec![OutsideProblem { key, message }])
+    }
+
+    /// `Ok` if there is nothing wrong.
+    pub(super) fn of(problems: Vec<OutsideProblem>) -> Result<(), Self> {
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Self(problems))
+        }
+    }
+}
+
+impl fmt::Display for OutsideErrors {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let line = |problem: &OutsideProblem| format!("{} {}", problem.key, problem.message);
+        match self.0.as_slice() {
+            [only] => formatter.write_str(&line(only)),
+            all => {
+                let count = all.len();
+                write!(
+                    formatter,
+                    "{count} things that the configuration names are missing or wrong:"
+                )?;
+                all.iter()
+                    .try_for_each(|problem| write!(formatter, "\n  {}", line(problem)))
+            }
+        }
     }
 }
 
@@ -32,9 +69,25 @@ pub(super) fn described(place: &KeyPlace) -> String {
     }
 }
 
-/// The key that `named_by` says is there. The error is a sentence.
-pub(super) fn read_key(named_by: &str, place: &KeyPlace) -> Result<SecretString, String> {
-    key_at(place).map_err(|problem| format!("{named_by} names the {}, which {problem}", described(place)))
+/// The key that `named_by` says is there.
+pub(super) fn read_key(named_by: &str, place: &KeyPlace) -> Result<SecretString, OutsideProblem> {
+    key_at(place).map_err(|problem| OutsideProblem {
+        key: named_by.to_owned(),
+        message: format!("names the {}, which {problem}", described(place)),
+    })
+}
+
+/// What the configuration's key says is in this variable: an address, or a key of which nobody knows the form.
+pub(super) fn read_variable(key: &str, name: &str) -> Result<SecretString, OutsideErrors> {
+    match std::env::var(name) {
+        Ok(secret) if !secret.trim().is_empty() => Ok(secret.trim().to_owned().into()),
+        _ => Err(wrong_variable(key, name, "is not set or empty")),
+    }
+}
+
+/// `problem` fits after "which".
+pub(super) fn wrong_variable(key: &str, name: &str, problem: &str) -> OutsideErrors {
+    OutsideErrors::one(key, format!("names the environment variable {name}, which {problem}"))
 }
 
 /// The error fits after "which".

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use callboard_actors::ports::RetryClass;
 use secrecy::SecretString;
 
-use super::key_places::read_key;
-use super::secrets::SecretErrors;
+use super::key_places::{OutsideErrors, OutsideProblem, read_key};
 use super::settings::configured_endpoint_options;
 use crate::config::{Config, KeyPlace, McpPlace, McpSettingsConfig};
 use crate::tools::mcp::{McpBounds, McpOptions, McpServerOptions, McpServerSettings, ServerCommand, ServerPlace};
@@ -15,7 +14,7 @@ use crate::tools::mcp::{McpBounds, McpOptions, McpServerOptions, McpServerSettin
 ///
 /// # Errors
 /// Variables or files that a server is to have are not there.
-pub(super) fn mcp_options(config: &Config) -> Result<McpOptions, SecretErrors> {
+pub(super) fn mcp_options(config: &Config) -> Result<McpOptions, OutsideErrors> {
     let mcp = &config.mcp;
     let mut problems = Vec::new();
     let servers = mcp.servers.iter().map(|(name, server)| McpServerOptions {
@@ -26,9 +25,7 @@ pub(super) fn mcp_options(config: &Config) -> Result<McpOptions, SecretErrors> {
         accounts: server.accounts.clone(),
     });
     let servers = servers.collect();
-    if !problems.is_empty() {
-        return Err(SecretErrors(problems));
-    }
+    OutsideErrors::of(problems)?;
     Ok(McpOptions {
         servers,
         usual: settings(mcp.usual, RetryClass::Unsafe, false),
@@ -44,7 +41,7 @@ pub(super) fn mcp_options(config: &Config) -> Result<McpOptions, SecretErrors> {
     })
 }
 
-fn place(server: &str, place: &McpPlace, problems: &mut Vec<String>) -> ServerPlace {
+fn place(server: &str, place: &McpPlace, problems: &mut Vec<OutsideProblem>) -> ServerPlace {
     match place {
         McpPlace::Process {
             command,

@@ -5,6 +5,7 @@ mod joining;
 mod key_places;
 mod mcp;
 mod models;
+mod outside;
 mod parts;
 mod provider_keys;
 mod secrets;
@@ -28,10 +29,10 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::agent_directory::AgentDirectory;
+pub use crate::app::key_places::{OutsideErrors, OutsideProblem};
 use crate::app::models::OpenModels;
+pub use crate::app::outside::outside_problems;
 use crate::app::parts::{OpenEventLog, OpenStore};
-pub use crate::app::provider_keys::ProviderKeyErrors;
-pub use crate::app::secrets::SecretErrors;
 use crate::app::services::{OpenParts, catalog, run_services};
 use crate::app::settings::{
     capacity_report, housekeeping_times, http_options, or_cpus, request_rates, supervisor_settings, tier_budgets,
@@ -90,7 +91,39 @@ pub fn serve_with_tools(config: &Config, machine: MachineSize, extra: Vec<Arc<dy
     served
 }
 
-/// Opens the store, and what accounts have used, for a command that works beside a server or without one, and closes it again.
+/// There is no store where the configuration says.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "there is no store at {} (store.path): no server has run with this configuration here; \
+     is it another folder, or another --config?",
+    path.display()
+)]
+pub struct NoStore {
+    /// Where it should be.
+    pub path: PathBuf,
+}
+
+/// As [`with_store`], for a command that has nothing to do in a store that is not there: a file that is missing is not made.
+///
+/// # Errors
+/// [`NoStore`], the store cannot be opened, or what `work` answers.
+pub async fn with_existing_store<T, F>(
+    config: &Config,
+    work: impl FnOnce(Arc<dyn Store>, Arc<dyn Budgets>) -> F,
+) -> anyhow::Result<T>
+where
+    F: Future<Output = anyhow::Result<T>>,
+{
+    let path = &config.store.path;
+    if config.store.postgres_url_env.is_none() && !path.exists() {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        return Err(NoStore { path }.into());
+    }
+    with_store(config, work).await
+}
+
+/// Opens the store, and what accounts have used, for a command that works beside a server or without one, and closes it again. A store that
+/// is a file is made if it is missing.
 ///
 /// # Errors
 /// The store cannot be opened, or what `work` answers.
@@ -107,36 +140,21 @@ where
     done
 }
 
-/// Reads the keys of all providers, and throws them away: whether a server could start with them.
-///
-/// # Errors
-/// What is wrong with any of them.
-pub fn check_provider_keys(config: &Config) -> Result<(), ProviderKeyErrors> {
-    provider_keys::read_provider_keys(config).map(drop)
-}
-
-/// Reads all secrets of tools, and throws them away: whether a server could start with them.
-///
-/// # Errors
-/// What is wrong with any of them.
-pub fn check_secrets(config: &Config) -> Result<(), SecretErrors> {
-    secrets::read_secrets(config).map(drop)
-}
-
-/// Reads what the processes of MCP servers are to know, and throws it away: whether a server could start with it.
-///
-/// # Errors
-/// What is missing.
-pub fn check_mcp_servers(config: &Config) -> Result<(), SecretErrors> {
-    mcp::mcp_options(config).map(drop)
-}
-
 /// A try of each key of the configured models, or of this one.
 ///
 /// # Errors
 /// A key is missing or cannot be sent.
 pub fn key_probes(config: &Config, model: Option<&str>) -> anyhow::Result<Vec<KeyProbe>> {
     Ok(OpenModels::open(config, &parts::own_rate_limits())?.probes(model))
+}
+
+/// Where the store is, for people; without a secret.
+pub fn shown_store(config: &Config) -> String {
+    if config.store.postgres_url_env.is_some() {
+        return parts::shown(config);
+    }
+    let path = std::path::absolute(&config.store.path);
+    path.map_or_else(|_| parts::shown(config), |path| path.display().to_string())
 }
 
 /// The instances that share the configured store; `None` if it is one that serves a single server.
@@ -269,7 +287,11 @@ async fn serve_on(config: &Config, machine: MachineSize, extra: Vec<Arc<dyn Tool
     let server = http::server(state, listener)?;
     let server_handle = server.handle();
     let serving = actix_rt::spawn(server);
-    print_banner(config, address, &limit, has_keys, asks_nobody);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), %address, store = parts::shown(config), "listening");
+    // A log for programs has nothing for people in between.
+    if config.log.format == LogFormat::Text {
+        print_banner(config, address, &limit, has_keys, asks_nobody);
+    }
 
     shutdown::first_signal().await?;
     shutdown::exit_at_once_on_second_signal()?;

@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use callboard_actors::capacity::MachineSize;
 use callboard_actors::local_limits::LocalRateLimits;
 use callboard_actors::ports::{Agents, Budgets, EventLog, Files, Fleet, RateLimits, Store, Threads};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Handle;
 
+use super::outside::{postgres_url, redis_address};
 use crate::config::{Config, Synchronous};
 use crate::limits::redis::{RedisLimitsOptions, RedisRateLimits};
-use crate::redis_client::RedisAddress;
 use crate::store::postgres::{PostgresOptions, PostgresStore};
 use crate::store::sqlite::{self, SqliteOptions, SqliteStore};
 use crate::stream::memory::{MemoryEventLog, MemoryLogOptions};
@@ -138,21 +138,6 @@ async fn open_postgres(
     opened.with_context(|| format!("the store {} cannot be opened", shown(config)))
 }
 
-fn postgres_url(config: &Config) -> anyhow::Result<Option<SecretString>> {
-    let variable = config.store.postgres_url_env.as_deref();
-    variable
-        .map(|name| secret_from_env("store.postgres_url_env", name))
-        .transpose()
-}
-
-/// A secret that the configuration names the variable of.
-pub(super) fn secret_from_env(key: &str, name: &str) -> anyhow::Result<SecretString> {
-    match std::env::var(name) {
-        Ok(secret) if !secret.trim().is_empty() => Ok(secret.trim().to_owned().into()),
-        _ => bail!("{key} names the environment variable {name}, which is not set or empty"),
-    }
-}
-
 pub(super) fn sqlite_options(config: &Config) -> SqliteOptions {
     let store = &config.store;
     SqliteOptions {
@@ -186,22 +171,20 @@ impl OpenEventLog {
             read_chunk: events.read_chunk,
         };
         let local: Arc<dyn EventLog> = Arc::new(MemoryEventLog::asking_on(store.clone(), options, io.clone()));
-        let Some(variable) = &events.redis_url_env else {
+        let Some(address) = redis_address(config)? else {
             return Ok(Self {
                 log: local,
                 redis: None,
             });
         };
-        let urls = secret_from_env("events.redis_url_env", variable)?;
         let options = RedisLogOptions {
             ca_file: events.redis_ca_file.clone(),
             key_prefix: events.redis_key_prefix.clone(),
             kept_after_end: events.redis_kept_after_end,
             coalesce: events.redis_coalesce,
-            ..RedisLogOptions::new(redis_address(&urls, events.redis_cluster), io.clone())
+            ..RedisLogOptions::new(address, io.clone())
         };
-        let redis = RedisEventLog::start(local, store.clone(), options)
-            .with_context(|| format!("events.redis_url_env ({variable})"))?;
+        let redis = RedisEventLog::start(local, store.clone(), options).context("events.redis_url_env")?;
         Ok(Self {
             log: Arc::new(redis.clone()),
             redis: Some(redis),
@@ -236,33 +219,15 @@ pub(super) fn open_rate_limits(
     io: &Handle,
 ) -> anyhow::Result<Arc<dyn RateLimits>> {
     let events = &config.events;
-    let Some(variable) = &events.redis_url_env else {
+    let Some(address) = redis_address(config)? else {
         return Ok(Arc::new(LocalRateLimits::default()));
     };
-    let urls = secret_from_env("events.redis_url_env", variable)?;
     let options = RedisLimitsOptions {
         ca_file: events.redis_ca_file.clone(),
         key_prefix: events.redis_key_prefix.clone(),
-        ..RedisLimitsOptions::new(redis_address(&urls, events.redis_cluster), io.clone())
+        ..RedisLimitsOptions::new(address, io.clone())
     };
     let limits = RedisRateLimits::start(options, instances);
-    let limits = limits.with_context(|| format!("events.redis_url_env ({variable})"))?;
+    let limits = limits.context("events.redis_url_env")?;
     Ok(Arc::new(limits))
-}
-
-/// Several URLs, separated by commas, are nodes of a Cluster.
-fn redis_address(urls: &SecretString, is_cluster: bool) -> RedisAddress {
-    let urls = urls
-        .expose_secret()
-        .split(',')
-        .map(str::trim)
-        .filter(|url| !url.is_empty());
-    let mut urls: Vec<SecretString> = urls.map(SecretString::from).collect();
-    match urls.pop() {
-        Some(single) if urls.is_empty() && !is_cluster => RedisAddress::Single(single),
-        last => {
-            urls.extend(last);
-            RedisAddress::Cluster(urls)
-        }
-    }
 }

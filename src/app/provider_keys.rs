@@ -1,12 +1,11 @@
 //! The keys of providers, read once at the start from where the configuration says. They are never logged, printed or written.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use super::key_places::{described, read_key, write_problems};
+use super::key_places::{OutsideErrors, OutsideProblem, described, read_key};
 use crate::config::{Config, ProviderService};
 
 /// Of a shorter key not even the end is shown.
@@ -43,22 +42,11 @@ impl ProviderKey {
     }
 }
 
-/// All keys that are not where they should be, cannot be keys, or are there twice; never empty. `Display` lists them, one a line, and says
-/// nothing of what is in them.
-#[derive(Debug, thiserror::Error)]
-pub struct ProviderKeyErrors(Vec<String>);
-
-impl fmt::Display for ProviderKeyErrors {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_problems(formatter, "keys of providers", &self.0)
-    }
-}
-
 /// Keys by provider, in the order of the configuration. A provider that asks for none has none.
 ///
 /// # Errors
-/// What is wrong with any of them.
-pub(super) fn read_provider_keys(config: &Config) -> Result<BTreeMap<String, Vec<ProviderKey>>, ProviderKeyErrors> {
+/// All keys that are not where they should be, cannot be keys, or are there twice.
+pub(super) fn read_provider_keys(config: &Config) -> Result<BTreeMap<String, Vec<ProviderKey>>, OutsideErrors> {
     let mut keys = BTreeMap::new();
     let mut problems = Vec::new();
     for (name, provider) in &config.providers {
@@ -79,19 +67,19 @@ pub(super) fn read_provider_keys(config: &Config) -> Result<BTreeMap<String, Vec
             };
             let is_same = |key: &ProviderKey| key.secret.expose_secret() == secret.expose_secret();
             match own.iter().find(|(_, key)| is_same(key)) {
-                Some((first, _)) => problems.push(format!(
-                    "{named_by} names a key of {name} for the second time: the {place} has the same as the {first}; its limits count once"
-                )),
+                Some((first, _)) => problems.push(OutsideProblem {
+                    key: named_by.to_owned(),
+                    message: format!(
+                        "names a key of {name} for the second time: the {place} has the same as the {first}; its limits count once"
+                    ),
+                }),
                 None => own.push((place, ProviderKey::new(name, secret))),
             }
         }
         keys.insert(name.clone(), own.into_iter().map(|(_, key)| key).collect());
     }
-    if problems.is_empty() {
-        Ok(keys)
-    } else {
-        Err(ProviderKeyErrors(problems))
-    }
+    OutsideErrors::of(problems)?;
+    Ok(keys)
 }
 
 #[cfg(test)]

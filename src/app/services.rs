@@ -11,7 +11,8 @@ use tokio::runtime::Handle;
 
 use super::mcp::mcp_options;
 use super::models::OpenModels;
-use super::parts::{OpenStore, secret_from_env};
+use super::outside::database_url;
+use super::parts::OpenStore;
 use super::secrets::read_secrets;
 use super::settings::{configured_endpoint_options, document_limits, outbound_options, tier_budgets, toolbox_options};
 use crate::blocking::BlockingPool;
@@ -100,10 +101,7 @@ fn builtin_parts(
     let databases = config.databases.iter().map(|(name, database)| {
         let place = match &database.place {
             DatabasePlaceConfig::Sqlite(path) => DatabasePlace::Sqlite(path.clone()),
-            DatabasePlaceConfig::PostgresUrlIn(variable) => {
-                let key = format!("tools.databases.{name}.postgres_url_env");
-                DatabasePlace::Postgres(secret_from_env(&key, variable)?)
-            }
+            DatabasePlaceConfig::PostgresUrlIn(variable) => DatabasePlace::Postgres(database_url(name, variable)?),
         };
         let options = DatabaseOptions {
             place,

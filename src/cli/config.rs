@@ -6,8 +6,8 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::CliError;
-use crate::app::{check_mcp_servers, check_provider_keys, check_secrets};
-use crate::config::{EffectiveValue, LoadedConfig, Origin};
+use crate::app::outside_problems;
+use crate::config::{ConfigErrors, EffectiveValue, LoadedConfig, Origin};
 
 /// Room for a value before it is told where it came from: with the keys, no more than 80 columns. Longer ones take what they need.
 const VALUE_WIDTH: usize = 24;
@@ -16,7 +16,7 @@ const VALUE_WIDTH: usize = 24;
 pub(super) enum ConfigCommand {
     /// Say "ok", or list all mistakes and exit with 2
     Check {
-        /// Do not look whether the keys of the providers and the secrets of tools are there
+        /// Do not look whether the keys, secrets and addresses are there that it names variables and files for
         #[arg(long)]
         no_keys: bool,
     },
@@ -40,17 +40,29 @@ pub(super) struct PrintArguments {
 pub(super) fn run(command: &ConfigCommand, loaded: &LoadedConfig, output: &mut impl Write) -> Result<(), CliError> {
     match command {
         ConfigCommand::Check { no_keys } => {
-            loaded.check_tool_limits()?;
-            if !no_keys {
-                check_provider_keys(&loaded.config)?;
-                check_secrets(&loaded.config)?;
-                check_mcp_servers(&loaded.config)?;
-            }
+            check(loaded, *no_keys)?;
             writeln!(output, "ok")?;
         }
         ConfigCommand::Print(arguments) => print(arguments, loaded, output)?,
     }
     Ok(())
+}
+
+/// What can only be looked at when every value is right by itself: whether a server could start, as far as that can be said without one.
+///
+/// # Errors
+/// All that is wrong.
+pub(super) fn check(loaded: &LoadedConfig, no_keys: bool) -> Result<(), ConfigErrors> {
+    let mut problems = loaded.tool_limit_problems();
+    if !no_keys {
+        let outside = outside_problems(&loaded.config).into_iter();
+        problems.extend(outside.map(|problem| loaded.problem(&problem.key, problem.message)));
+    }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(ConfigErrors(problems))
+    }
 }
 
 fn print(arguments: &PrintArguments, loaded: &LoadedConfig, output: &mut impl Write) -> io::Result<()> {

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::app::{ProviderKeyErrors, SecretErrors};
+use crate::app::{NoStore, OutsideErrors};
 use crate::config::{Config, ConfigErrors, LoadedConfig, Sources, load};
 use crate::llm::simulate_server::SimulateServerOptions;
 use crate::llm::simulate_server::settings::SettingsError;
@@ -109,12 +109,6 @@ pub enum CliError {
     /// The configuration has mistakes.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
-    /// Keys of providers are missing or wrong.
-    #[error(transparent)]
-    ProviderKeys(#[from] ProviderKeyErrors),
-    /// Secrets of tools are missing or wrong.
-    #[error(transparent)]
-    Secrets(#[from] SecretErrors),
     /// The settings of the simulated provider have mistakes.
     #[error(transparent)]
     SimulateLlm(#[from] SettingsError),
@@ -149,9 +143,9 @@ pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     let is_wrong_input = matches!(
         error.downcast_ref(),
-        Some(CliError::Config(_) | CliError::ProviderKeys(_) | CliError::Secrets(_) | CliError::SimulateLlm(_))
-    ) || error.is::<ProviderKeyErrors>()
-        || error.is::<SecretErrors>()
+        Some(CliError::Config(_) | CliError::SimulateLlm(_))
+    ) || error.is::<OutsideErrors>()
+        || error.is::<NoStore>()
         || matches!(
             error.downcast_ref(),
             Some(KeysError::UnknownTier { .. } | KeysError::UnknownKey(_))
@@ -176,7 +170,7 @@ pub fn run(cli: Cli, output: &mut impl Write) -> Result<Task, CliError> {
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => {
             let loaded = load_config()?;
-            loaded.check_tool_limits()?;
+            config::check(&loaded, false)?;
             Ok(Task::Serve(Box::new(loaded)))
         }
         Command::Keys(command) => Ok(Task::Keys(Box::new(load_config()?.config), command)),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::layers::{self, Override, Written, dotted};
-use super::problem::{ConfigErrors, Origin, Problem, explain};
+use super::problem::{ConfigErrors, Origin, Problem, explain, is_no_word, words_of};
 use super::resolve::{Contradiction, WrittenConfig, resolve};
 use super::{Config, DEFAULT_TEXT, bounds};
 
@@ -52,6 +52,21 @@ pub struct LoadedConfig {
     pub config: Config,
     /// Every value, in the order of `config.toml`.
     pub values: Vec<EffectiveValue>,
+}
+
+impl LoadedConfig {
+    /// Something is wrong with what this key says, or with what it names.
+    pub fn problem(&self, key: &str, message: String) -> Problem {
+        let written = self.values.iter().find(|value| value.key == key).or_else(|| {
+            let mut values = self.values.iter();
+            values.find(|value| value.key.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')))
+        });
+        Problem {
+            key: Some(key.to_owned()),
+            origin: written.map_or(Origin::Default, |value| value.origin.clone()),
+            message,
+        }
+    }
 }
 
 /// Reads and checks all layers.
@@ -201,10 +216,28 @@ impl Layering {
     }
 
     fn has_its_keys_type(&self, path: &[String], value: &Value) -> Result<(), String> {
+        if get(&self.defaults, path).is_some_and(Value::is_table) && !value.is_table() {
+            return Err("must be a table".to_owned());
+        }
+        let Err(message) = self.read_with(path, value)? else {
+            return Ok(());
+        };
+        if is_no_word(&message)
+            // What it says of a word that is none names those there are.
+            && let Err(of_a_word) = self.read_with(path, &Value::String(String::new()))?
+            && let Some(words) = words_of(&of_a_word)
+        {
+            return Err(format!("must be {words}, not {value}"));
+        }
+        Err(explain(&message))
+    }
+
+    /// What serde says of the defaults with this value.
+    fn read_with(&self, path: &[String], value: &Value) -> Result<Result<(), String>, String> {
         let mut tree = self.defaults.clone();
         set(&mut tree, path, value.clone())?;
         let outcome: Result<WrittenConfig, toml::de::Error> = tree.try_into();
-        outcome.map(drop).map_err(|error| explain(error.message()))
+        Ok(outcome.map(drop).map_err(|error| error.message().to_owned()))
     }
 
     fn finish(mut self) -> Result<LoadedConfig, ConfigErrors> {

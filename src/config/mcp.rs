@@ -13,7 +13,7 @@ use super::layers::dotted;
 use super::mcp_oauth::OauthTable;
 use super::outbound::SecretConfig;
 use super::resolve::{Contradictions, refuse};
-use super::resolve_providers::check_base_url;
+use super::resolve_providers::check_url;
 use super::values;
 use super::variable_names::is_variable_name;
 use crate::outbound::HeaderTemplates;
@@ -300,7 +300,7 @@ impl Resolving<'_> {
     }
 
     fn address(&mut self, text: &str) -> Option<McpPlace> {
-        let url = check_base_url(text, "headers")
+        let url = check_url(text, "headers")
             .map_err(|problem| self.refuse("url", problem))
             .ok();
         let headers = HeaderTemplates::parse(&self.server.headers);

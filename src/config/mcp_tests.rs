@@ -21,7 +21,7 @@ retry = "idempotent"
 call_timeout = "5s"
 idle_timeout = "0"
 [mcp.servers.tickets]
-url = "https://mcp.example.com/mcp"
+url = "https://mcp.example.com/mcp?project=7"
 headers = { Authorization = "Bearer {{secret:TICKETS}}" }
 accounts = ["acme"]
 [secrets.TICKETS]
@@ -37,7 +37,9 @@ hosts = ["mcp.example.com"]
     assert_eq!(files.retry, RetryClass::Idempotent);
     let tickets = &mcp.servers["tickets"];
     assert_eq!((tickets.settings, tickets.retry), (mcp.usual, RetryClass::Unsafe));
-    assert!(matches!(&tickets.place, McpPlace::Address { url, .. } if url.as_str() == "https://mcp.example.com/mcp"));
+    assert!(
+        matches!(&tickets.place, McpPlace::Address { url, .. } if url.as_str() == "https://mcp.example.com/mcp?project=7")
+    );
 
     let wrong = r#"
 [mcp.servers."a b"]
@@ -60,6 +62,8 @@ command = "x"
 env_from = ["ghp_16C7e42F292c6912E7710c838347Ae178B4a"]
 [mcp.servers.wrong_url]
 url = "https://me:hunter2@example.com/"
+[mcp.servers.wrong_part]
+url = "https://example.com/?a=b#part"
 [secrets.OTHER]
 env = "OTHER"
 hosts = ["other.example"]
@@ -75,6 +79,7 @@ hosts = ["other.example"]
         "mcp.servers.elsewhere.call_timeout @ 16: must be from",
         "mcp.servers.leaky.env_from @ 19: must be names of environment variables",
         "mcp.servers.wrong_url.url @ 21: must not have a user name or a password",
+        "mcp.servers.wrong_part.url @ 23: must not have a '#' part",
     ] {
         assert!(told.contains(part), "{part}\n{told}");
     }

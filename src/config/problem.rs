@@ -92,14 +92,32 @@ pub(super) fn explain(serde_message: &str) -> String {
             None => format!("there is no such key; there are {}", known.join(", ")),
         };
     }
-    if let Some((found, wanted)) = between(serde_message, "unknown variant ") {
-        let known: Vec<String> = quoted_names(wanted).iter().map(|name| format!("{name:?}")).collect();
-        return format!("must be {}, not {:?}", known.join(" or "), found.trim_matches('`'));
+    if let Some((found, _)) = between(serde_message, "unknown variant ")
+        && let Some(words) = words_of(serde_message)
+    {
+        return format!("must be {words}, not {:?}", found.trim_matches('`'));
+    }
+    if let Some((_, wanted)) = between(serde_message, "invalid length ")
+        && wanted.starts_with("struct ")
+    {
+        return "must be a table".to_owned();
     }
     if serde_message == "invalid socket address syntax" {
         return "must be an IP address and a port, such as \"127.0.0.1:8700\" or \"[::1]:8700\"".to_owned();
     }
     serde_message.to_owned()
+}
+
+/// Whether it says that a word was wanted, one of some, and something else was there.
+pub(super) fn is_no_word(serde_message: &str) -> bool {
+    serde_message.starts_with("invalid type: ") && serde_message.ends_with("expected string only")
+}
+
+/// The words that there are, if it is about a word that is none of them.
+pub(super) fn words_of(serde_message: &str) -> Option<String> {
+    let (_, wanted) = between(serde_message, "unknown variant ")?;
+    let known: Vec<String> = quoted_names(wanted).iter().map(|name| format!("{name:?}")).collect();
+    Some(known.join(" or "))
 }
 
 /// `<prefix><found>, expected <wanted>`.
@@ -179,6 +197,10 @@ mod tests {
             (
                 "unknown field `colour`, expected `level` or `format`",
                 "there is no such key; there are level, format",
+            ),
+            (
+                "invalid length 0, expected struct ToolsConfig with 11 elements",
+                "must be a table",
             ),
         ] {
             assert_eq!(explain(serde_message), plain);

@@ -73,10 +73,10 @@ pub(super) fn resolve(written: WrittenConfig) -> Result<Config, Contradictions> 
     check_pairs(&written, &mut wrong);
     check_texts(&written, &mut wrong);
     let (providers, models) = resolve_models(&written, &mut wrong);
-    let search = resolve_search(&written.tools, &mut wrong);
     let databases = resolve_databases(&written.tools, &mut wrong);
     let outbound = resolve_outbound(&written.outbound, &mut wrong);
     let secrets = resolve_secrets(&written, &mut wrong);
+    let search = resolve_search(&written.tools, &secrets, &mut wrong);
     let mcp = resolve_mcp(&written.mcp, &secrets, &mut wrong);
     let tiers = resolve_tiers(&written.tiers, &mut wrong);
     if !written.models.contains_key(&written.runs.default_model) {

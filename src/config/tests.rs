@@ -388,7 +388,25 @@ postgres_url_env = "SHOP_URL"
 max_rows = 7
 [tools.databases.files]
 sqlite_path = "./files.db"
+[secrets.SEARCH]
+env = "SEARCH"
+hosts = ["search.example"]
 "#;
+    for (part, instead, problem) in [
+        (
+            "secret:SEARCH",
+            "secret:NONE",
+            "X-Token: there is no secret \"NONE\" in [secrets]",
+        ),
+        (
+            "\"search.example\"",
+            "\"other.example\"",
+            "X-Token: secrets.SEARCH.hosts does not allow this url",
+        ),
+    ] {
+        let told = mistakes(&right.replace(part, instead), &[]).join("\n");
+        assert!(told.contains(&format!("tools.search.headers @ 9: {problem}")), "{told}");
+    }
     let config = load_texts(right, &[]).expect("it is right").config;
     let search = config.search.expect("there is one");
     assert_eq!((search.link.as_str(), search.max_results), ("/url", 5));
@@ -403,6 +421,19 @@ sqlite_path = "./files.db"
     let told = mistakes("[tools]\nenabled = [\"search\", \"sql_query\"]\n", &[]).join("\n");
     assert!(told.contains("\"search\" needs [tools.search]"), "{told}");
     assert!(told.contains("\"sql_query\" needs a [tools.databases.NAME]"), "{told}");
+    for url in [
+        "https://me:hidden@search.example/?q={{query}}",
+        "https://me@search.example",
+        "http://me:hid@a/b@c",
+    ] {
+        let text = format!("[tools.search]\nurl = \"{url}\"\nresults = \"/results\"\n");
+        let told = mistakes(&text, &[]).join("\n");
+        assert!(
+            told.contains("tools.search.url @ 2: must not have a user name or a password"),
+            "{told}"
+        );
+        assert!(!told.contains("hid"), "{told}");
+    }
     let wrong = r#"
 [tools.limits.now]
 max_concurrent = 0
@@ -427,4 +458,38 @@ timeout = "5 parsecs"
         assert!(told.contains(part), "{part}\n{told}");
     }
     assert!(!told.contains("hidden"), "{told}");
+}
+
+#[test]
+fn a_choice_names_its_words_and_a_table_is_one() {
+    let file = r#"
+models = []
+tools = []
+log = ["x"]
+[store]
+synchronous = true
+[providers.a]
+dialect = 5
+[mcp.servers.notes]
+command = "x"
+retry = ["safe"]
+[tiers.plus.budget]
+period = 7
+[tools.search]
+method = false
+"#;
+    let told = mistakes(&file.replace("tools = []\n", ""), &[]).join("\n");
+    for part in [
+        "models @ 2: must be a table",
+        "log @ 3: must be a table",
+        "store.synchronous @ 5: must be \"full\" or \"normal\", not true",
+        "providers.a.dialect @ 7: must be \"openai\" or ",
+        "mcp.servers.notes.retry @ 10: must be \"safe\" or \"idempotent\" or \"unsafe\", not [\"safe\"]",
+        "tiers.plus.budget.period @ 12: must be \"day\" or ",
+        "tools.search.method @ 14: must be \"GET\" or \"POST\", not false",
+    ] {
+        assert!(told.contains(part), "{part}\n{told}");
+    }
+    let told = mistakes("tools = []\n", &[]).join("\n");
+    assert!(told.contains("tools @ 1: must be a table"), "{told}");
 }

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use callboard_actors::tool_use::HttpMethod;
+use reqwest::Url;
 use serde::Deserialize;
 
 use super::layers::dotted;
 use super::load::LoadedConfig;
-use super::problem::{ConfigErrors, Origin, Problem};
+use super::outbound::SecretConfig;
+use super::problem::Problem;
 use super::resolve::{Contradictions, refuse};
 use super::sections::ToolsConfig;
 use super::values;
@@ -81,35 +83,24 @@ pub enum DatabasePlaceConfig {
 }
 
 impl LoadedConfig {
-    /// Whether each of `[tools.limits]` is of a tool that a server has whose tools are those in `tools.enabled` and no others.
-    ///
-    /// # Errors
-    /// Those that are not.
-    pub fn check_tool_limits(&self) -> Result<(), ConfigErrors> {
+    /// Those of `[tools.limits]` that are of no tool of a server whose tools are those in `tools.enabled` and no others.
+    pub fn tool_limit_problems(&self) -> Vec<Problem> {
         let tools = &self.config.tools;
         let mut problems = Vec::new();
         for name in tools.limits.keys().filter(|name| !tools.enabled.contains(name)) {
             let key = dotted(&["tools".to_owned(), "limits".to_owned(), name.clone()]);
-            let written = self
-                .values
-                .iter()
-                .find(|value| value.key.starts_with(&format!("{key}.")));
-            problems.push(Problem {
-                message: format!("there is no tool {name:?} in tools.enabled"),
-                origin: written.map_or(Origin::Default, |value| value.origin.clone()),
-                key: Some(key),
-            });
+            problems.push(self.problem(&key, format!("there is no tool {name:?} in tools.enabled")));
         }
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(ConfigErrors(problems))
-        }
+        problems
     }
 }
 
 /// The search endpoint, and what is wrong with it.
-pub(super) fn resolve_search(tools: &ToolsConfig, wrong: &mut Contradictions) -> Option<SearchOptions> {
+pub(super) fn resolve_search(
+    tools: &ToolsConfig,
+    secrets: &[(String, SecretConfig)],
+    wrong: &mut Contradictions,
+) -> Option<SearchOptions> {
     let is_enabled = tools.enabled.iter().any(|name| name == "search");
     let Some(table) = &tools.search else {
         if is_enabled {
@@ -126,6 +117,12 @@ pub(super) fn resolve_search(tools: &ToolsConfig, wrong: &mut Contradictions) ->
         }
         return None;
     };
+    if has_user_info(url) {
+        // The text is not repeated: there may be a password in it.
+        let message = "must not have a user name or a password in it; use headers";
+        refuse(wrong, &["tools.search.url"], message);
+        return None;
+    }
     let or = |pointer: &Option<String>, usual: &str| pointer.clone().unwrap_or_else(|| usual.to_owned());
     let options = SearchOptions {
         url: url.clone(),
@@ -141,7 +138,14 @@ pub(super) fn resolve_search(tools: &ToolsConfig, wrong: &mut Contradictions) ->
         snippet: or(&table.snippet, "/snippet"),
         max_results: table.max_results.unwrap_or(SEARCH_RESULTS),
     };
-    if let Err(invalid) = options.check() {
+    let allows = |name: &str, url: &Url| match secrets.iter().find(|(known, _)| known == name) {
+        None => Err(format!("there is no secret {name:?} in [secrets]")),
+        Some((_, secret)) if !secret.hosts.iter().any(|host| host.is_of(url)) => {
+            Err(format!("secrets.{name}.hosts does not allow this url"))
+        }
+        Some(_) => Ok(()),
+    };
+    if let Err(invalid) = options.check().and_then(|()| options.check_secrets(allows)) {
         refuse(
             wrong,
             &[&format!("tools.search.{}", invalid.key), "tools.search"],
@@ -150,6 +154,13 @@ pub(super) fn resolve_search(tools: &ToolsConfig, wrong: &mut Contradictions) ->
         return None;
     }
     Some(options)
+}
+
+/// Whether something stands before the host of a URL that may have placeholders in it.
+fn has_user_info(url: &str) -> bool {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = authority.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    authority.contains('@')
 }
 
 /// The databases by name, and what is wrong with them.

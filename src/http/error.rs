@@ -189,8 +189,9 @@ impl From<StoreError> for ApiError {
     /// Logs what the client is not told.
     fn from(error: StoreError) -> Self {
         match error {
+            // The store tells of that itself, once for all who ask.
             StoreError::Unavailable(_) => {
-                tracing::warn!(%error, "store did not answer a request");
+                tracing::debug!(%error, "store did not answer a request");
                 Self::store_unavailable()
             }
             StoreError::Fenced | StoreError::IllegalMove { .. } | StoreError::Damaged(_) => {

@@ -1,5 +1,8 @@
 //! Connections to one Redis or to a Cluster, behind one type.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use redis::aio::{ConnectionLike, MultiplexedConnection, PubSub};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
@@ -95,6 +98,18 @@ impl Endpoint {
     pub(crate) async fn connect_for_subscriptions(&self, attempt: usize) -> Result<PubSub, RedisError> {
         self.nodes[attempt % self.nodes.len()].get_async_pubsub().await
     }
+}
+
+/// Whether connections could be made to there, whether anybody answers or not.
+pub(crate) fn check_setup(address: RedisAddress, ca_file: Option<PathBuf>) -> Result<(), RedisSetupError> {
+    let options = RedisConnectOptions {
+        address,
+        ca_file,
+        // Nobody connects.
+        connect_timeout: Duration::from_secs(1),
+        response_timeout: Duration::from_secs(1),
+    };
+    Endpoint::new(&options).map(drop)
 }
 
 fn open(url: &SecretString, certificates: Option<&TlsCertificates>) -> Result<Client, RedisSetupError> {

@@ -85,8 +85,17 @@ impl Link {
 
     /// Something was sent: it was taken, or this is why not.
     pub(crate) fn heard(&self, error: Option<&RedisError>) {
-        let is_from_server = error.is_some_and(|error| error.code().is_some());
-        self.refuses.store(is_from_server, Ordering::Relaxed);
+        let refusal = error.filter(|error| error.code().is_some());
+        let has_refused = self.refuses.swap(refusal.is_some(), Ordering::Relaxed);
+        let Some(when_away) = self.when_away else { return };
+        match refusal {
+            Some(refusal) if !has_refused => {
+                let reason = describe(refusal);
+                tracing::warn!(reason, "Redis takes nothing; {when_away}");
+            }
+            None if has_refused && error.is_none() => tracing::info!("Redis takes what it is sent again"),
+            _ => {}
+        }
     }
 
     /// The connection, as soon as there is one.
@@ -187,5 +196,41 @@ pub(crate) fn describe(error: &RedisError) -> String {
     match error.code() {
         Some(code) => format!("{}: {code}", error.category()),
         None => error.category().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::redis_client::RedisAddress;
+    use crate::telemetry::testing::LogCapture;
+
+    #[test]
+    fn a_redis_that_takes_nothing_is_one_line_and_its_end_another() {
+        let log = LogCapture::start("info");
+        let options = RedisConnectOptions {
+            address: RedisAddress::Cluster(Vec::new()),
+            ca_file: None,
+            connect_timeout: Duration::from_secs(1),
+            response_timeout: Duration::from_secs(1),
+        };
+        let link = Link::new(&options, Some("events stay here"));
+        link.heard(None);
+        let full = redis::make_extension_error("OOM".to_owned(), None);
+        for _ in 0..100 {
+            link.heard(Some(&full));
+        }
+        let text = log.text();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(
+            text.contains("WARN") && text.contains("Redis takes nothing; events stay here"),
+            "{text}"
+        );
+        assert!(text.contains("OOM") && link.refuses(), "{text}");
+        link.heard(None);
+        link.heard(None);
+        let text = log.text();
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(text.contains("Redis takes what it is sent again"), "{text}");
     }
 }

@@ -9,5 +9,5 @@ pub(crate) mod test_server;
 
 pub(crate) use self::address::RedisConnectOptions;
 pub use self::address::{RedisAddress, RedisSetupError};
-pub(crate) use self::connection::{Connection, Endpoint};
+pub(crate) use self::connection::{Connection, Endpoint, check_setup};
 pub(crate) use self::link::{Backoff, Link, describe, jittered};

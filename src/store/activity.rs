@@ -1,13 +1,16 @@
-//! How busy a store is, counted where it happens.
+//! How busy a store is, and what trouble it has: noted where it happens.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use callboard_actors::ports::StoreError;
 use callboard_actors::ports::store::StoreUsage;
 use sqlx::{Database, Pool};
 
-/// Counters that writers and readers share.
-#[derive(Debug, Default)]
+use super::watch::Watch;
+
+/// What writers and readers share.
+#[derive(Debug)]
 pub(super) struct Activity {
     statements: AtomicU64,
     commits: AtomicU64,
@@ -16,12 +19,48 @@ pub(super) struct Activity {
     /// Writers at work.
     pub(super) writers_busy: AtomicU32,
     writes_waiting: AtomicU64,
+    /// Whether connections can be made.
+    pub(super) reached: Watch,
+    /// Whether what is asked on a connection is answered.
+    pub(super) answered: Watch,
+    /// Whether writes are taken.
+    pub(super) written: Watch,
+    /// Whether there is room for what is asked.
+    pub(super) roomy: Watch,
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self {
+            statements: AtomicU64::default(),
+            commits: AtomicU64::default(),
+            writers_open: AtomicU32::default(),
+            writers_busy: AtomicU32::default(),
+            writes_waiting: AtomicU64::default(),
+            reached: Watch::new("the store is away; runs wait for it", "the store is back"),
+            answered: Watch::new("the store does not answer what it is asked", "the store answers again"),
+            written: Watch::new(
+                "the store takes no writes; runs wait for it",
+                "the store takes writes again",
+            ),
+            roomy: Watch::new(
+                "the store has no room for more; requests are refused",
+                "the store has room again",
+            ),
+        }
+    }
 }
 
 impl Activity {
     /// `BEGIN` and `COMMIT` are not counted here.
     pub(super) fn count_statements(&self, statements: u64) {
         self.statements.fetch_add(statements, Ordering::Relaxed);
+    }
+
+    /// `Unavailable`, because too much waits already.
+    pub(super) fn has_no_room(&self, reason: &str) -> StoreError {
+        self.roomy.fails(reason);
+        StoreError::Unavailable(reason.to_owned())
     }
 
     pub(super) fn count_commit(&self) {

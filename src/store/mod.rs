@@ -19,3 +19,4 @@ mod rows;
 mod runs;
 pub mod sqlite;
 mod threads;
+mod watch;

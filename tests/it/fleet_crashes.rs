@@ -29,6 +29,9 @@ async fn killed(settings: &str, lease: Duration) {
     a.kill().await.unwrap();
     until_taken_over(&mut followings, lease).await;
     fleet.all_complete(followings, &[&b, &c]).await;
+    let told = b.printed() + &c.printed();
+    let names_it = |line: &str| line.contains("took over runs of a lost instance") && line.contains("lost=\"a\"");
+    assert!(told.lines().any(names_it), "{told}");
     let calls = upstream.calls().await.len();
     assert!(
         calls <= 3 * RUNS,

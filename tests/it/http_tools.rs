@@ -220,6 +220,9 @@ async fn a_call_that_was_cut_off_is_made_again_with_the_same_key_or_not_at_all()
     let keys = killed_during_a_call("unsafe", async |client, run, endpoint| {
         let view = client.run(run).await;
         if view["waiting"] == "needs_review" && endpoint.received().len() == 1 {
+            let metrics = client.get("/metrics").await.text;
+            let counted = "callboard_runs_waiting_total{reason=\"needs_review\"} 1\n";
+            assert!(metrics.contains(counted), "{metrics}");
             // Only a person sends it again.
             let call = &view["waiting_calls"][0]["call_id"];
             let reviews = json!({"reviews": [{"call_id": call, "action": "retry"}]});

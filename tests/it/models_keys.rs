@@ -148,7 +148,7 @@ api_key_env = "OTHER_MISSING_KEY"
 
 fn check_what_is_said(said: &str) {
     for problem in [
-        "8 keys of providers are missing or wrong",
+        "models.short.api_key_env names the environment variable OTHER_MISSING_KEY, which is not set or empty",
         "providers.a.key_envs names the environment variable MISSING_KEY, which is not set or empty",
         "providers.a.key_envs names a key of a for the second time: the environment variable SAME_KEY has the same as the environment variable ONE_KEY",
         "providers.a.key_envs names the environment variable TWO_LINES, which has several lines",
@@ -156,9 +156,12 @@ fn check_what_is_said(said: &str) {
         "providers.a.key_files names the file empty.key, which is empty",
         "providers.a.key_files names the file marked.key, which has characters that no key has",
         "providers.a.key_files names the file huge.key, which has more than 8192 bytes",
-        "models.short.api_key_env names the environment variable OTHER_MISSING_KEY, which is not set or empty",
     ] {
-        assert!(said.contains(problem), "no {problem:?} in\n{said}");
+        let (key, problem) = problem.split_once(' ').unwrap();
+        let start = format!("  {key} (./config.toml:");
+        let is_it = |line: &&str| line.starts_with(&start) && line.contains(problem);
+        assert_eq!(said.lines().filter(is_it).count(), 1, "{key} {problem:?} in\n{said}");
     }
+    assert!(said.contains("the configuration has 8 mistakes:"), "{said}");
     assert!(!said.contains("sk-"), "{said}");
 }

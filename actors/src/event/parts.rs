@@ -63,6 +63,18 @@ pub enum WaitingReason {
     Approval,
 }
 
+impl WaitingReason {
+    /// As clients and metrics read it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NeedsReview => "needs_review",
+            Self::Budget => "budget",
+            Self::ToolOutputs => "tool_outputs",
+            Self::Approval => "approval",
+        }
+    }
+}
+
 /// A tool call that somebody has to answer or to decide about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WaitingCall {

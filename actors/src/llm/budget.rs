@@ -222,7 +222,7 @@ impl Drop for BudgetHold {
         let (budgets, id) = (self.budgets.clone(), self.id);
         self.io.spawn(async move {
             if let Err(error) = budgets.release(id).await {
-                tracing::warn!(%error, "a hold on a budget could not be given back; it ends with its run");
+                tracing::debug!(%error, "a hold on a budget could not be given back; it ends with its run");
             }
         });
     }
@@ -298,7 +298,11 @@ fn output_for(price: Price, input: u64, left: Money) -> u64 {
 }
 
 fn not_known(error: &StoreError) -> CallFailure {
-    tracing::warn!(%error, "the store did not say what the account may still use");
+    match error {
+        // The store tells of that itself, once for all calls.
+        StoreError::Unavailable(_) => tracing::debug!(%error, "the store did not say what the account may still use"),
+        _ => tracing::error!(%error, "the store did not say what the account may still use"),
+    }
     // Nothing is spent that might not be there; the call is made again after a while.
     CallFailure::Model(ModelError::new(
         ModelErrorKind::Connection,

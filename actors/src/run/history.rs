@@ -48,7 +48,7 @@ pub(crate) async fn load(services: Arc<RunServices>, record: RunRecord, tools: A
     loop {
         match read_with_thread(&services, &record, &tools).await {
             Err(StoreError::Unavailable(reason)) => {
-                tracing::warn!(run_id = %run, reason, "the store is unavailable; the run waits for it");
+                tracing::debug!(run_id = %run, reason, "the store is unavailable; the run waits for it");
                 tokio::time::sleep(delay).await;
                 delay = (delay * 2).min(Duration::from_secs(2));
             }

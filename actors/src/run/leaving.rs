@@ -4,7 +4,7 @@ use actix::prelude::*;
 
 use crate::call_ledger::CallLedger;
 use crate::error::RunError;
-use crate::event::{EventBody, QueuedReason, WaitingReason};
+use crate::event::{EventBody, QueuedReason, WaitingCall, WaitingNeed, WaitingReason};
 use crate::item::{Item, ItemStatus};
 use crate::llm::AbortCall;
 use crate::ports::store::StateChange;
@@ -103,6 +103,7 @@ impl RunActor {
             }
             (RunState::Waiting, Some(reason)) => {
                 let calls = calls.as_ref().map(CallLedger::told).unwrap_or_default();
+                self.tell_operator(reason, &calls);
                 events.push(EventBody::RunWaiting { reason, calls });
             }
             _ => {}
@@ -131,6 +132,18 @@ impl RunActor {
             },
             ctx,
         );
+    }
+
+    /// That the run waits is counted; that a person has to look is said too, for nothing else says it to whoever watches the server.
+    fn tell_operator(&self, reason: WaitingReason, calls: &[WaitingCall]) {
+        metrics::counter!("callboard_runs_waiting_total", "reason" => reason.as_str()).increment(1);
+        for call in calls.iter().filter(|call| call.needs == WaitingNeed::Review) {
+            tracing::warn!(
+                run_id = %self.ticket.run,
+                tool = call.name,
+                "it is not known what became of a tool call that must not be repeated; the run waits for a review"
+            );
+        }
     }
 
     /// Leaves the run to another instance: what is under way is aborted, nothing is written.

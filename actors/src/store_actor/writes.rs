@@ -125,7 +125,7 @@ impl Writer {
             match self.services.store.commit(commit.clone()).await {
                 Ok(()) => return Ok(()),
                 Err(StoreError::Unavailable(reason)) => {
-                    tracing::warn!(run_id = %run, reason, ?delay, "the store is unavailable; the run waits for it");
+                    tracing::debug!(run_id = %run, reason, ?delay, "the store is unavailable; the run waits for it");
                     tokio::time::sleep(delay).await;
                     delay = (delay * 2).min(Duration::from_secs(2));
                 }
@@ -150,7 +150,7 @@ pub(crate) async fn append_until_answered(
     loop {
         match services.log.append(run, epoch, events.clone()).await {
             Err(EventLogError::Unavailable(reason)) => {
-                tracing::warn!(run_id = %run, reason, ?delay, "the event log is unavailable; the run's events wait for it");
+                tracing::debug!(run_id = %run, reason, ?delay, "the event log is unavailable; the run's events wait for it");
                 tokio::time::sleep(delay).await;
                 delay = (delay * 2).min(Duration::from_secs(2));
             }

@@ -124,7 +124,7 @@ async fn fail_abandoned(services: Arc<RunServices>, run: RunId, epoch: u64) {
                 return;
             }
             Ok(Err(StoreError::Unavailable(reason))) => {
-                tracing::warn!(run_id = %run, reason, "the store is unavailable; the run's end waits for it");
+                tracing::debug!(run_id = %run, reason, "the store is unavailable; the run's end waits for it");
             }
             Ok(Err(error)) => tracing::error!(run_id = %run, %error, "a broken run could not be failed"),
             Err(_panic) => tracing::error!(run_id = %run, "the store panicked"),

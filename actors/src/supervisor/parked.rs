@@ -339,7 +339,7 @@ impl Handler<GivenBack> for Supervisor {
         match given.outcome {
             Ok(()) => drop(given.slot),
             Err(StoreError::Unavailable(reason)) => {
-                tracing::warn!(run_id = %record.id, reason, "a run could not be given back to the queue; trying again");
+                tracing::debug!(run_id = %record.id, reason, "a run could not be given back to the queue; trying again");
                 let slot = given.slot;
                 ctx.run_later(std::time::Duration::from_secs(1), move |supervisor, ctx| {
                     supervisor.give_back_to_queue(record, slot, ctx);

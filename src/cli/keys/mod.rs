@@ -10,6 +10,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::text::{table, to_the_minute};
+use crate::app::shown_store;
 use crate::auth::{ApiKeySecret, NoRandomNumbers};
 use crate::config::Config;
 
@@ -129,6 +130,7 @@ async fn create(
     if json {
         let mut shown = as_json(&record);
         shown["secret"] = json!(secret.reveal());
+        shown["store"] = json!(shown_store(config));
         writeln!(output, "{shown:#}")?;
         return Ok(());
     }
@@ -142,9 +144,10 @@ async fn create(
         record.tier,
         admin_mark(&record)
     )?;
+    writeln!(output, "The key is in the store {}.", shown_store(config))?;
     writeln!(
         output,
-        "It is shown only now. Clients send it as `Authorization: Bearer <secret>`."
+        "The secret is shown only now. Clients send it as `Authorization: Bearer <secret>`."
     )?;
     Ok(())
 }

@@ -10,6 +10,7 @@ mod stream;
 use actix_web::http::header::{self, Accept, ContentEncoding, Header};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use callboard_actors::ids::RunId;
+use callboard_actors::ports::EventLogError;
 use tokio::sync::watch;
 
 use self::stream::EventStreamBody;
@@ -68,6 +69,15 @@ pub(super) fn stream_into(
             Box::pin(closing),
             state.options.heartbeat,
         ))
+}
+
+/// Logs why a reader was not served. What lies behind the log tells of its own troubles, once for all readers.
+pub(super) fn log_trouble(run: RunId, error: &EventLogError, what: &str) {
+    if matches!(error, EventLogError::Unavailable(_)) {
+        tracing::debug!(run_id = %run, %error, "{what}");
+    } else {
+        tracing::warn!(run_id = %run, %error, "{what}");
+    }
 }
 
 /// Ends when the app wants all streams closed.

@@ -6,6 +6,7 @@ use callboard_actors::encoding::EncodedEvents;
 use callboard_actors::ids::RunId;
 use callboard_actors::ports::EventLogError;
 
+use super::log_trouble;
 use crate::http::error::ApiError;
 use crate::http::extract::query::QueryParameters;
 use crate::http::state::HttpState;
@@ -43,7 +44,7 @@ pub(super) async fn page_of(
     let body = state.on_io(reading).await?.map_err(|error| match error {
         EventLogError::Forgotten => ApiError::events_expired(run),
         error => {
-            tracing::warn!(run_id = %run, %error, "a page of events could not be read");
+            log_trouble(run, &error, "a page of events could not be read");
             ApiError::store_unavailable()
         }
     })?;

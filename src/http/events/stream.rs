@@ -10,6 +10,8 @@ use callboard_actors::ids::RunId;
 use callboard_actors::ports::EventStream;
 use tokio::time::{Instant, Sleep};
 
+use super::log_trouble;
+
 /// A comment: keeps proxies from closing an idle stream, and shows us clients that are gone.
 const HEARTBEAT: Bytes = Bytes::from_static(b": hb\n\n");
 
@@ -67,7 +69,7 @@ impl MessageBody for EventStreamBody {
                 return Poll::Ready(Some(Ok(batch.bytes().clone())));
             }
             Poll::Ready(Some(Err(error))) => {
-                tracing::warn!(run_id = %this.run, %error, "an event stream lost its log; the client may resume");
+                log_trouble(this.run, &error, "an event stream lost its log; the client may resume");
                 this.finished = true;
                 // Not a clean end: that would look like all there is.
                 return Poll::Ready(Some(Err(std::io::Error::other("event log unavailable"))));

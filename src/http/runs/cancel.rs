@@ -51,7 +51,7 @@ async fn cancelled(state: &HttpState, run: RunId, last_moment: Instant) -> Resul
         Ok(None) => Err(ApiError::run_not_found()),
         // It may have written down the cancel and not said so.
         Err(error @ StoreError::Unavailable(_)) => {
-            tracing::warn!(run_id = %run, %error, "store did not answer a cancel");
+            tracing::debug!(run_id = %run, %error, "store did not answer a cancel");
             Err(unconfirmed())
         }
         Err(error) => Err(error.into()),

@@ -13,7 +13,7 @@ use futures::StreamExt;
 use super::view::RunView;
 use crate::auth::Caller;
 use crate::http::error::ApiError;
-use crate::http::events::streams_closed;
+use crate::http::events::{log_trouble, streams_closed};
 use crate::http::extract::query::QueryParameters;
 use crate::http::extract::run_path::{owned_run, stored_run};
 use crate::http::state::HttpState;
@@ -67,7 +67,7 @@ async fn wait_for_stop(state: &HttpState, run: RunRecord, longest: Duration) -> 
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::warn!(run_id = %id, %error, "a long poll lost the event log");
+                    log_trouble(id, &error, "a long poll lost the event log");
                     break;
                 }
             }

@@ -6,7 +6,6 @@ use callboard_actors::ports::StoreError;
 /// holds the database's URL.
 pub(super) fn store_error(error: sqlx::Error) -> StoreError {
     match error {
-        sqlx::Error::PoolTimedOut => StoreError::Unavailable("no connection became free in time".into()),
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::Encode(_) => {
             StoreError::Damaged(error.to_string())
         }

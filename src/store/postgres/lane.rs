@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use callboard_actors::ports::StoreError;
 use sqlx::Connection;
@@ -94,7 +95,18 @@ impl Lane {
     }
 
     async fn write_all(&mut self, writes: &[&Write]) -> Vec<Outcome> {
-        match self.write_batch(writes).await {
+        let written = self.write_batch(writes).await;
+        match &written {
+            Ok(_) => self.activity.written.succeeds(),
+            // While nobody can connect, that is said instead.
+            Err(StoreError::Unavailable(reason))
+                if self.connection.is_some() || self.activity.reached.reason().is_none() =>
+            {
+                self.activity.written.fails(reason);
+            }
+            Err(_) => {}
+        }
+        match written {
             Ok(outcomes) => outcomes,
             Err(error) if writes.len() == 1 || matches!(error, StoreError::Unavailable(_)) => {
                 writes.iter().map(|_| Err(error.clone())).collect()
@@ -242,6 +254,7 @@ async fn run(
     decided: &mut Option<Decided>,
     activity: &Activity,
 ) -> Result<(), StoreError> {
+    let started = Instant::now();
     let mut transaction = connection.begin().await.map_err(store_error)?;
     let mut picture = read_set::read(writes, &mut transaction, activity).await?;
     let decided = decided.insert(Decided {
@@ -263,6 +276,8 @@ async fn run(
         return Err(store_error(error));
     }
     activity.count_commit();
+    metrics::histogram!("callboard_store_commit_seconds").record(started.elapsed().as_secs_f64());
+    metrics::histogram!("callboard_store_batch_size").record(writes.len() as f64);
     Ok(())
 }
 

@@ -49,7 +49,7 @@ use crate::store::{api_keys, items, runs};
 use budgets::Desks;
 use fleet::notices::Notices;
 use lane::Lane;
-pub use open::{PostgresOpenError, PostgresOptions};
+pub use open::{PostgresOpenError, PostgresOptions, check_url};
 use pool::{Pool, within_patience};
 use reads::Readers;
 use write::{Answer, FailAbandonedRun, PendingWrite, Write};
@@ -69,8 +69,8 @@ pub struct PostgresStore {
 impl PostgresStore {
     /// Connects, migrates the database if it must, and starts the lanes on `runtime`, which must also be the one that calls it.
     pub async fn open(options: PostgresOptions, runtime: &Handle) -> Result<Self, PostgresOpenError> {
-        let opened = open::open(&options).await?;
         let activity = Arc::new(Activity::default());
+        let opened = open::open(&options, &activity).await?;
         let notices = Notices::start(opened.channel, opened.control.clone(), opened.connect.clone(), runtime);
         let lanes = (0..opened.lanes).map(|_| {
             let (sender, inbox) = mpsc::channel(options.inbox.max(1));
@@ -113,9 +113,10 @@ impl PostgresStore {
             waiting: WaitingWrite::new(self.activity.clone()),
         };
         self.lanes[lane].try_send(pending).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => StoreError::Unavailable("too many writes wait".into()),
+            mpsc::error::TrySendError::Full(_) => self.activity.has_no_room("too many writes wait"),
             mpsc::error::TrySendError::Closed(_) => closed(),
         })?;
+        self.activity.roomy.succeeds();
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 }

@@ -1,13 +1,16 @@
 //! Opens the database: options, what the server grants, migrations.
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
+use tracing::log::LevelFilter;
 
 use super::pool::Pool;
+use crate::store::activity::Activity;
 
 pub(in crate::store) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
@@ -80,8 +83,11 @@ impl std::fmt::Debug for PostgresOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresOpenError {
     /// The URL cannot be read; it is not shown, because it may hold a password.
-    #[error("the database URL cannot be read")]
+    #[error("the database URL is not of the form postgres://user:password@host:port/database")]
     Url,
+    /// The URL asks for a way of encrypting that there is none of.
+    #[error("the sslmode of the database URL is none of disable, allow, prefer, require, verify-ca and verify-full")]
+    SslMode,
     /// The server did not let us in.
     #[error("cannot connect to the database: {0}")]
     Connect(#[source] sqlx::Error),
@@ -105,15 +111,40 @@ pub(super) struct Opened {
     pub(super) channel: String,
 }
 
-pub(super) async fn open(options: &PostgresOptions) -> Result<Opened, PostgresOpenError> {
-    let connect = PgConnectOptions::from_str(&options.url)
-        .map_err(|_| PostgresOpenError::Url)?
-        .application_name("callboard");
+/// Whether a database could be looked for there.
+///
+/// # Errors
+/// What is wrong with the URL.
+pub fn check_url(url: &str) -> Result<(), PostgresOpenError> {
+    read_url(url).map(drop)
+}
+
+fn read_url(url: &str) -> Result<PgConnectOptions, PostgresOpenError> {
+    // The library takes any scheme, and then looks for a host of that name.
+    if !["postgres://", "postgresql://"]
+        .iter()
+        .any(|scheme| url.starts_with(scheme))
+    {
+        return Err(PostgresOpenError::Url);
+    }
+    PgConnectOptions::from_str(url).map_err(|error| {
+        if error.to_string().contains("ssl_mode") {
+            PostgresOpenError::SslMode
+        } else {
+            PostgresOpenError::Url
+        }
+    })
+}
+
+pub(super) async fn open(options: &PostgresOptions, activity: &Arc<Activity>) -> Result<Opened, PostgresOpenError> {
+    let connect = read_url(&options.url)?.application_name("callboard");
     let connect = Connector {
-        options: connect,
+        options: Arc::new(connect),
         longest_standstill: options.longest_standstill,
+        activity: activity.clone(),
     };
-    let mut connection = connect.connect().await.map_err(PostgresOpenError::Connect)?;
+    // Whoever starts is told by the error; nothing waits yet.
+    let mut connection = connect.attempt().await.map_err(PostgresOpenError::Connect)?;
     migrate(&mut connection).await.map_err(PostgresOpenError::Migrate)?;
     let is_half_migrated: bool = sqlx::query_scalar(IS_HALF_MIGRATED)
         .fetch_one(&mut connection)
@@ -156,6 +187,8 @@ pub(super) async fn open(options: &PostgresOptions) -> Result<Opened, PostgresOp
         PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(options.acquire_timeout)
+            // A wait that fails is told of by whoever waited.
+            .acquire_slow_level(LevelFilter::Debug)
             .after_connect({
                 let connect = connect.clone();
                 move |connection, _| {
@@ -174,9 +207,15 @@ pub(super) async fn open(options: &PostgresOptions) -> Result<Opened, PostgresOp
         readers: Pool::new(
             pool(readers)
                 .idle_timeout(IDLE)
-                .connect_lazy_with(connect.options.clone()),
+                .connect_lazy_with(PgConnectOptions::clone(&connect.options)),
+            connect.clone(),
+            activity.clone(),
         ),
-        control: Pool::new(kept.connect_lazy_with(connect.options.clone())),
+        control: Pool::new(
+            kept.connect_lazy_with(PgConnectOptions::clone(&connect.options)),
+            connect.clone(),
+            activity.clone(),
+        ),
         // Two installations in one database have different schemas.
         channel: format!("callboard_{schema}"),
         connect,
@@ -186,8 +225,9 @@ pub(super) async fn open(options: &PostgresOptions) -> Result<Opened, PostgresOp
 /// Makes connections that belong to no pool.
 #[derive(Clone)]
 pub(super) struct Connector {
-    options: PgConnectOptions,
+    options: Arc<PgConnectOptions>,
     longest_standstill: Duration,
+    activity: Arc<Activity>,
 }
 
 /// Without the options: they hold the password.
@@ -198,16 +238,35 @@ impl std::fmt::Debug for Connector {
 }
 
 impl Connector {
+    #[cfg(test)]
+    pub(super) fn for_tests(options: PgConnectOptions, activity: Arc<Activity>) -> Self {
+        Self {
+            options: Arc::new(options),
+            longest_standstill: Duration::from_secs(5),
+            activity,
+        }
+    }
+
     /// A pool for one listener, which must not be used for another after that one: nobody can say whether its connection came back.
     pub(super) fn pool_of_one(&self) -> PgPool {
         PgPoolOptions::new()
             .max_connections(LISTENING)
             .acquire_timeout(CONNECT_TIMEOUT)
-            .connect_lazy_with(self.options.clone())
+            .acquire_slow_level(LevelFilter::Debug)
+            .connect_lazy_with(PgConnectOptions::clone(&self.options))
     }
 
-    /// A connection that is ready for work.
+    /// A connection that is ready for work. Whether it could be made is noted.
     pub(super) async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
+        let connected = self.attempt().await;
+        match &connected {
+            Ok(_) => self.activity.reached.succeeds(),
+            Err(error) => self.activity.reached.fails(&error.to_string()),
+        }
+        connected
+    }
+
+    async fn attempt(&self) -> Result<PgConnection, sqlx::Error> {
         let connecting = async {
             let mut connection = self.options.connect().await?;
             self.prepare(&mut connection).await?;

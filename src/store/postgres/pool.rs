@@ -5,44 +5,122 @@
 //! instead, and nobody waits for that.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_actors::ports::StoreError;
-use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgPool, PgRow};
+use sqlx::{Connection, Postgres};
 
 use super::failure::store_error;
+use super::open::Connector;
 use super::reads::Statement;
+use crate::store::activity::Activity;
 
 /// How long one piece of work may take on a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// After this time without a connection it is looked whether the server lets anybody in.
+const SOON: Duration = Duration::from_secs(1);
+
 /// Lends connections.
 #[derive(Debug, Clone)]
-pub(super) struct Pool(PgPool);
+pub(super) struct Pool {
+    pool: PgPool,
+    server: Arc<Server>,
+}
+
+/// Where the connections of a pool go.
+#[derive(Debug)]
+struct Server {
+    connect: Connector,
+    /// Held by whoever looks whether the server lets anybody in.
+    looking: tokio::sync::Mutex<()>,
+    activity: Arc<Activity>,
+}
 
 /// A lent connection; closed when it is dropped, unless it was given back.
 pub(super) struct Lent {
     connection: PoolConnection<Postgres>,
     is_well: bool,
+    activity: Arc<Activity>,
 }
 
 impl Pool {
-    pub(super) fn new(pool: PgPool) -> Self {
-        Self(pool)
+    pub(super) fn new(pool: PgPool, connect: Connector, activity: Arc<Activity>) -> Self {
+        let server = Arc::new(Server {
+            connect,
+            looking: tokio::sync::Mutex::default(),
+            activity,
+        });
+        Self { pool, server }
     }
 
     pub(super) fn inner(&self) -> &PgPool {
-        &self.0
+        &self.pool
     }
 
+    /// A connection, as soon as there is one; at the latest after the pool's time-out `Unavailable`, with the reason why none can be made
+    /// or that all are in use. Sooner if the server has been away for a while.
     pub(super) async fn lend(&self) -> Result<Lent, StoreError> {
-        let connection = self.0.acquire().await.map_err(store_error)?;
+        let acquiring = self.pool.acquire();
+        tokio::pin!(acquiring);
+        if let Ok(acquired) = tokio::time::timeout(SOON, &mut acquiring).await {
+            return self.lent(acquired);
+        }
+        let reached = &self.server.activity.reached;
+        if reached.reason_of_long_trouble().is_none() {
+            tokio::select! {
+                acquired = &mut acquiring => return self.lent(acquired),
+                () = self.look() => {}
+            }
+        }
+        loop {
+            if let Some(reason) = reached.reason_of_long_trouble() {
+                return Err(StoreError::Unavailable(reason));
+            }
+            if let Ok(acquired) = tokio::time::timeout(SOON, &mut acquiring).await {
+                return self.lent(acquired);
+            }
+        }
+    }
+
+    fn lent(&self, acquired: sqlx::Result<PoolConnection<Postgres>>) -> Result<Lent, StoreError> {
+        let connection = match acquired {
+            Ok(connection) => connection,
+            Err(sqlx::Error::PoolTimedOut) => {
+                // The pool tries to connect until its time is over, and does not say what came of it.
+                let away = self.server.activity.reached.reason().map(StoreError::Unavailable);
+                return Err(
+                    away.unwrap_or_else(|| self.server.activity.has_no_room("no connection became free in time"))
+                );
+            }
+            Err(error) => {
+                if matches!(error, sqlx::Error::Io(_) | sqlx::Error::Tls(_)) {
+                    self.server.activity.reached.fails(&error.to_string());
+                }
+                return Err(store_error(error));
+            }
+        };
+        self.server.activity.reached.succeeds();
+        self.server.activity.roomy.succeeds();
         Ok(Lent {
             connection,
             is_well: false,
+            activity: self.server.activity.clone(),
         })
+    }
+
+    /// Looks whether the server lets anybody in, which is noted; returns at once if somebody looks already.
+    async fn look(&self) {
+        let Ok(_alone) = self.server.looking.try_lock() else {
+            return;
+        };
+        if let Ok(connection) = self.server.connect.connect().await {
+            // How it ends does not matter.
+            let _ = connection.close().await;
+        }
     }
 
     pub(super) async fn row(&self, statement: Statement<'_>) -> Result<Option<PgRow>, StoreError> {
@@ -79,6 +157,11 @@ impl Lent {
     /// The end of the work. After an error nobody knows how the connection is, so it is not used again.
     pub(super) fn give_back<T>(mut self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
         self.is_well = answer.is_ok();
+        match &answer {
+            Ok(_) => self.activity.answered.succeeds(),
+            Err(StoreError::Unavailable(reason)) => self.activity.answered.fails(reason),
+            Err(_) => {}
+        }
         answer
     }
 }

@@ -8,7 +8,6 @@ const TOO_BIG: &str = "18";
 /// What a failed statement means for the caller: `Damaged` if another try would fail as well, `Unavailable` otherwise.
 pub(super) fn store_error(error: sqlx::Error) -> StoreError {
     match error {
-        sqlx::Error::PoolTimedOut => StoreError::Unavailable("no reader connection became free in time".into()),
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::Encode(_) => {
             StoreError::Damaged(error.to_string())
         }

@@ -41,12 +41,30 @@ impl Readers {
 
     pub(super) async fn row(&self, statement: Statement<'_>) -> Result<Option<SqliteRow>, StoreError> {
         self.activity.count_statements(1);
-        statement.fetch_optional(&self.pool).await.map_err(store_error)
+        self.told(statement.fetch_optional(&self.pool).await)
     }
 
     pub(super) async fn rows(&self, statement: Statement<'_>) -> Result<Vec<SqliteRow>, StoreError> {
         self.activity.count_statements(1);
-        statement.fetch_all(&self.pool).await.map_err(store_error)
+        self.told(statement.fetch_all(&self.pool).await)
+    }
+
+    fn told<T>(&self, answer: sqlx::Result<T>) -> Result<T, StoreError> {
+        match answer {
+            Err(sqlx::Error::PoolTimedOut) => {
+                Err(self.activity.has_no_room("no reader connection became free in time"))
+            }
+            answer => {
+                self.activity.roomy.succeeds();
+                let answer = answer.map_err(store_error);
+                match &answer {
+                    Ok(_) => self.activity.answered.succeeds(),
+                    Err(StoreError::Unavailable(reason)) => self.activity.answered.fails(reason),
+                    Err(_) => {}
+                }
+                answer
+            }
+        }
     }
 
     /// Whole batches; only the first is cut, if `after` lies within it.

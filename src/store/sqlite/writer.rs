@@ -98,9 +98,10 @@ impl Writer {
         self.inbox
             .try_send(Command::Write(Box::new(pending)))
             .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => StoreError::Unavailable("too many writes wait".into()),
+                mpsc::error::TrySendError::Full(_) => self.activity.has_no_room("too many writes wait"),
                 mpsc::error::TrySendError::Closed(_) => closed(),
             })?;
+        self.activity.roomy.succeeds();
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 
@@ -209,14 +210,14 @@ impl WriterTask {
         let failure = match self.commit(&mut batch).await {
             Ok(()) => None,
             Err(BatchFailure::Write(error)) if batch.len() > 1 => {
-                tracing::warn!(%error, writes = batch.len(), "a write broke its transaction; each write gets one of its own");
+                tracing::debug!(%error, writes = batch.len(), "a write broke its transaction; each write gets one of its own");
                 for pending in batch.drain(..) {
                     self.write_alone(pending).await;
                 }
                 None
             }
             Err(BatchFailure::Write(error) | BatchFailure::Database(error)) => {
-                tracing::error!(%error, writes = batch.len(), "writes could not be committed");
+                self.failed(&error, batch.len());
                 Some(error)
             }
         };
@@ -232,9 +233,19 @@ impl WriterTask {
         let [pending] = alone;
         pending.answer(committed.map_err(|failure| {
             let (BatchFailure::Write(error) | BatchFailure::Database(error)) = failure;
-            tracing::error!(%error, "a write could not be committed");
+            self.failed(&error, 1);
             error
         }));
+    }
+
+    /// A database that takes no writes is told of once; a write that it cannot take is a fault of ours each time.
+    fn failed(&self, error: &StoreError, writes: usize) {
+        if let StoreError::Unavailable(reason) = error {
+            self.activity.written.fails(reason);
+            tracing::debug!(reason, writes, "writes could not be committed");
+        } else {
+            tracing::error!(%error, writes, "writes could not be committed");
+        }
     }
 
     /// Commits all of a batch or nothing. After a failure the connection is closed: the next batch begins with a sound one.
@@ -245,6 +256,7 @@ impl WriterTask {
         let failure = match committed {
             Ok(Ok(())) => {
                 self.activity.count_commit();
+                self.activity.written.succeeds();
                 metrics::histogram!("callboard_store_commit_seconds").record(started.elapsed().as_secs_f64());
                 metrics::histogram!("callboard_store_batch_size").record(size as f64);
                 return Ok(());

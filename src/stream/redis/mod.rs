@@ -114,7 +114,7 @@ impl RedisEventLog {
             runs: Runs::default(),
             link: Link::new(
                 &options.connect(),
-                Some("events stay on this instance until it is back"),
+                Some("events stay on this instance until that is over"),
             ),
             subscriptions: Subscriptions::new(&options),
             commands: Arc::new(Commands::new(&options)),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use callboard_actors::ports::{RetryClass, ToolDefinition};
 use callboard_actors::tool_use::{HttpMethod, HttpTool};
-use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
+use reqwest::{Method, Url};
 use serde_json::{Map, Value};
 
 use super::body_template::{BodyFormat, BodyTemplate};
@@ -52,6 +52,18 @@ pub(in crate::tools) struct HttpDeclaration {
     pub(super) max_concurrent: Option<u32>,
     /// Arguments that the URL and headers say.
     placed: BTreeSet<String>,
+}
+
+impl HttpDeclaration {
+    /// Names of the secrets that go along, each with the header field that it is in.
+    pub(in crate::tools) fn secrets(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.secrets()
+    }
+
+    /// An address that stands for all that it may ask.
+    pub(in crate::tools) const fn sample_url(&self) -> &Url {
+        self.url.sample()
+    }
 }
 
 /// What is sent.

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use callboard_actors::ports::{RetryClass, Tool, ToolCall, ToolDefinition, ToolError};
 use callboard_actors::tool_use::{HttpMethod, HttpTool};
 use futures::StreamExt;
+use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -59,6 +60,21 @@ impl SearchOptions {
     /// The first thing that is wrong.
     pub fn check(&self) -> Result<(), InvalidSearch> {
         self.declaration().map(drop)
+    }
+
+    /// What is wrong with the secrets that go along, if `allows` says of each name and an address whether there is such a secret for it.
+    ///
+    /// # Errors
+    /// The first that is refused, with the words of `allows`, or the endpoint cannot be asked at all.
+    pub fn check_secrets(&self, allows: impl Fn(&str, &Url) -> Result<(), String>) -> Result<(), InvalidSearch> {
+        let declaration = self.declaration()?;
+        for (field, name) in declaration.secrets() {
+            allows(name, declaration.sample_url()).map_err(|problem| InvalidSearch {
+                key: "headers".to_owned(),
+                problem: format!("{field}: {problem}"),
+            })?;
+        }
+        Ok(())
     }
 
     fn declaration(&self) -> Result<HttpDeclaration, InvalidSearch> {

@@ -68,6 +68,7 @@ impl Keeper {
 
     async fn beat_until_lost(&mut self) -> End {
         let mut pause = Duration::ZERO;
+        let mut has_failed = false;
         loop {
             let stop_at = self.lease_from + self.settings.stop_after();
             let signals = self.signals.clone();
@@ -89,6 +90,7 @@ impl Keeper {
                 Ok(Ok(beat)) if beat.held => {
                     Timestamp::set_by_store(beat.store_now, asked_at, Instant::now());
                     self.lease_from = asked_at;
+                    has_failed = false;
                     let pause = self.pause_after(&beat);
                     if self.supervisor.send(Beaten(beat)).await.is_err() {
                         return End::Stopped;
@@ -97,11 +99,15 @@ impl Keeper {
                 }
                 Ok(Ok(_)) => return End::Lost,
                 Ok(Err(error)) => {
-                    tracing::warn!(%error, "a heartbeat failed; trying again");
+                    if !std::mem::replace(&mut has_failed, true) {
+                        tracing::warn!(%error, "a heartbeat failed; trying again");
+                    }
                     self.settings.heartbeat / 4
                 }
                 Err(_elapsed) => {
-                    tracing::warn!("a heartbeat got no answer; trying again");
+                    if !std::mem::replace(&mut has_failed, true) {
+                        tracing::warn!("a heartbeat got no answer; trying again");
+                    }
                     Duration::ZERO
                 }
             };
@@ -129,6 +135,7 @@ impl Keeper {
 
     /// Joins under a new name as soon as the store takes it. `false`: there is no supervisor any more.
     async fn join_again(&mut self) -> bool {
+        let mut told = String::new();
         loop {
             let instance = NewInstance {
                 id: InstanceId::new(),
@@ -153,8 +160,17 @@ impl Keeper {
                         "another instance serves this database now, and events are not shared; waiting for it to leave"
                     );
                 }
-                Ok(Err(JoinError::Store(error))) => tracing::warn!(%error, "the fleet cannot be joined; trying again"),
-                Err(_elapsed) => tracing::warn!("the fleet cannot be joined: the store does not answer; trying again"),
+                not_joined => {
+                    let reason = match not_joined {
+                        Ok(Err(JoinError::Store(error))) => error.to_string(),
+                        _ => "the store does not answer".to_owned(),
+                    };
+                    // Not at every try.
+                    if reason != told {
+                        tracing::warn!(reason, "the fleet cannot be joined; trying again");
+                        told = reason;
+                    }
+                }
             }
             tokio::select! {
                 () = self.signals.stop.notified() => return false,

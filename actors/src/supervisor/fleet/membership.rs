@@ -134,7 +134,6 @@ impl Handler<TakenOver> for Supervisor {
         match taken.outcome {
             Ok(records) => {
                 if !records.is_empty() {
-                    tracing::info!(runs = records.len(), "took over runs of a lost instance");
                     metrics::counter!("callboard_runs_taken_over_total").increment(records.len() as u64);
                 }
                 if records.len() == taken.wanted {

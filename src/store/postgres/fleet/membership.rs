@@ -62,7 +62,7 @@ const DISOWN: &str = "UPDATE runs SET instance = $4 WHERE id IN \
 
 const HOLDS_LEASE: &str = "SELECT count(*) FROM instances WHERE id = $1 AND lease_until > clock_timestamp()";
 /// Runs that somebody writes at this moment are passed over, and those of an instance whose lease is being renewed: they are found again.
-const LOST_RUNS: &str = "SELECT runs.id FROM instances AS lost JOIN runs ON runs.instance = lost.id AND runs.state = 'running' \
+const LOST_RUNS: &str = "SELECT runs.id, lost.name FROM instances AS lost JOIN runs ON runs.instance = lost.id AND runs.state = 'running' \
      WHERE lost.lease_until <= clock_timestamp() ORDER BY runs.id LIMIT $1 \
      FOR UPDATE OF runs SKIP LOCKED FOR SHARE OF lost SKIP LOCKED";
 const TAKE_OVER: &str = "UPDATE runs SET epoch = epoch + 1, instance = $2 WHERE id = ANY($1)";
@@ -206,11 +206,18 @@ pub(super) async fn take_over(
     if holds == 0 {
         return Err(StoreError::Unavailable("the lease of this instance is over".into()));
     }
-    let lost = sqlx::query_scalar(LOST_RUNS).bind(i64::from(limit));
-    let lost: Vec<Vec<u8>> = lost.fetch_all(&mut *transaction).await.map_err(store_error)?;
+    let lost = sqlx::query_as(LOST_RUNS).bind(i64::from(limit));
+    let lost: Vec<(Vec<u8>, String)> = lost.fetch_all(&mut *transaction).await.map_err(store_error)?;
     if lost.is_empty() {
         return Ok(Vec::new());
     }
+    let mut runs_of = BTreeMap::<String, u64>::new();
+    let mut ids = Vec::with_capacity(lost.len());
+    for (id, owner) in lost {
+        *runs_of.entry(owner).or_default() += 1;
+        ids.push(id);
+    }
+    let lost = ids;
     charge_holds_of(&mut transaction, &lost).await?;
     let take = sqlx::query(TAKE_OVER).bind(&lost).bind(instance.id_bytes());
     take.execute(&mut *transaction).await.map_err(store_error)?;
@@ -218,6 +225,9 @@ pub(super) async fn take_over(
     let taken = taken.fetch_all(&mut *transaction).await.map_err(store_error)?;
     let records = taken.iter().map(rows::run_record).collect::<Result<Vec<_>, _>>()?;
     transaction.commit().await.map_err(store_error)?;
+    for (lost, runs) in runs_of {
+        tracing::info!(lost, runs, "took over runs of a lost instance");
+    }
     Ok(records)
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use callboard_actors::ids::{AgentId, InstanceId, RunId};
 use callboard_actors::ports::fleet::Notice;
 use futures::stream::{BoxStream, StreamExt};
+use sqlx::Connection;
 use sqlx::postgres::PgListener;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast};
@@ -106,10 +107,11 @@ impl Notices {
         let closed = self.pool.inner().close_event();
         let hearing = async {
             loop {
-                if let Err(error) = self.hear_until_silence().await
-                    && !std::mem::replace(&mut has_failed, true)
-                {
-                    tracing::info!(%error, "the database does not bring notices; heartbeats bring the same, later");
+                if let Err(error) = self.hear_until_silence().await {
+                    if !std::mem::replace(&mut has_failed, true) {
+                        tracing::info!(%error, "the database does not bring notices; heartbeats bring the same, later");
+                    }
+                    self.look().await;
                 }
                 tokio::time::sleep(PAUSE).await;
             }
@@ -137,6 +139,14 @@ impl Notices {
             }
         }
         Ok(())
+    }
+
+    /// Notes whether the database can be reached at all: this is who hears first that it goes, even if nobody asks it for anything.
+    async fn look(&self) {
+        if let Ok(connection) = self.connect.connect().await {
+            // How it ends does not matter.
+            let _ = connection.close().await;
+        }
     }
 
     fn pass_on(&self, notice: Notice) {

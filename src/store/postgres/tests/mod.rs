@@ -2,6 +2,7 @@
 
 mod agents_conformance;
 mod archive;
+mod away;
 mod budget_conformance;
 mod conformance;
 mod damaged;

@@ -13,6 +13,7 @@ use crate::store::sqlite::open::writer_options;
 use crate::store::sqlite::transaction::{WriteFailure, WriteTransaction};
 use crate::store::sqlite::writer::Write;
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
+use crate::telemetry::testing::LogCapture;
 
 /// Writes, then goes wrong.
 #[derive(Debug, Clone, Copy)]
@@ -196,6 +197,40 @@ async fn a_full_disk_refuses_and_loses_nothing() {
     assert!(matches!(filled, Err(StoreError::Unavailable(_))), "{filled:?}");
     store.ping().await.expect("there is room for what is small");
     assert_eq!(pings(&options(directory.path())).await, before + 1);
+}
+
+#[tokio::test]
+async fn a_database_that_takes_no_writes_is_one_line_in_the_log_and_its_end_another() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let impatient = SqliteOptions {
+        busy_timeout: Duration::from_millis(1),
+        ..options(directory.path())
+    };
+    let store = SqliteStore::open(impatient.clone(), &tokio::runtime::Handle::current())
+        .await
+        .expect("opens");
+    let mut other = writer_options(&impatient).connect().await.expect("connects");
+    let transaction = sqlx::Connection::begin_with(&mut other, "BEGIN IMMEDIATE")
+        .await
+        .expect("begins");
+    let log = LogCapture::start("info");
+    for _ in 0..20 {
+        let outcomes = futures::future::join_all((0..10).map(|_| store.ping())).await;
+        assert!(outcomes.iter().all(Result::is_err));
+    }
+    let text = log.text();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(
+        text.contains("the store takes no writes") && text.contains("locked"),
+        "{text}"
+    );
+    transaction.rollback().await.expect("rolls back");
+    for _ in 0..2 {
+        store.ping().await.expect("writes again");
+    }
+    let text = log.text();
+    assert_eq!(text.lines().count(), 2, "{text}");
+    assert!(text.contains("the store takes writes again"), "{text}");
 }
 
 struct Limit;

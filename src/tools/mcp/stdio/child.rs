@@ -8,11 +8,13 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use secrecy::{ExposeSecret, SecretString};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::io::AsyncRead;
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::lines::{BoundedLines, Line};
+use crate::secrets::HiddenSecrets;
 use crate::tools::mcp::throttle::Throttle;
 
 /// How long a server may take to leave once its input has ended, and again once it was asked with SIGTERM.
@@ -100,7 +102,8 @@ pub(super) fn start(
     let (input, output) = (child.stdin.take(), child.stdout.take());
     let (input, output) = input.zip(output).ok_or_else(missing)?;
     if let Some(errors) = child.stderr.take() {
-        tokio::spawn(log_errors(server.to_owned(), errors));
+        let hidden = HiddenSecrets::new(command.secret_environment.values());
+        tokio::spawn(log_errors(server.to_owned(), errors, hidden));
     }
     let (end, asked_to_end) = oneshot::channel();
     let ended = tokio::spawn(mind(server.to_owned(), child, group, asked_to_end));
@@ -140,7 +143,7 @@ async fn mind(server: String, mut child: Child, group: Group, asked_to_end: ones
     let _ = child.wait().await;
 }
 
-async fn log_errors(server: String, errors: ChildStderr) {
+async fn log_errors(server: String, errors: impl AsyncRead + Unpin, hidden: HiddenSecrets) {
     let mut lines = BoundedLines::new(errors, LONGEST_LOG_LINE);
     let mut throttle = Throttle::default();
     loop {
@@ -148,7 +151,8 @@ async fn log_errors(server: String, errors: ChildStderr) {
         throttle.charge(0);
         match lines.next().await {
             Ok(Some(Line::Whole(line))) => {
-                let said = String::from_utf8_lossy(&line);
+                // A server that tells which token it was given must not write it into the log.
+                let said = hidden.replaced_in(String::from_utf8_lossy(&line).into_owned());
                 tracing::debug!(server, said = said.trim_end(), "an MCP server says on standard error");
             }
             Ok(Some(Line::TooLong { .. })) => {
@@ -158,5 +162,25 @@ async fn log_errors(server: String, errors: ChildStderr) {
             // A line without an end. The pipe is emptied all the same: a full one would hold the server up.
             Err(_) => lines = lines.renewed(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::testing::LogCapture;
+
+    #[tokio::test]
+    async fn what_a_server_was_told_in_secret_is_not_in_the_log() {
+        let log = LogCapture::start("trace");
+        let secret: SecretString = "hidden-token".into();
+        let said: &[u8] = b"starting with the token hidden-token\nready\n";
+        log_errors("notes".to_owned(), said, HiddenSecrets::new([&secret])).await;
+        let text = log.text();
+        assert!(
+            text.contains("starting with the token [secret]") && text.contains("ready"),
+            "{text}"
+        );
+        assert!(!text.contains("hidden-token"), "{text}");
     }
 }
