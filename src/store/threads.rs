@@ -18,7 +18,9 @@ const LIST_THREADS: &str = "SELECT id, account, metadata, created_at FROM thread
 /// They are measured before any is read. `$1` the thread, `$2` before this place, `$3` how many turns, `$4` after how many bytes no more.
 const TURNS_BEFORE: &str = "SELECT turn.thread_position AS run_position, items.content \
      FROM (SELECT id, thread_position, CAST(sum(bytes) OVER (ORDER BY thread_position DESC) AS BIGINT) - bytes AS newer_bytes \
-           FROM (SELECT id, thread_position, item_bytes AS bytes FROM runs WHERE thread_id = $1 AND thread_position < $2 AND NOT hidden \
+           FROM (SELECT id, thread_position, \
+                        (SELECT COALESCE(sum(octet_length(content)), 0) FROM items WHERE run_id = runs.id) AS bytes \
+                 FROM runs WHERE thread_id = $1 AND thread_position < $2 AND NOT hidden \
                  ORDER BY thread_position DESC LIMIT $3) AS sized) AS turn \
      LEFT JOIN items ON items.run_id = turn.id WHERE turn.newer_bytes < $4 \
      ORDER BY turn.thread_position DESC, items.position";
@@ -31,7 +33,8 @@ const FIRST_TURN: &str =
 const EXTENT_BEFORE: &str = "SELECT \
      (SELECT count(*) FROM runs WHERE thread_id = $1 AND thread_position < $2 AND NOT hidden) \
      + (SELECT count(*) FROM (SELECT 1 FROM thread_items WHERE thread_id = $1 LIMIT 1) AS first) AS turns, \
-     CAST((SELECT COALESCE(sum(item_bytes), 0) FROM runs WHERE thread_id = $1 AND thread_position < $2 AND NOT hidden) \
+     CAST((SELECT COALESCE(sum(octet_length(items.content)), 0) FROM runs JOIN items ON items.run_id = runs.id \
+           WHERE runs.thread_id = $1 AND runs.thread_position < $2 AND NOT runs.hidden) \
      + (SELECT COALESCE(sum(octet_length(content)), 0) FROM thread_items WHERE thread_id = $1) AS BIGINT) AS bytes";
 
 /// As [`Threads::thread`](callboard_actors::ports::Threads::thread).

@@ -44,7 +44,7 @@ pub(super) async fn create_file(
     };
     let received = tokio::time::timeout(state.parts.files.limits().upload_timeout, receiving).await;
     let (upload, facts) = received.map_err(|_elapsed| too_late())??;
-    // From here on it is one commit: a client that goes away now has its file.
+    // From here on it is one commit: a client that goes away from now on has its file.
     let file = upload.finish(facts).await?;
     let mut response = HttpResponse::Created();
     response.insert_header((header::LOCATION, file_path(file.id)));

@@ -194,7 +194,6 @@ pub(super) const COPIED: &[Table] = &[
             number("reserved_seq"),
             number("next_item")
                 .read_as("(SELECT COALESCE(max(items.position) + 1, 0) FROM items WHERE items.run_id = runs.id)"),
-            number("item_bytes"),
             number("steps"),
             number("input_tokens"),
             number("output_tokens"),

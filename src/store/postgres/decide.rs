@@ -162,7 +162,6 @@ pub(super) fn add(new: &NewRun, picture: &mut Picture) -> Result<Added, StoreErr
         record: record.clone(),
         instance: new.instance,
         next_item: 0,
-        item_bytes: 0,
         line: NEW_IN_LINE,
         place,
         cancel_requested: false,

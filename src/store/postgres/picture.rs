@@ -11,7 +11,7 @@ use callboard_actors::ports::store::{Idempotency, RunRecord};
 use callboard_actors::run_state::RunState;
 use callboard_actors::time::Timestamp;
 
-use super::rows::{json, signed};
+use super::rows::json;
 
 /// The rows that a batch may change, all of them locked.
 #[derive(Debug, Default)]
@@ -62,8 +62,6 @@ pub(super) struct RunPicture {
     pub(super) record: RunRecord,
     pub(super) instance: InstanceId,
     pub(super) next_item: i64,
-    /// Bytes of its items.
-    pub(super) item_bytes: i64,
     pub(super) line: i16,
     pub(super) place: i64,
     pub(super) cancel_requested: bool,
@@ -193,7 +191,6 @@ impl Picture {
             return Ok(());
         };
         for text in texts {
-            row.item_bytes += signed(text.len() as u64);
             self.items.push((run, row.next_item, text));
             row.next_item += 1;
             row.changed = true;

@@ -29,7 +29,7 @@ macro_rules! picture_columns {
     ($whole:literal, $unread:literal) => {
         concat!(
             crate::store::rows::narrow_run_columns!(),
-            ", runs.instance, runs.next_item, runs.item_bytes, runs.line, runs.place, runs.cancel_requested, runs.held, runs.hidden, \
+            ", runs.instance, runs.next_item, runs.line, runs.place, runs.cancel_requested, runs.held, runs.hidden, \
              COALESCE((SELECT run_specs.spec FROM run_specs WHERE run_specs.run_id = runs.id AND runs.id = ANY(",
             $whole,
             ")), ",
@@ -268,7 +268,6 @@ pub(super) fn run_picture(row: &PgRow) -> Result<(RunId, RunPicture), StoreError
     let picture = RunPicture {
         instance: InstanceId::from_uuid(rows::uuid(row, "instance")?),
         next_item: rows::get(row, "next_item")?,
-        item_bytes: rows::get(row, "item_bytes")?,
         line: rows::get(row, "line")?,
         place: rows::get(row, "place")?,
         cancel_requested: rows::get(row, "cancel_requested")?,

@@ -17,13 +17,13 @@ type Statement<'q> = Query<'q, Postgres, PgArguments>;
 const INSERT_RUNS: &str = "
 INSERT INTO runs (id, state, epoch, instance, next_seq, reserved_seq, next_item, steps, input_tokens, output_tokens,
                   cached_input_tokens, cache_write_input_tokens, reasoning_tokens, cost_nanos, error, waiting, started_at, ended_at, queue_deadline, line,
-                  cancel_requested, calls, calls_deadline, held, hidden, item_bytes, account, tier, created_at, idempotency_key,
-                  request_hash, place, told_position, told_at, thread_id, thread_position)
+                  cancel_requested, calls, calls_deadline, held, hidden, account, tier, created_at, idempotency_key, request_hash, place,
+                  told_position, told_at, thread_id, thread_position)
 SELECT * FROM unnest($1::bytea[], $2::text[], $3::bigint[], $4::bytea[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
                      $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::text[], $16::text[],
                      $17::bigint[], $18::bigint[], $19::bigint[], $20::smallint[], $21::bool[], $22::text[], $23::bigint[], $24::bool[],
-                     $25::bool[], $26::bigint[], $27::text[], $28::text[], $29::bigint[], $30::text[], $31::bytea[], $32::bigint[],
-                     $33::bigint[], $34::bigint[], $35::bytea[], $36::bigint[])";
+                     $25::bool[], $26::text[], $27::text[], $28::bigint[], $29::text[], $30::bytea[], $31::bigint[], $32::bigint[],
+                     $33::bigint[], $34::bytea[], $35::bigint[])";
 
 const UPDATE_RUNS: &str = "
 UPDATE runs SET state = new.state, epoch = new.epoch, instance = new.instance, next_seq = new.next_seq,
@@ -33,15 +33,13 @@ UPDATE runs SET state = new.state, epoch = new.epoch, instance = new.instance, n
                 cache_write_input_tokens = new.cache_write_input_tokens, reasoning_tokens = new.reasoning_tokens,
                 cost_nanos = new.cost_nanos, error = new.error, waiting = new.waiting, started_at = new.started_at, ended_at = new.ended_at,
                 queue_deadline = new.queue_deadline, line = new.line, cancel_requested = new.cancel_requested,
-                calls = new.calls, calls_deadline = new.calls_deadline, held = new.held, hidden = new.hidden,
-                item_bytes = new.item_bytes
+                calls = new.calls, calls_deadline = new.calls_deadline, held = new.held, hidden = new.hidden
 FROM unnest($1::bytea[], $2::text[], $3::bigint[], $4::bytea[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
             $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::text[], $16::text[],
-            $17::bigint[], $18::bigint[], $19::bigint[], $20::smallint[], $21::bool[], $22::text[], $23::bigint[], $24::bool[], $25::bool[],
-            $26::bigint[])
+            $17::bigint[], $18::bigint[], $19::bigint[], $20::smallint[], $21::bool[], $22::text[], $23::bigint[], $24::bool[], $25::bool[])
      AS new (id, state, epoch, instance, next_seq, reserved_seq, next_item, steps, input_tokens, output_tokens,
              cached_input_tokens, cache_write_input_tokens, reasoning_tokens, cost_nanos, error, waiting, started_at, ended_at, queue_deadline, line,
-             cancel_requested, calls, calls_deadline, held, hidden, item_bytes)
+             cancel_requested, calls, calls_deadline, held, hidden)
 WHERE runs.id = new.id";
 
 const INSERT_SPECS: &str = "INSERT INTO run_specs (run_id, spec) SELECT * FROM unnest($1::bytea[], $2::text[])";
@@ -127,7 +125,7 @@ fn column<T>(runs: &[&RunPicture], value: impl Fn(&RunPicture) -> T) -> Vec<T> {
     runs.iter().map(|run| value(run)).collect()
 }
 
-/// What can change about a run, `$1` to `$26`.
+/// What can change about a run, `$1` to `$25`.
 fn bind_state<'q>(statement: Statement<'q>, runs: &[&RunPicture]) -> Result<Statement<'q>, StoreError> {
     let mut errors = Vec::with_capacity(runs.len());
     let mut waiting = Vec::with_capacity(runs.len());
@@ -171,8 +169,7 @@ fn bind_state<'q>(statement: Statement<'q>, runs: &[&RunPicture]) -> Result<Stat
             deadline.map(|at| at.as_micros())
         }))
         .bind(column(runs, |run| run.held))
-        .bind(column(runs, |run| run.hidden))
-        .bind(column(runs, |run| run.item_bytes)))
+        .bind(column(runs, |run| run.hidden)))
 }
 
 fn insert_runs(runs: &[&RunPicture]) -> Result<Statement<'static>, StoreError> {

@@ -61,22 +61,15 @@ macro_rules! items {
     };
 }
 
-/// What they add to the size of the run.
-macro_rules! item_bytes {
-    () => {
-        ", item_bytes = item_bytes + ?"
-    };
-}
-
 /// One text for each set of parts a commit can have: none touches an index or a column that it need not.
 fn text(commit: &RunCommit) -> &'static str {
     macro_rules! with_parts {
         ($($update:tt)*) => {
             match (commit.events.is_some(), !commit.items.is_empty()) {
-                (false, false) => concat!($($update)*, guard!()),
-                (true, false) => concat!($($update)*, guard!(), events!()),
-                (false, true) => concat!($($update)*, item_bytes!(), guard!(), items!()),
-                (true, true) => concat!($($update)*, item_bytes!(), guard!(), events!(), items!()),
+                (false, false) => concat!($($update)*),
+                (true, false) => concat!($($update)*, events!()),
+                (false, true) => concat!($($update)*, items!()),
+                (true, true) => concat!($($update)*, events!(), items!()),
             }
         };
     }
@@ -85,12 +78,12 @@ fn text(commit: &RunCommit) -> &'static str {
         commit.progress.is_some(),
         commit.calls.is_some(),
     ) {
-        (true, _, true) => with_parts!(seqs!(), progress!(), change!(), calls!()),
-        (true, _, false) => with_parts!(seqs!(), progress!(), change!()),
-        (false, true, true) => with_parts!(seqs!(), progress!(), calls!()),
-        (false, true, false) => with_parts!(seqs!(), progress!()),
-        (false, false, true) => with_parts!(seqs!(), calls!()),
-        (false, false, false) => with_parts!(seqs!()),
+        (true, _, true) => with_parts!(seqs!(), progress!(), change!(), calls!(), guard!()),
+        (true, _, false) => with_parts!(seqs!(), progress!(), change!(), guard!()),
+        (false, true, true) => with_parts!(seqs!(), progress!(), calls!(), guard!()),
+        (false, true, false) => with_parts!(seqs!(), progress!(), guard!()),
+        (false, false, true) => with_parts!(seqs!(), calls!(), guard!()),
+        (false, false, false) => with_parts!(seqs!(), guard!()),
     }
 }
 
@@ -136,10 +129,6 @@ fn bind_all(commit: &RunCommit) -> Result<Statement<'_>, WriteFailure> {
     if let Some(calls) = &commit.calls {
         statements = bind_calls(statements, calls)?;
     }
-    let items = (!commit.items.is_empty()).then(|| json(&commit.items)).transpose()?;
-    if let Some(items) = &items {
-        statements = statements.bind(items_bytes(items, commit.items.len()));
-    }
     statements = statements
         .bind(run.clone())
         .bind(signed(commit.epoch))
@@ -151,15 +140,10 @@ fn bind_all(commit: &RunCommit) -> Result<Statement<'_>, WriteFailure> {
             .bind(signed(events.last_seq()))
             .bind(&events.bytes()[..]);
     }
-    if let Some(items) = items {
-        statements = statements.bind(run.clone()).bind(items).bind(run);
+    if !commit.items.is_empty() {
+        statements = statements.bind(run.clone()).bind(json(&commit.items)?).bind(run);
     }
     Ok(statements)
-}
-
-/// Bytes of items that are one text, a list: it has a bracket or a comma around each.
-pub(super) fn items_bytes(list: &str, items: usize) -> i64 {
-    signed(list.len().saturating_sub(items + 1) as u64)
 }
 
 /// `calls`, `calls_deadline`.

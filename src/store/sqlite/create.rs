@@ -6,7 +6,6 @@ use callboard_actors::ports::store::{Admission, Creation, Idempotency, NewRun};
 use callboard_actors::run_state::RunState;
 use sqlx::Row;
 
-use super::commit::items_bytes;
 use super::rows::{self, IdBytes, json, run_columns, signed};
 use super::threads::enter_thread;
 use super::transaction::{WriteFailure, WriteTransaction};
@@ -15,8 +14,8 @@ use super::writer::Write;
 /// The first statement is the guard: it adds no row if no Slot is free or if the idempotency key was used.
 const CREATE: &str = "
 INSERT INTO runs (id, account, tier, state, epoch, instance, next_seq, reserved_seq, created_at, started_at,
-                  queue_deadline, idempotency_key, request_hash, item_bytes)
-SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
+                  queue_deadline, idempotency_key, request_hash)
+SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
 WHERE (SELECT count(*) FROM (SELECT 1 FROM runs WHERE account = ? AND state = 'running' LIMIT ?)) < ?
 ON CONFLICT DO NOTHING;
 INSERT INTO run_specs (run_id, spec) SELECT ?, ? WHERE changes() > 0;
@@ -67,7 +66,6 @@ impl WriteRun for NewRun {
         let (look_at, fewer_than) = slot_bounds(limit);
         let id = self.id.id_bytes();
         let idempotency = self.idempotency.as_ref();
-        let input = json(&self.input)?;
         let statements = sqlx::query(CREATE)
             .bind(id.clone())
             .bind(self.account.as_str())
@@ -82,7 +80,6 @@ impl WriteRun for NewRun {
             .bind(deadline.map(|at| at.as_micros()))
             .bind(idempotency.map(|idempotency| idempotency.key.as_str()))
             .bind(idempotency.map(|idempotency| &idempotency.request_hash[..]))
-            .bind(items_bytes(&input, self.input.len()))
             .bind(self.account.as_str())
             .bind(look_at)
             .bind(fewer_than)
@@ -93,7 +90,7 @@ impl WriteRun for NewRun {
             .bind(signed(self.events.last_seq()))
             .bind(&self.events.bytes()[..])
             .bind(id)
-            .bind(input);
+            .bind(json(&self.input)?);
         if transaction.guarded(statements).await? {
             return Ok(Creation::Created);
         }

@@ -10,7 +10,7 @@ use callboard_actors::time::Timestamp;
 
 use super::budgets::charge_holds_of;
 use super::claim::append_events;
-use super::commit::{bind_calls, items_bytes};
+use super::commit::bind_calls;
 use super::rows::{self, IdBytes, run_columns, signed};
 use super::transaction::{WriteFailure, WriteTransaction};
 use super::writer::Write;
@@ -28,8 +28,7 @@ const CHANGE: &str = "UPDATE runs SET state = ?, error = ?, waiting = ?, ended_a
 
 const APPEND_ITEMS: &str = "INSERT INTO items (run_id, position, content) \
     SELECT ?, base.position + each.key, each.value FROM json_each(?) AS each, \
-           (SELECT COALESCE(max(position) + 1, 0) AS position FROM items WHERE run_id = ?) AS base; \
-    UPDATE runs SET item_bytes = item_bytes + ? WHERE id = ?";
+           (SELECT COALESCE(max(position) + 1, 0) AS position FROM items WHERE run_id = ?) AS base";
 
 const FIND_ABANDONED: &str = concat!(
     "SELECT ",
@@ -96,12 +95,9 @@ impl Write for ParkedUpdate {
 }
 
 async fn append_items(transaction: &mut WriteTransaction<'_>, run: RunId, items: &[Item]) -> Result<(), WriteFailure> {
-    let list = rows::json(&items)?;
     let append = sqlx::query(APPEND_ITEMS)
         .bind(run.id_bytes())
-        .bind(&list)
-        .bind(run.id_bytes())
-        .bind(items_bytes(&list, items.len()))
+        .bind(rows::json(&items)?)
         .bind(run.id_bytes());
     transaction.execute(append).await?;
     Ok(())

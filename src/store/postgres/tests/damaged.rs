@@ -30,7 +30,6 @@ fn miscounted(run: &NewRun) -> Picture {
         record: run.record(),
         instance: InstanceId::new(),
         next_item: 0,
-        item_bytes: 0,
         line: 1,
         place: 0,
         cancel_requested: false,

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use callboard_actors::encoding::EncodedEvents;
-use callboard_actors::ids::{RunId, ThreadId};
+use callboard_actors::ids::RunId;
 use callboard_actors::ports::store::NewRun;
-use callboard_actors::ports::{Store, StoreError, Threads};
+use callboard_actors::ports::{Store, StoreError};
 use callboard_actors::time::Timestamp;
 use sqlx::migrate::Migrator;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection};
@@ -17,7 +17,7 @@ use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::archive::{ENDED, TO_FORGET};
 use crate::store::sqlite::claim::append_events;
 use crate::store::sqlite::open::{MIGRATIONS, private_file, writer_options};
-use crate::store::sqlite::rows::{IdBytes, json, signed};
+use crate::store::sqlite::rows::IdBytes;
 use crate::store::sqlite::transaction::WriteTransaction;
 use crate::store::sqlite::writer::Write;
 
@@ -46,59 +46,18 @@ async fn ended_run(store: &SqliteStore) -> NewRun {
     run
 }
 
-/// The tables as they were after so many migrations, with this run.
-async fn migrate_and_write(connection: &mut SqliteConnection, migrations: usize, run: &NewRun) {
-    let old = Migrator::with_migrations(MIGRATIONS.iter().take(migrations).cloned().collect());
-    old.run_direct(None, connection, false).await.expect("migrates");
-    let id = run.id.id_bytes();
-    let rows = "INSERT INTO runs (id, account, tier, state, epoch, instance, next_seq, reserved_seq, created_at, started_at) \
-                VALUES (?1, 'acme', 'pro', 'running', 1, zeroblob(16), ?2, 0, 0, 0); \
-                INSERT INTO run_specs VALUES (?1, ?3); \
-                INSERT INTO event_batches (run_id, first_seq, last_seq, frames) VALUES (?1, 0, ?2 - 1, ?4); \
-                INSERT INTO items SELECT ?1, key, value FROM json_each(?5)";
-    sqlx::query(rows)
-        .bind(id)
-        .bind(signed(run.events.last_seq() + 1))
-        .bind(json(&run.spec).expect("JSON"))
-        .bind(&run.events.bytes()[..])
-        .bind(json(&run.input).expect("JSON"))
-        .execute(&mut *connection)
-        .await
-        .expect("written");
-}
-
-/// What was said in it counts as if it had been counted all along.
-#[tokio::test]
-async fn threads_of_an_older_database_are_measured() {
-    let directory = tempfile::tempdir().expect("a directory");
-    private_file(&options(directory.path()).path).expect("a file");
-    let mut connection = connect(directory.path()).await;
-    let run = new_run();
-    migrate_and_write(&mut connection, 10, &run).await;
-    let thread = ThreadId::new();
-    sqlx::query("INSERT INTO threads (id, account, metadata, created_at) VALUES (?1, 'acme', '{}', 0); UPDATE runs SET thread_id = ?1, thread_position = 1")
-        .bind(thread.id_bytes())
-        .execute(&mut connection)
-        .await
-        .expect("written");
-    connection.close().await.expect("closes");
-
-    let store = open(directory.path()).await;
-    let extent = store.extent_before(thread, 2).await.expect("read");
-    let lengths = run.input.iter().map(|item| json(item).expect("JSON").len() as u64);
-    assert_eq!((extent.turns, extent.bytes), (1, lengths.sum()));
-}
-
 /// Its runs read as before, and are archived like others.
 #[tokio::test]
 async fn a_database_of_the_first_version_opens_and_is_archived() {
     let directory = tempfile::tempdir().expect("a directory");
     private_file(&options(directory.path()).path).expect("a file");
     let mut connection = connect(directory.path()).await;
-    let run = new_run();
-    migrate_and_write(&mut connection, 1, &run).await;
+    let first = Migrator::with_migrations(MIGRATIONS.iter().take(1).cloned().collect());
+    first.run_direct(None, &mut connection, false).await.expect("migrates");
     let activity = Activity::default();
     let mut transaction = WriteTransaction::new(&mut connection, &activity);
+    let run = new_run();
+    run.apply(&mut transaction).await.expect("applied");
     for step in [delta(&run, 2), delta(&run, 3)] {
         step.apply(&mut transaction).await.expect("applied");
     }
