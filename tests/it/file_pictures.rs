@@ -3,20 +3,25 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use callboard::files::FileFacts;
-use callboard_actors::ids::{AccountId, FileId};
+use callboard_actors::ids::{AccountId, FileId, RunId};
 use callboard_actors::item::{ContentPart, ImageSource, Item, ItemContent, ItemStatus, Role};
-use callboard_actors::llm::Pictures;
+use callboard_actors::llm::{
+    CallFailure, CallListener, CallSettings, CallWish, ModelProgress, ModelTimeouts, Pictures, make_call,
+};
 use callboard_actors::ports::model::InvalidOption;
 use callboard_actors::ports::rate_limits::KeyLimits;
 use callboard_actors::ports::{ImageFileError, ImageFiles, Model, ModelAnswer, ModelError, ModelRequest};
+use callboard_actors::retry::RetryPolicy;
 use callboard_actors::run_state::RunState;
 use callboard_actors::services::RunServices;
 use serde_json::{Map, Value, json};
+use tokio::sync::Notify;
 
 use crate::documents::PNG;
 use crate::harness::{
@@ -297,6 +302,104 @@ async fn a_call_that_waits_for_room_has_none_of_its_pictures_in_memory() {
     }
     assert_eq!(asking.asked.load(Ordering::SeqCst), 2);
     server.finish(supervisor).await;
+}
+
+/// A storage that is in trouble: it says so at once, or nothing at all.
+struct Away {
+    is_silent: bool,
+    asked: AtomicU32,
+    is_asked: Notify,
+}
+
+#[async_trait]
+impl ImageFiles for Away {
+    async fn data_url(&self, _account: &AccountId, _file: FileId) -> Result<String, ImageFileError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.is_asked.notify_one();
+        if self.is_silent {
+            std::future::pending::<()>().await;
+        }
+        Err(ImageFileError::Unavailable)
+    }
+}
+
+/// Does not care.
+struct Deaf;
+
+#[async_trait]
+impl CallListener for Deaf {
+    async fn hear(&self, _progress: ModelProgress) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_storage_is_in_trouble_others_have_the_room_of_calls_with_pictures() {
+    let hour = Duration::from_secs(3600);
+    for is_silent in [false, true] {
+        let server = InProcess::plain().await;
+        let model = ScriptedModel::new([Answer::Says("seen")]);
+        let away = Arc::new(Away {
+            is_silent,
+            asked: AtomicU32::new(0),
+            is_asked: Notify::new(),
+        });
+        let usual = call_settings(3);
+        // Nobody waits for room as long as for the next try at the storage.
+        let calls = CallSettings {
+            timeouts: ModelTimeouts {
+                call: 100 * hour,
+                ..usual.timeouts
+            },
+            retry: RetryPolicy {
+                initial_backoff: hour,
+                maximum_backoff: hour,
+                ..usual.retry
+            },
+            ..usual
+        };
+        let limits = KeyLimits {
+            concurrent_calls: Some(1),
+            ..KeyLimits::default()
+        };
+        let (route, _) = limited_route("simulated", calls, "provider", &[&model], limits);
+        let services = Arc::new(RunServices {
+            pictures: Some(Pictures {
+                files: away.clone(),
+                max_bytes_per_call: 1000,
+                max_count_per_call: 10,
+            }),
+            ..server.services(model.clone(), Vec::new())
+        });
+        let call = |part| {
+            let (role, content) = (Role::User, vec![part]);
+            let item = Item::new(ItemStatus::Completed, ItemContent::Message { role, content });
+            let wish = CallWish {
+                routes: vec![route.clone()],
+                request: ModelRequest {
+                    run_id: RunId::new(),
+                    step: 1,
+                    attempt: 1,
+                    instructions: None,
+                    conversation: Arc::new([Arc::new(item)]),
+                    tools: Arc::new([]),
+                    max_output_tokens: None,
+                    options: Arc::default(),
+                },
+                account: AccountId::local(),
+                tier: "one".to_owned(),
+                epoch: 1,
+            };
+            tokio::spawn(make_call(services.clone(), wish, Arc::new(Deaf)))
+        };
+        let showing = call(picture(FileId::new()));
+        away.is_asked.notified().await;
+        let without = call(ContentPart::text("Hello.")).await.unwrap();
+        assert!(without.is_ok(), "{without:?}");
+        assert_eq!(away.asked.load(Ordering::SeqCst), 1);
+        let showing = showing.await.unwrap();
+        assert!(matches!(showing, Err(CallFailure::Files)), "{showing:?}");
+        assert_eq!((away.asked.load(Ordering::SeqCst), model.asked()), (3, 1));
+        server.io.shutdown_background();
+    }
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use super::ending::{Suspects, end_of, end_of_answered, note_call, note_failure};
 use super::estimate::likely_input_tokens;
 use super::flight;
 use super::grant::GrantHold;
-use super::pictures;
+use super::pictures::StorageTries;
 use super::progress::{CallFailure, CallInProgress, CallListener, CallWish, ModelProgress};
 use super::room::Room;
 use super::route::Target;
@@ -161,6 +161,8 @@ impl ModelCall {
     /// Asks one target after the other until one answers, or the error is not the target's.
     async fn ask_each(&mut self, targets: &[Arc<Target>]) -> Result<Answered, Unanswered> {
         let mut round = Round::new(targets);
+        let retry = self.wish.routes[0].calls.retry;
+        let mut storage = StorageTries::new(retry);
         let mut hold = None;
         loop {
             if hold.is_none() {
@@ -168,8 +170,14 @@ impl ModelCall {
             }
             let room = self.find_room(targets, &round, hold.as_ref()).await?;
             let (index, target) = (room.index, &targets[room.index]);
-            // Now and not before: a call that waits for room has none of its pictures in memory. Without them the room is given back unused.
-            let (conversation, time) = self.conversation_with_pictures().await?;
+            // Now and not before: a call that waits for room has none of its pictures in memory.
+            let Some((conversation, time)) = self.conversation_with_pictures().await? else {
+                // Others can use the room and the hold while this one can not.
+                drop((room, hold.take()));
+                storage.wait().await?;
+                continue;
+            };
+            storage = StorageTries::new(retry);
             let failed = match self.ask_one(target, room, conversation, time, &mut hold).await {
                 Ok(answered) => {
                     round.suspects.answered_at(&target.provider.name);
@@ -216,15 +224,6 @@ impl ModelCall {
             let provider = targets[next].provider.name.clone();
             self.listener.hear(ModelProgress::Rerouted { provider, error }).await;
         }
-    }
-
-    /// What the model sees, and how much is left of the time that a call may take: for that long its room is lent, loading included.
-    async fn conversation_with_pictures(&self) -> Result<(Arc<[Arc<Item>]>, Duration), CallFailure> {
-        let longest = self.wish.routes[0].calls.timeouts.call;
-        let began = Instant::now();
-        let loading = tokio::time::timeout(longest, pictures::shown(self)).await;
-        let conversation = loading.map_err(|_| CallFailure::Files)??;
-        Ok((conversation, longest.saturating_sub(began.elapsed())))
     }
 
     /// One try with one key, and what the limits and the circuit are to know of its end.

@@ -13,6 +13,7 @@
 //! | 401, 402 with a key | the key is set aside; another key |
 //! | 403 with a key | another key; if that is answered, the first is set aside, and if it is refused too, the run fails: it may not ask for this |
 //! | overload, 5xx, time-out, broken connection | the next target (`model.rerouted`), and this one again if it is well before the others have room; when all have failed, all again after a while (`model.retrying`) |
+//! | the storage of the call's pictures is in trouble | room and hold are given back, and looked for again after a while; in the end the run fails |
 //! | any other status | the run fails: the request is wrong wherever it is sent |
 //! | the same provider fails again and again | its circuit opens: it is not asked for a while |
 

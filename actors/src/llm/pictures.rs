@@ -2,13 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
 
 use super::call::ModelCall;
 use super::progress::CallFailure;
 use crate::ids::FileId;
 use crate::item::{ContentPart, ImageSource, Item, ItemContent};
 use crate::ports::{ImageFileError, ImageFiles, ModelError, ModelErrorKind};
-use crate::retry::Attempts;
+use crate::retry::{Attempts, RetryPolicy};
 
 /// Where pictures come from, and how much of them one call may carry. A picture that is shown twice counts twice: it is sent twice.
 #[derive(Clone)]
@@ -21,29 +24,64 @@ pub struct Pictures {
     pub max_count_per_call: usize,
 }
 
+/// How long the storage may take for one picture. Longer silence is trouble: others want the room of the call that waits for it.
+const LONGEST_LOOK: Duration = Duration::from_secs(30);
+
 /// What a place in a conversation shows: the picture's data URL, or nothing where there is none that can be shown.
 type Shown = Option<Arc<str>>;
 
-/// The call's conversation with the pictures in it. One that is gone, or is not to be shown any more, becomes a sentence that says so: a
-/// conversation must not break because somebody deleted a file.
-pub(super) async fn shown(call: &ModelCall) -> Result<Arc<[Arc<Item>]>, CallFailure> {
+/// The tries at a storage that is in trouble. Between them a call has no room.
+pub(super) struct StorageTries(Attempts);
+
+impl StorageTries {
+    pub(super) fn new(retry: RetryPolicy) -> Self {
+        Self(Attempts::new(retry))
+    }
+
+    /// One was in vain: waits until it is time for the next, if there is to be one.
+    pub(super) async fn wait(&mut self) -> Result<(), CallFailure> {
+        self.0.begin();
+        let unavailable = ModelError::new(ModelErrorKind::Connection, "the storage of files does not answer");
+        let delay = self.0.next_delay(&unavailable).ok_or(CallFailure::Files)?;
+        sleep(delay).await;
+        Ok(())
+    }
+}
+
+/// What a model is to see.
+type Conversation = Arc<[Arc<Item>]>;
+
+impl ModelCall {
+    /// What the model sees, and how much is left of the time that a call may take: for that long its room is lent, loading included. `None` if
+    /// the storage is in trouble: it is tried once.
+    pub(super) async fn conversation_with_pictures(&self) -> Result<Option<(Conversation, Duration)>, CallFailure> {
+        let longest = self.wish.routes[0].calls.timeouts.call;
+        let began = Instant::now();
+        let loading = timeout(longest, shown(self)).await;
+        let conversation = loading.map_err(|_| CallFailure::Files)?;
+        Ok(conversation.map(|conversation| (conversation, longest.saturating_sub(began.elapsed()))))
+    }
+}
+
+/// The call's conversation with the pictures in it; `None` if the storage is in trouble. A picture that is gone, or is not to be shown any
+/// more, becomes a sentence that says so: a conversation must not break because somebody deleted a file.
+async fn shown(call: &ModelCall) -> Option<Conversation> {
     let conversation = &call.wish.request.conversation;
     let places = files_of(conversation);
     if places.is_empty() {
-        return Ok(conversation.clone());
+        return Some(conversation.clone());
     }
-    let Some(pictures) = call.services.pictures.clone() else {
-        return Ok(conversation.clone());
+    let Some(pictures) = &call.services.pictures else {
+        return Some(conversation.clone());
     };
-    let mut shown = find(call, &pictures, &places).await?.into_iter();
-    Ok(conversation
-        .iter()
-        .map(|item| with_pictures(item, &mut shown))
-        .collect())
+    let mut shown = find(call, pictures, &places).await?.into_iter();
+    let with_pictures = conversation.iter().map(|item| with_pictures(item, &mut shown));
+    Some(with_pictures.collect())
 }
 
-/// What each of these places shows, in their order. Each file is looked for once, and its picture is in memory once.
-async fn find(call: &ModelCall, pictures: &Pictures, places: &[FileId]) -> Result<Vec<Shown>, CallFailure> {
+/// What each of these places shows, in their order; `None` if the storage is in trouble. Each file is looked for once, and its picture is in
+/// memory once.
+async fn find(call: &ModelCall, pictures: &Pictures, places: &[FileId]) -> Option<Vec<Shown>> {
     let mut found: HashMap<FileId, Shown> = HashMap::new();
     let mut all_shown = vec![None; places.len()];
     let mut room = pictures.max_bytes_per_call;
@@ -53,7 +91,7 @@ async fn find(call: &ModelCall, pictures: &Pictures, places: &[FileId]) -> Resul
         let picture = match found.get(file) {
             Some(known) => known.clone(),
             None => {
-                let picture = patiently(call, pictures, *file).await?;
+                let picture = look_for(call, pictures, *file).await?;
                 found.insert(*file, picture.clone());
                 picture
             }
@@ -65,26 +103,19 @@ async fn find(call: &ModelCall, pictures: &Pictures, places: &[FileId]) -> Resul
         room -= url.len();
         *shown = Some(url);
     }
-    Ok(all_shown)
+    Some(all_shown)
 }
 
-/// The picture; `None` if there is none that can be shown.
-async fn patiently(call: &ModelCall, pictures: &Pictures, file: FileId) -> Result<Shown, CallFailure> {
-    let mut attempts = Attempts::new(call.wish.routes[0].calls.retry);
-    loop {
-        attempts.begin();
-        match pictures.files.data_url(&call.wish.account, file).await {
-            Ok(url) => return Ok(Some(url.into())),
-            Err(ImageFileError::Unavailable) => {}
-            Err(error) => {
-                tracing::debug!(run_id = %call.wish.request.run_id, file_id = %file, %error, "a picture is left out");
-                return Ok(None);
-            }
-        }
-        let unavailable = ModelError::new(ModelErrorKind::Connection, "the storage of files does not answer");
-        match attempts.next_delay(&unavailable) {
-            Some(delay) => tokio::time::sleep(delay).await,
-            None => return Err(CallFailure::Files),
+/// The picture, if there is one that can be shown; `None` if the storage does not say.
+async fn look_for(call: &ModelCall, pictures: &Pictures, file: FileId) -> Option<Shown> {
+    let looking = pictures.files.data_url(&call.wish.account, file);
+    let looked = timeout(LONGEST_LOOK, looking).await;
+    match looked.unwrap_or(Err(ImageFileError::Unavailable)) {
+        Ok(url) => Some(Some(url.into())),
+        Err(ImageFileError::Unavailable) => None,
+        Err(error) => {
+            tracing::debug!(run_id = %call.wish.request.run_id, file_id = %file, %error, "a picture is left out");
+            Some(None)
         }
     }
 }
