@@ -17,6 +17,7 @@
 
 mod output;
 mod resolving;
+mod same_json;
 #[cfg(test)]
 mod tests;
 
