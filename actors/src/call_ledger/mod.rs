@@ -165,6 +165,18 @@ impl CallLedger {
         self.run_deadline = review.run_deadline.map(|deadline| deadline.after(waited));
     }
 
+    /// Whether it waits for a review and does not say since when: an earlier version wrote it.
+    pub(crate) fn review_is_untimed(&self) -> bool {
+        self.review.is_none() && self.has_review()
+    }
+
+    /// All of the run's time, of this length, counts from `now` on: nobody knows how much of it went by before a review.
+    pub(crate) fn begin_time_anew(&mut self, started_at: Timestamp, length: Duration, now: Timestamp) {
+        let micros = u64::try_from(now.since(started_at).as_micros()).unwrap_or(u64::MAX);
+        self.reviewed_micros = micros;
+        self.run_deadline = Some(now.after(length));
+    }
+
     /// The call with this item.
     pub fn call(&self, item: ItemId) -> Option<&LedgerCall> {
         self.calls.iter().find(|call| call.item_id == item)
