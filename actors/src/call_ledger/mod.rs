@@ -17,6 +17,7 @@
 
 mod output;
 mod resolving;
+mod same_json;
 #[cfg(test)]
 mod tests;
 
@@ -162,6 +163,18 @@ impl CallLedger {
         let micros = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
         self.reviewed_micros = self.reviewed_micros.saturating_add(micros);
         self.run_deadline = review.run_deadline.map(|deadline| deadline.after(waited));
+    }
+
+    /// Whether it waits for a review and does not say since when: an earlier version wrote it.
+    pub(crate) fn review_is_untimed(&self) -> bool {
+        self.review.is_none() && self.has_review()
+    }
+
+    /// All of the run's time, of this length, counts from `now` on: nobody knows how much of it went by before a review.
+    pub(crate) fn begin_time_anew(&mut self, started_at: Timestamp, length: Duration, now: Timestamp) {
+        let micros = u64::try_from(now.since(started_at).as_micros()).unwrap_or(u64::MAX);
+        self.reviewed_micros = micros;
+        self.run_deadline = Some(now.after(length));
     }
 
     /// The call with this item.

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-
+use super::same_json::is_same_json;
 use super::{CallLedger, CallOutput, CallStage, LedgerCall};
 use crate::error::{RunError, RunErrorCode};
 use crate::event::{EventBody, ToolDecision};
@@ -182,10 +181,4 @@ impl CallLedger {
         resolved.events.extend(events);
         resolved.items.push(item);
     }
-}
-
-/// Whether two texts say the same, however they are written.
-fn is_same_json(one: &str, other: &str) -> bool {
-    let read = |text: &str| serde_json::from_str::<Value>(text).ok();
-    one == other || read(one).is_some_and(|value| read(other) == Some(value))
 }

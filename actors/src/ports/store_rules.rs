@@ -1,5 +1,7 @@
 //! What follows from the contract of [`Store`](super::Store) without any database: every adapter decides it by this code.
 
+use std::time::Duration;
+
 use crate::call_ledger::{CallLedger, CallProblem, CallResolution};
 use crate::encoding::{EncodedEvents, encode};
 use crate::error::RunError;
@@ -170,10 +172,16 @@ impl ParkedUpdate {
             if record.state != RunState::Waiting || record.waiting == Some(WaitingReason::Budget) {
                 return Ok(Parked::NotWaiting);
             }
+            let is_untimed = record.calls.review_is_untimed();
             let resolved = match record.calls.resolve(&self.resolutions, self.at) {
                 Ok(resolved) => resolved,
                 Err(problem) => return Ok(Parked::Refused(problem)),
             };
+            if is_untimed && !record.calls.has_review() {
+                let started_at = record.started_at.unwrap_or(record.created_at);
+                let length = Duration::from_secs(record.spec.limits.deadline_seconds);
+                record.calls.begin_time_anew(started_at, length, self.at);
+            }
             bodies.extend(resolved.events);
             items = resolved.items;
             change = self.after_resolving(record, resolved.failed, resolved.waits_anew, &mut bodies);

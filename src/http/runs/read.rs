@@ -38,10 +38,10 @@ pub(super) async fn get_run(
 }
 
 /// Whether the run gets no further by itself: it has ended, or somebody has to answer or decide. A budget fills up, or is filled, without
-/// whoever asks here.
+/// whoever asks here; and of calls that cannot be read, nobody here can say anything.
 fn has_stopped(run: &RunRecord) -> bool {
     match run.state {
-        RunState::Waiting => run.waiting != Some(WaitingReason::Budget),
+        RunState::Waiting => run.waiting != Some(WaitingReason::Budget) && run.calls.waiting().next().is_some(),
         state => state.is_terminal(),
     }
 }
@@ -83,4 +83,88 @@ async fn wait_for_stop(state: &HttpState, run: RunRecord, longest: Duration) -> 
         return Ok(stopped);
     }
     Ok(stored_run(state, id).await?.unwrap_or(run))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use callboard_actors::call_ledger::{CallLedger, CallStage, LedgerCall};
+    use callboard_actors::ids::{ItemId, RunId};
+    use callboard_actors::ports::store::RunProgress;
+    use callboard_actors::spec::{HistorySettings, RunLimits, RunSpec};
+    use callboard_actors::time::Timestamp;
+    use callboard_actors::tool_use::OnDeadline;
+    use serde_json::Map;
+
+    use super::*;
+
+    fn waiting(reason: WaitingReason, stages: &[CallStage]) -> RunRecord {
+        let calls = stages.iter().map(|stage| LedgerCall {
+            item_id: ItemId::new(),
+            call_id: "a".into(),
+            name: "tool".into(),
+            arguments: "{}".into(),
+            is_changed: false,
+            stage: *stage,
+            by_client: false,
+            deadline: None,
+            on_deadline: OnDeadline::TellModel,
+            answer_seconds: None,
+        });
+        RunRecord {
+            id: RunId::new(),
+            account: "acme".parse().expect("a name"),
+            tier: "pro".into(),
+            state: RunState::Waiting,
+            epoch: 1,
+            spec: Arc::new(RunSpec {
+                agent: None,
+                model: "simulated".into(),
+                fallback_models: Vec::new(),
+                instructions: None,
+                tools: Vec::new(),
+                model_options: Map::new(),
+                metadata: BTreeMap::new(),
+                history: HistorySettings::default(),
+                limits: RunLimits {
+                    max_steps: 8,
+                    max_output_tokens: None,
+                    max_total_tokens: None,
+                    max_cost_usd: None,
+                    deadline_seconds: 600,
+                },
+            }),
+            thread: None,
+            error: None,
+            waiting: Some(reason),
+            calls: CallLedger {
+                calls: calls.collect(),
+                ..CallLedger::default()
+            },
+            progress: RunProgress::default(),
+            next_seq: 3,
+            reserved_seq: 0,
+            created_at: Timestamp::now(),
+            started_at: Some(Timestamp::now()),
+            ended_at: None,
+            queue_deadline: None,
+            events_forgotten: false,
+        }
+    }
+
+    /// The store leaves out calls that it cannot read.
+    #[test]
+    fn a_waiting_run_has_stopped_if_somebody_can_do_something_about_it() {
+        for (reason, stage) in [
+            (WaitingReason::ToolOutputs, CallStage::Output),
+            (WaitingReason::Approval, CallStage::Approval),
+            (WaitingReason::NeedsReview, CallStage::Review),
+        ] {
+            assert!(has_stopped(&waiting(reason, &[stage])), "{reason:?}");
+            assert!(!has_stopped(&waiting(reason, &[])), "{reason:?}");
+        }
+        assert!(!has_stopped(&waiting(WaitingReason::Budget, &[])));
+    }
 }

@@ -93,6 +93,7 @@ macro_rules! store_conformance {
             waiting_for_calls::a_verdict_may_end_the_run,
             waiting_for_calls::an_approved_call_of_the_client_is_told_again,
             waiting_for_calls::the_time_of_a_review_is_kept,
+            waiting_for_calls::a_run_whose_review_has_no_beginning_gets_its_time_anew,
             waiting_for_calls::overdue_calls_are_found_by_their_deadlines,
             reading::events_come_in_whole_batches_and_are_cut_at_the_front,
             reading::event_pages_join_without_a_gap,

@@ -247,6 +247,28 @@ pub async fn the_time_of_a_review_is_kept(store: Arc<dyn Store>) {
     assert!(went_on.calls.calls.is_empty());
 }
 
+/// Earlier versions did not write when a review began.
+pub async fn a_run_whose_review_has_no_beginning_gets_its_time_anew(store: Arc<dyn Store>) {
+    let run = waits_for(
+        &store,
+        ledger(vec![call("a", CallStage::Review), call("b", CallStage::Output)]),
+    )
+    .await;
+    let started_at = run.started_at.expect("it has started");
+    let at = started_at.after(Duration::from_secs(10_000));
+    let said = CallResolution {
+        call_id: "a".into(),
+        verdict: CallVerdict::Retry,
+    };
+    let update = ParkedUpdate::resolving(run.id, vec![said], at);
+    store.update_parked_run(update).await.expect("the store answers");
+    let after = record(&store, run.id).await;
+    let length = Duration::from_secs(run.spec.limits.deadline_seconds);
+    assert_eq!(after.calls.next_deadline(), Some(at.after(length)));
+    // Also by the clock of whoever takes the run up.
+    assert_eq!(after.calls.reviewed(), Duration::from_secs(10_000));
+}
+
 /// The longest overdue first; none that does not wait, or not any more.
 pub async fn overdue_calls_are_found_by_their_deadlines(store: Arc<dyn Store>) {
     let now = Timestamp::now();
