@@ -1,5 +1,7 @@
 //! A row that a later version wrote, among others.
 
+use std::path::Path;
+
 use callboard_actors::call_ledger::{CallResolution, CallVerdict};
 use callboard_actors::ids::RunId;
 use callboard_actors::ports::store::{ParkedOutcome, ParkedUpdate, RunQuery, StateChange};
@@ -27,16 +29,19 @@ async fn waits_since(store: &SqliteStore, connection: &mut SqliteConnection, dea
     run.id
 }
 
+/// A store with two runs that wait: the first as a later version would write it, the second as this one does.
+async fn two_that_wait(directory: &Path) -> (SqliteStore, [RunId; 2]) {
+    let store = open(directory).await;
+    let mut connection = writer_options(&options(directory)).connect().await.expect("connects");
+    let unknown = waits_since(&store, &mut connection, 1, r#"{"of": "a later version"}"#).await;
+    let known = waits_since(&store, &mut connection, 2, r#"{"next_index": 1, "calls": []}"#).await;
+    (store, [unknown, known])
+}
+
 #[tokio::test]
 async fn one_that_cannot_be_read_keeps_none_of_the_others_back() {
     let directory = tempfile::tempdir().expect("a directory");
-    let store = open(directory.path()).await;
-    let mut connection = writer_options(&options(directory.path()))
-        .connect()
-        .await
-        .expect("connects");
-    let unknown = waits_since(&store, &mut connection, 1, r#"{"of": "a later version"}"#).await;
-    let known = waits_since(&store, &mut connection, 2, r#"{"next_index": 1, "calls": []}"#).await;
+    let (store, [unknown, known]) = two_that_wait(directory.path()).await;
     let found = store.runs_with_overdue_calls(Timestamp::now(), None, 10).await;
     let found = found.expect("the store answers");
     let runs: Vec<_> = found.iter().map(|run| run.place.run).collect();
@@ -48,13 +53,7 @@ async fn one_that_cannot_be_read_keeps_none_of_the_others_back() {
 #[tokio::test]
 async fn one_that_cannot_be_read_is_listed_and_can_be_cancelled_and_nothing_else() {
     let directory = tempfile::tempdir().expect("a directory");
-    let store = open(directory.path()).await;
-    let mut connection = writer_options(&options(directory.path()))
-        .connect()
-        .await
-        .expect("connects");
-    let unknown = waits_since(&store, &mut connection, 1, r#"{"of": "a later version"}"#).await;
-    let known = waits_since(&store, &mut connection, 2, r#"{"next_index": 1, "calls": []}"#).await;
+    let (store, [unknown, known]) = two_that_wait(directory.path()).await;
     let query = RunQuery {
         account: "acme".parse().expect("a name"),
         thread: None,

@@ -1,11 +1,12 @@
 //! What goes wrong, and who is told.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_actors::ports::{Store, StoreError};
 use callboard_actors::testing::store_conformance::creating;
-use sqlx::ConnectOptions;
+use sqlx::{ConnectOptions, SqliteConnection};
 use tokio::sync::oneshot;
 
 use super::{open, options};
@@ -146,17 +147,23 @@ async fn a_full_inbox_refuses_at_once_and_recovers() {
     store.ping().await.expect("there is room again");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_someone_else_holds_is_unavailable_and_then_not() {
-    let directory = tempfile::tempdir().expect("a directory");
+/// A store that waits for others no longer than that, and another connection to its file.
+async fn impatient_store(directory: &Path, busy_timeout: Duration) -> (SqliteStore, SqliteConnection) {
     let impatient = SqliteOptions {
-        busy_timeout: Duration::from_millis(20),
-        ..options(directory.path())
+        busy_timeout,
+        ..options(directory)
     };
     let store = SqliteStore::open(impatient.clone(), &tokio::runtime::Handle::current())
         .await
         .expect("opens");
-    let mut other = writer_options(&impatient).connect().await.expect("connects");
+    let other = writer_options(&impatient).connect().await.expect("connects");
+    (store, other)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_someone_else_holds_is_unavailable_and_then_not() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (store, mut other) = impatient_store(directory.path(), Duration::from_millis(20)).await;
     let transaction = sqlx::Connection::begin_with(&mut other, "BEGIN IMMEDIATE")
         .await
         .expect("begins");
@@ -202,14 +209,7 @@ async fn a_full_disk_refuses_and_loses_nothing() {
 #[tokio::test]
 async fn a_database_that_takes_no_writes_is_one_line_in_the_log_and_its_end_another() {
     let directory = tempfile::tempdir().expect("a directory");
-    let impatient = SqliteOptions {
-        busy_timeout: Duration::from_millis(1),
-        ..options(directory.path())
-    };
-    let store = SqliteStore::open(impatient.clone(), &tokio::runtime::Handle::current())
-        .await
-        .expect("opens");
-    let mut other = writer_options(&impatient).connect().await.expect("connects");
+    let (store, mut other) = impatient_store(directory.path(), Duration::from_millis(1)).await;
     let transaction = sqlx::Connection::begin_with(&mut other, "BEGIN IMMEDIATE")
         .await
         .expect("begins");
